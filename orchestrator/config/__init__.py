@@ -1,0 +1,1 @@
+"""Configuration: `experiments.yaml` -> frozen, typed values."""

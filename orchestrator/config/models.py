@@ -1,0 +1,318 @@
+"""The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Backbone = Literal["resnet18", "resnet34", "resnet50"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+Accelerator = Literal["auto", "cpu", "gpu"]
+
+LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+BatchSize = Annotated[int, Field(ge=1, le=8192)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Channel = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SyntheticConfig(Section):
+    """Images that are drawn instead of loaded, when `data.source` is `synthetic`."""
+
+    classes: int = Field(default=3, ge=2, le=100)
+    """Number of classes."""
+    train: int = Field(default=240, ge=2, le=1_000_000)
+    """Number of training images."""
+    validation: int = Field(default=90, ge=2, le=1_000_000)
+    """Number of validation images."""
+    test: int = Field(default=90, ge=2, le=1_000_000)
+    """Number of test images."""
+    seed: Seed = 0
+    """Seed of the drawing."""
+
+
+class DataConfig(Section):
+    """Where images come from and how they are prepared."""
+
+    source: str = Field(min_length=1)
+    """A Hugging Face data set name, a local folder (Parquet files or one folder a class), or `synthetic`."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face data set; null: the newest."""
+    image_column: str | None = None
+    """Column that holds the images; null: detected by its type."""
+    label_column: str | None = None
+    """Column that holds the labels; null: detected by its type."""
+    image_size: int = Field(default=224, ge=8, le=1024)
+    """Images are resized to this many pixels square."""
+    mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN
+    """Mean of each RGB channel, of values in [0, 1]."""
+    std: tuple[Channel, Channel, Channel] = IMAGENET_STD
+    """Standard deviation of each RGB channel, of values in [0, 1]."""
+    batch_size: BatchSize = 16
+    """Images a training step."""
+    loader_workers: int = Field(default=4, ge=0, le=64)
+    """Threads that decode images into memory, or loader processes where they do not fit `memory_mb`."""
+    memory_mb: int = Field(default=4096, ge=0)
+    """Decoded images are kept in memory up to this size (MiB a run); larger sets are decoded each epoch."""
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training split that becomes the validation split where the data set has none."""
+    split_seed: Seed = 0
+    """Seed of that stratified split."""
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """What `source: synthetic` draws."""
+
+    @field_validator("std")
+    @classmethod
+    def _std_is_positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) <= 0:
+            raise ValueError("each standard deviation must be greater than 0")
+        return value
+
+
+class ModelConfig(Section):
+    """The network and what it starts from."""
+
+    backbone: Backbone = "resnet18"
+    """Architecture, as torchvision names it."""
+    weights: str = "IMAGENET1K_V1"
+    """A torchvision weight name, `none`, or the path of a state dict (`.pth`, `.pt`, `.safetensors`)."""
+    num_classes: int | None = Field(default=None, ge=2, le=100_000)
+    """Outputs of the head; null: as many as the data set has classes."""
+    frozen_batchnorm: Literal["eval", "track"] = "eval"
+    """Frozen blocks hold their BatchNorm statistics (`eval`) or let them follow the data (`track`)."""
+
+
+class TrainerConfig(Section):
+    """How one run trains."""
+
+    max_epochs: int = Field(default=30, ge=1, le=100_000)
+    """Epochs at the most."""
+    patience: int = Field(default=10, ge=1, le=100_000)
+    """Epochs without a lower `val_loss` after which training stops."""
+    lr: LearningRate = 1e-4
+    """Learning rate."""
+    weight_decay: WeightDecay = 0.0
+    """L2 penalty of adam and sgd, decoupled decay of adamw."""
+    optimizer: Optimizer = "adam"
+    """Optimizer of the trainable parameters."""
+    precision: Precision = "auto"
+    """`auto`: bf16-mixed where the GPU has it natively, 16-mixed on other CUDA GPUs, 32-true on a CPU."""
+    accelerator: Accelerator = "auto"
+    """`auto`: a CUDA GPU where there is one."""
+    deterministic: bool = True
+    """Use deterministic algorithms only."""
+    log_every_n_steps: int = Field(default=10, ge=1)
+    """Training steps from one logged step loss to the next."""
+
+
+class FloatRange(Section):
+    """A range of numbers to sample from, ends included."""
+
+    low: float = Field(allow_inf_nan=False)
+    """Smallest value."""
+    high: float = Field(allow_inf_nan=False)
+    """Largest value."""
+    log: bool = False
+    """Sample evenly on a logarithmic axis."""
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high ({self.low} and {self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range needs low greater than 0 ({self.low})")
+        return self
+
+
+class LearningRateDimension(Section):
+    """Learning rates to search: `choices`, or a `range`."""
+
+    choices: tuple[LearningRate, ...] | None = Field(default=None, min_length=1)
+    """The values to try."""
+    range: FloatRange | None = None
+    """The range to sample."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        _require_one(self.choices, self.range)
+        if self.range is not None and (self.range.low <= 0 or self.range.high > 10):
+            raise ValueError("learning rates lie in (0, 10]")
+        return self
+
+
+class WeightDecayDimension(Section):
+    """Weight decays to search: `choices`, or a `range`."""
+
+    choices: tuple[WeightDecay, ...] | None = Field(default=None, min_length=1)
+    """The values to try."""
+    range: FloatRange | None = None
+    """The range to sample."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        _require_one(self.choices, self.range)
+        if self.range is not None and (self.range.low < 0 or self.range.high > 10):
+            raise ValueError("weight decays lie in [0, 10]")
+        return self
+
+
+class IntRange(Section):
+    """A range of whole numbers to sample from, ends included."""
+
+    low: int = Field(ge=1)
+    """Smallest value."""
+    high: int = Field(le=8192)
+    """Largest value."""
+    log: bool = False
+    """Sample evenly on a logarithmic axis."""
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high ({self.low} and {self.high})")
+        return self
+
+
+class BatchSizeDimension(Section):
+    """Batch sizes to search: `choices`, or a `range`."""
+
+    choices: tuple[BatchSize, ...] | None = Field(default=None, min_length=1)
+    """The values to try."""
+    range: IntRange | None = None
+    """The range to sample."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        _require_one(self.choices, self.range)
+        return self
+
+
+class OptimizerDimension(Section):
+    """Optimizers to search."""
+
+    choices: tuple[Optimizer, ...] = Field(min_length=1)
+    """The values to try."""
+
+
+def _require_one(choices: object, span: object) -> None:
+    if (choices is None) == (span is None):
+        raise ValueError("give either choices or range")
+
+
+class SearchConfig(Section):
+    """What the study searches."""
+
+    mode: Literal["prefix", "subset", "list"] = "prefix"
+    """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
+    frozen: tuple[str, ...] = ()
+    """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
+    encoding: Literal["categorical", "per_block"] = "categorical"
+    """One categorical parameter, or one boolean a block (mode `subset` only)."""
+    sampler: Literal["auto", "tpe", "nsga2", "random", "gp"] = "auto"
+    """`auto`: a finite space that fits `n_trials` is visited whole, each point once; else TPE."""
+    n_trials: int | None = Field(default=None, ge=1, le=100_000)
+    """Trials of the study at the most; null: the whole finite space."""
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    """A trial runs once for each seed; its objective is the mean."""
+    sampler_seed: Seed = 0
+    """Seed of the sampler."""
+    max_trainable_params: int | None = Field(default=None, ge=1)
+    """Frozen sets that leave more parameters to train are left out before anything runs."""
+    lr: LearningRateDimension | None = None
+    """Learning rates to search besides; null: `trainer.lr`."""
+    weight_decay: WeightDecayDimension | None = None
+    """Weight decays to search besides; null: `trainer.weight_decay`."""
+    batch_size: BatchSizeDimension | None = None
+    """Batch sizes to search besides; null: `data.batch_size`."""
+    optimizer: OptimizerDimension | None = None
+    """Optimizers to search besides; null: `trainer.optimizer`."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("each seed may stand once")
+        return value
+
+    @property
+    def dimensions(
+        self,
+    ) -> dict[str, LearningRateDimension | WeightDecayDimension | BatchSizeDimension | OptimizerDimension]:
+        """The further dimensions by name, in a fixed order; those that are not searched are left out."""
+        every = {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+        }
+        return {name: dimension for name, dimension in every.items() if dimension is not None}
+
+
+class ExecutionConfig(Section):
+    """Where runs happen. None of it changes a result."""
+
+    mode: Literal["processes", "inline"] = "processes"
+    """Each run in a worker process of its own, or all in this process (for debugging)."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Runs at the same time."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_alone(cls, value: object) -> object:
+        """Read `execution: inline` as `execution: {mode: inline}`."""
+        return {"mode": value} if isinstance(value, str) else value
+
+
+class TrackingConfig(Section):
+    """Where results are tracked."""
+
+    mlflow_uri: str | None = None
+    """MLflow tracking URI; null: `sqlite:///<root>/mlflow.db`."""
+    tensorboard: bool = True
+    """Write TensorBoard event files too."""
+
+
+class Experiment(Section):
+    """A named entry of `experiments.yaml`, complete and checked."""
+
+    name: str
+    """The entry's name: the Optuna study and the MLflow experiment are called so too."""
+    description: str = ""
+    """What it is for, in a sentence."""
+    data: DataConfig
+    """Where images come from and how they are prepared."""
+    model: ModelConfig = ModelConfig()
+    """The network and what it starts from."""
+    trainer: TrainerConfig = TrainerConfig()
+    """How one run trains."""
+    search: SearchConfig = SearchConfig()
+    """What the study searches."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Where runs happen."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where results are tracked."""
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Block names of the backbone, in network order."""
+        return BLOCKS[self.model.backbone]
+
+    @property
+    def frozen_sets(self) -> list[FrozenSet]:
+        """The frozen sets of the search space, each once, before any budget."""
+        if self.search.mode == "prefix":
+            return prefix_sets(self.blocks)
+        if self.search.mode == "subset":
+            return all_sets(self.blocks)
+        return list(dict.fromkeys(FrozenSet.parse(key, order=self.blocks) for key in self.search.frozen))

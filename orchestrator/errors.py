@@ -1,0 +1,53 @@
+"""The exceptions of this package.
+
+    OrchestratorError
+    ├── ConfigError     the configuration or the command line is wrong (exit 2)
+    ├── NotFoundError   what was asked for does not exist (exit 3)
+    ├── SetupError      the environment lacks something; nothing has run (exit 5)
+    ├── RunError        this run is lost, the sweep goes on (exit 4 at its end)
+    └── SweepError      the sweep was stopped; what finished is kept (exit 1)
+
+The message says what is wrong, where, and the value received; the hint says what to do.
+"""
+
+
+class OrchestratorError(Exception):
+    """Base of every exception that this package raises on purpose.
+
+    Args:
+        message: What is wrong, where, and the value received.
+        hint: What to do about it, or None where nothing sensible can be said.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the hint, so that an error keeps it on its way out of a worker process."""
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(cls: type[OrchestratorError], message: str, hint: str | None) -> OrchestratorError:
+    return cls(message, hint=hint)
+
+
+class ConfigError(OrchestratorError):
+    """The configuration or the command line is wrong. One error may report many mistakes, a line each."""
+
+
+class NotFoundError(OrchestratorError):
+    """What was asked for does not exist: no such sweep, no trial within the budget."""
+
+
+class SetupError(OrchestratorError):
+    """The environment lacks something (device, disk, download, an extra); nothing has run."""
+
+
+class RunError(OrchestratorError):
+    """One run is lost; the sweep goes on without it."""
+
+
+class SweepError(OrchestratorError):
+    """The sweep was stopped; what finished is kept."""

@@ -1,0 +1,189 @@
+"""What the sweep needs of its parts. Each part has one or more adapters, wired in `app.py`."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from orchestrator.config.models import Experiment
+from orchestrator.records import (
+    Cost,
+    DatasetInfo,
+    EpochMetrics,
+    Hyperparameters,
+    RunRecord,
+    RunResult,
+    RunSpec,
+    TrialRecord,
+    Workplace,
+)
+
+SweepStatus = Literal["finished", "failed", "killed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A point of the search space."""
+
+    frozen: str
+    hyperparameters: Hyperparameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A trial that the search wants to be run, or that it answered itself (`repeats`)."""
+
+    number: int
+    choice: Choice
+    repeats: int | None = None
+
+
+class Search(Protocol):
+    """The study: proposes trials and is told what they gave."""
+
+    def planned(self) -> list[Choice] | None:
+        """List what is left to run, in order; None where a sampler decides as it goes."""
+
+    def propose(self) -> Proposal | None:
+        """Start the next trial; None when nothing is left.
+
+        A point equal to a complete trial is told that trial's values and comes back with `repeats` set.
+        """
+
+    def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Complete a trial with the results of all its runs: mean `val_acc`, `trainable_params`."""
+
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as failed, with the reason and whatever runs it has."""
+
+    def reconcile(self, reason: str) -> list[TrialRecord]:
+        """Fail the trials that a dead owner left running, so that they are planned again. Returns them."""
+
+    def trials(self) -> list[TrialRecord]:
+        """List all trials by number, whatever their state, but for those that merely wait in the queue."""
+
+
+EpochSink = Callable[[EpochMetrics], None]
+
+
+class Executor(AbstractContextManager["Executor", None], Protocol):
+    """Where runs happen. Leaving the context stops what still runs and frees everything."""
+
+    @property
+    def workers(self) -> int:
+        """Runs at the same time."""
+
+    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunResult]":
+        """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
+
+        The future raises `RunError` when the run is lost, whatever the reason: an exception in the run (its
+        traceback in the hint's place, `RunError.hint`), a worker that died.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStart:
+    """What is known when a sweep starts."""
+
+    experiment: Experiment
+    data: DatasetInfo
+    config_yaml: str
+    """The resolved configuration."""
+    config_hash: str
+    git_commit: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """What is known when a run starts."""
+
+    name: str
+    trial: int
+    spec: RunSpec
+    cost: Cost
+    blocks: tuple[str, ...]
+    """Block names of the backbone, in network order."""
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSummary:
+    """What a sweep leaves at its end, or so far."""
+
+    trials: tuple[TrialRecord, ...]
+    front: tuple[int, ...]
+    """Numbers of the trials on the front."""
+    table: tuple[dict[str, object], ...]
+    """The trial table: a row a trial, keys as in `names.py`."""
+    metrics: dict[str, float]
+    """Summary metrics of the sweep."""
+    note: str
+    """Markdown."""
+    files: tuple[Path, ...] = field(default=())
+    """Pictures and pages to keep as artifacts."""
+
+
+class RunTracker(Protocol):
+    """Tracks one run. Exactly one of `finish`, `fail` and `kill` ends it."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run, if there is one."""
+
+    def log_epoch(self, metrics: EpochMetrics) -> None:
+        """Add an epoch to the curves."""
+
+    def finish(self, result: RunResult) -> None:
+        """End as FINISHED with the summary metrics, the confusion matrices and the HParams row."""
+
+    def fail(self, error: str) -> None:
+        """End as FAILED, with the reason as a note."""
+
+    def kill(self, reason: str) -> None:
+        """End as KILLED, with the reason as a note."""
+
+
+class Tracker(Protocol):
+    """Tracks one sweep: a parent run with a child for each run."""
+
+    def start_sweep(self, start: SweepStart) -> None:
+        """Open the sweep's parent run, or go on with an earlier call's; close its stale children.
+
+        Raises:
+            SetupError: The store cannot be reached or opened.
+        """
+
+    def start_run(self, start: RunStart) -> RunTracker:
+        """Open a child run."""
+
+    def update_sweep(self, summary: SweepSummary) -> None:
+        """Write table, metrics, note and files to the parent, and the `pareto` tag to each child."""
+
+    def end_sweep(self, status: SweepStatus) -> None:
+        """End the parent run with a true status and close all files."""
+
+
+class Observer(Protocol):
+    """Watches a sweep on behalf of a person. Called from the sweep's own thread only."""
+
+    def on_message(self, text: str) -> None:
+        """Hear what the user should know, a sentence."""
+
+    def on_plan(
+        self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]
+    ) -> None:
+        """See what will run (None: a sampler decides) and what is done already."""
+
+    def on_run_start(self, start: RunStart) -> None:
+        """See a run start."""
+
+    def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
+        """See an epoch of a run."""
+
+    def on_run_end(self, start: RunStart, record: RunRecord) -> None:
+        """See a run end, with its result or its error."""
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        """See a trial end."""

@@ -1,0 +1,87 @@
+"""Where a sweep writes: every path under one root."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import SetupError
+
+DEFAULT_ROOT = "mlruns"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The folder that holds everything a sweep writes, `mlruns/` by default.
+
+    Attributes:
+        path: Absolute path of the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "Root":
+        """Name the root at `path`; nothing is created."""
+        return cls(Path(path).expanduser().resolve())
+
+    def create(self) -> None:
+        """Create the root folder and check that it can be written.
+
+        Raises:
+            SetupError: The folder cannot be created or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(
+                f"cannot create the root {self.path}: {error}", hint="choose another --root"
+            ) from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise SetupError(f"the root {self.path} cannot be written", hint="choose another --root")
+
+    @property
+    def mlflow_db(self) -> Path:
+        """SQLite file of the MLflow store."""
+        return self.path / "mlflow.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Default tracking URI: the SQLite store under the root."""
+        return f"sqlite:///{self.mlflow_db}"
+
+    @property
+    def optuna_db(self) -> Path:
+        """SQLite file of the Optuna studies."""
+        return self.path / "optuna.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of MLflow's artifacts."""
+        return self.path / "artifacts"
+
+    def run_dir(self, fingerprint: str) -> Path:
+        """Folder of one training: specification, checkpoint, result. Named by what identifies the result."""
+        return self.path / "checkpoints" / fingerprint
+
+    def tensorboard(self, experiment: str | None = None) -> Path:
+        """TensorBoard folder of all experiments, or of one."""
+        folder = self.path / "tensorboard"
+        return folder if experiment is None else folder / safe_name(experiment)
+
+    def reports(self, experiment: str) -> Path:
+        """Folder of an experiment's pictures."""
+        return self.path / "reports" / safe_name(experiment)
+
+    def lock(self, experiment: str) -> Path:
+        """File that is locked while a sweep of the experiment lives."""
+        return self.path / "locks" / f"{safe_name(experiment)}.lock"
+
+    def relative(self, path: Path) -> str:
+        """Write `path` relative to the root, so that a root can be moved; elsewhere the absolute path."""
+        return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)
+
+
+def safe_name(name: str) -> str:
+    """Make `name` safe as one path component: no separators, no leading dot."""
+    return re.sub(r"[^\w+.=-]", "_", name).lstrip(".") or "_"

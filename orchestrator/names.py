@@ -1,0 +1,67 @@
+"""Names of metrics, params, tags and artifacts: one place, so that a search string never misses."""
+
+from typing import Final
+
+# Summary metrics of a run: flat, so that a search needs no quotes; logged once at step 0.
+VAL_ACC: Final = "val_acc"
+VAL_LOSS: Final = "val_loss"
+TRAIN_ACC: Final = "train_acc"
+TRAIN_LOSS: Final = "train_loss"
+TEST_ACC: Final = "test_acc"
+TEST_LOSS: Final = "test_loss"
+BEST_EPOCH: Final = "best_epoch"
+EPOCHS_RUN: Final = "epochs_run"
+TRAINABLE_PARAMS: Final = "trainable_params"
+TRAINABLE_PCT: Final = "trainable_pct"
+TOTAL_PARAMS: Final = "total_params"
+DURATION_S: Final = "duration_s"
+S_PER_EPOCH: Final = "s_per_epoch"
+IMAGES_PER_S: Final = "images_per_s"
+GFLOPS_FORWARD: Final = "gflops_forward_per_image"
+GFLOPS_TRAIN: Final = "gflops_train_per_image"
+PEAK_MEMORY_MB: Final = "peak_memory_mb"
+GAP_TRAIN_VAL: Final = "gap_train_val"
+
+# Curves: the epoch is the step. The step loss has the optimizer step as its step.
+CURVE_TRAIN_LOSS: Final = "train/loss"
+CURVE_TRAIN_ACC: Final = "train/acc"
+CURVE_VAL_LOSS: Final = "val/loss"
+CURVE_VAL_ACC: Final = "val/acc"
+CURVE_LR: Final = "lr"
+CURVE_STEP_LOSS: Final = "train/loss_step"
+
+# Params of a run.
+FROZEN: Final = "frozen"
+N_FROZEN: Final = "n_frozen"
+FREEZE_PREFIX: Final = "freeze_"
+SEED: Final = "seed"
+
+# Tags.
+KIND: Final = "kind"
+KIND_SWEEP: Final = "sweep"
+KIND_RUN: Final = "run"
+SWEEP: Final = "sweep"
+OPTUNA_TRIAL: Final = "optuna_trial"
+PARETO: Final = "pareto"
+CONFIG_HASH: Final = "config_hash"
+FINGERPRINT: Final = "fingerprint"
+REUSED_FROM: Final = "reused_from"
+
+# Summary metrics of a sweep.
+N_TRIALS: Final = "n_trials"
+N_FAILED: Final = "n_failed"
+FRONT_SIZE: Final = "front_size"
+HYPERVOLUME: Final = "hypervolume"
+BEST_VAL_ACC: Final = "best_val_acc"
+
+# Columns and JSON keys of the tables, besides the metric names.
+TRIAL: Final = "trial"
+STATE: Final = "state"
+MLFLOW_RUN_ID: Final = "mlflow_run_id"
+CHECKPOINT: Final = "checkpoint"
+ERROR: Final = "error"
+
+# Files.
+BEST_CHECKPOINT: Final = "best.ckpt"
+SPEC_FILE: Final = "spec.json"
+RESULT_FILE: Final = "result.json"

@@ -1,0 +1,249 @@
+"""What crosses a floor: frozen, plain, picklable values that can be written as JSON and read back."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.config.models import (
+    BatchSize,
+    DataConfig,
+    LearningRate,
+    ModelConfig,
+    Optimizer,
+    TrainerConfig,
+    WeightDecay,
+)
+
+RECIPE_VERSION = 1
+"""Raised when the same configuration would train differently than before: old results no longer answer."""
+
+TrialState = Literal["waiting", "running", "complete", "failed"]
+
+
+class Record(BaseModel):
+    """Base of the records: frozen, closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Hyperparameters(Record):
+    """What a trial may vary besides the frozen set."""
+
+    lr: LearningRate
+    """Learning rate."""
+    weight_decay: WeightDecay
+    """Weight decay."""
+    batch_size: BatchSize
+    """Images a training step."""
+    optimizer: Optimizer
+    """Optimizer of the trainable parameters."""
+
+
+class DatasetInfo(Record):
+    """What is known of a data set once it is loaded."""
+
+    source: str
+    """As configured."""
+    fingerprint: str
+    """sha256 (hex) over splits, labels and encoded images: equal data have it equal, wherever they lie."""
+    class_names: tuple[str, ...]
+    """Names of the classes, by label."""
+    split_sizes: dict[str, int]
+    """Images in `train`, `validation`, `test`."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear, such as a validation split that had to be made."""
+
+
+class Cost(Record):
+    """What a frozen set costs; known before anything trains."""
+
+    trainable_params: int
+    """Parameters that train."""
+    total_params: int
+    """Parameters of the network."""
+    gflops_forward_per_image: float
+    """Forward pass of one image, in 10^9 floating-point operations (a multiply-add counts as two)."""
+    gflops_train_per_image: float
+    """Forward and backward pass of one training image, likewise."""
+
+    @property
+    def trainable_pct(self) -> float:
+        """Trainable share of the parameters, in percent."""
+        return 100.0 * self.trainable_params / self.total_params
+
+
+class RunSpec(Record):
+    """All that a run needs besides data and weights: from it alone the run can be repeated."""
+
+    data: DataConfig
+    """Data, with this trial's batch size."""
+    model: ModelConfig
+    """Model; `num_classes` is set."""
+    trainer: TrainerConfig
+    """Training, with this trial's hyperparameters; accelerator and precision are concrete, not `auto`."""
+    frozen: str
+    """Key of the frozen set."""
+    seed: int
+    """Seed of the run; data order and head derive theirs from it separately."""
+    data_fingerprint: str
+    """Fingerprint of the data (sha256, hex)."""
+    weights_sha256: str | None
+    """sha256 (hex) of the weights' tensors; None for random weights."""
+    recipe: int = RECIPE_VERSION
+    """Version of the training recipe."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What identifies the result, as plain values: where data and weights lie is not part of it."""
+        data = self.data.model_dump(
+            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "synthetic"}
+        )
+        plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
+        return {**plain, "data": data}
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the result: 16 hex digits of the sha256 over `identity`."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Workplace(Record):
+    """Where and with what a run happens. None of it changes the result, but for the number of CPU threads."""
+
+    directory: str
+    """Absolute path of the folder that receives checkpoint and result."""
+    threads: int | None = None
+    """CPU threads of the run; None: torch's own choice."""
+    gpu: int | None = None
+    """Index of the GPU that the run is pinned to; None: as the machine decides."""
+
+
+class StepLoss(Record):
+    """Training loss of one optimizer step."""
+
+    step: int
+    """Optimizer steps before it, from 0."""
+    loss: float
+    """Cross-entropy of the batch."""
+
+
+class EpochMetrics(Record):
+    """One epoch of a run. Accuracies are fractions in [0, 1]; losses are means over images."""
+
+    epoch: int
+    """From 0."""
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+    lr: float
+    """Learning rate at the end of the epoch."""
+    duration_s: float
+    """Seconds that the epoch took, validation included."""
+    step_losses: tuple[StepLoss, ...] = ()
+    """Every `log_every_n_steps`-th step of the epoch."""
+
+
+class RunResult(Record):
+    """What a run found. Metrics are those of the best checkpoint (lowest `val_loss`)."""
+
+    fingerprint: str
+    """Fingerprint of the run's specification."""
+    val_acc: float
+    val_loss: float
+    train_acc: float
+    """Training accuracy of the best epoch."""
+    train_loss: float
+    """Training loss of the best epoch."""
+    test_acc: float
+    """Accuracy on the test split, evaluated once with the best checkpoint; it never chooses."""
+    test_loss: float
+    best_epoch: int
+    """From 0."""
+    epochs_run: int
+    trainable_params: int
+    total_params: int
+    gflops_forward_per_image: float
+    gflops_train_per_image: float
+    duration_s: float
+    """Seconds of the whole run, loading included."""
+    s_per_epoch: float
+    """Median seconds an epoch."""
+    images_per_s: float
+    """Training and validation images a second, over all epochs."""
+    peak_memory_mb: float
+    """Peak memory in MiB: of the GPU on a GPU, else the resident set of the process."""
+    device: str
+    """Name of the device."""
+    precision: str
+    """Precision that was used."""
+    n_val: int
+    """Validation images."""
+    n_test: int
+    """Test images."""
+    class_names: tuple[str, ...]
+    val_confusion: tuple[tuple[int, ...], ...]
+    """Validation images by true class (row) and predicted class (column)."""
+    test_confusion: tuple[tuple[int, ...], ...]
+    """Test images likewise."""
+    history: tuple[EpochMetrics, ...]
+    """The curves by epoch."""
+    versions: dict[str, str]
+    """Versions of Python and of the libraries that trained."""
+
+    @property
+    def gap_train_val(self) -> float:
+        """Training minus validation accuracy at the best epoch: how much the run overfits."""
+        return self.train_acc - self.val_acc
+
+    @property
+    def trainable_pct(self) -> float:
+        """Trainable share of the parameters, in percent."""
+        return 100.0 * self.trainable_params / self.total_params
+
+
+class RunRecord(Record):
+    """One run of a trial, finished or lost."""
+
+    name: str
+    """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`."""
+    seed: int
+    fingerprint: str
+    result: RunResult | None = None
+    """None where the run is lost."""
+    error: str | None = None
+    """Why it is lost."""
+    mlflow_run_id: str | None = None
+    reused_from: str | None = None
+    """Name of the experiment and run that answered instead of a training."""
+    checkpoint: str | None = None
+    """Best checkpoint, relative to the root."""
+
+
+class TrialRecord(Record):
+    """One trial: one frozen set with its other hyperparameters."""
+
+    number: int
+    """Optuna's number of the trial."""
+    frozen: str
+    """Key of the frozen set."""
+    hyperparameters: Hyperparameters
+    state: TrialState
+    runs: tuple[RunRecord, ...] = ()
+    """One a seed."""
+    val_acc: float | None = None
+    """Objective: mean over the runs; None until complete."""
+    trainable_params: int | None = None
+    """Objective; None until complete."""
+    error: str | None = None
+    """Why the trial failed."""
+    repeats: int | None = None
+    """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
+
+
+def run_name(trial: int, frozen: str, seed: int) -> str:
+    """Name a run: `trial_007_stem+layer1_seed0`."""
+    return f"trial_{trial:03d}_{frozen}_seed{seed}"
