@@ -171,9 +171,7 @@ class Observer(Protocol):
     def on_message(self, text: str) -> None:
         """Hear what the user should know, a sentence."""
 
-    def on_plan(
-        self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]
-    ) -> None:
+    def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """See what will run (None: a sampler decides) and what is done already."""
 
     def on_run_start(self, start: RunStart) -> None:

@@ -34,9 +34,7 @@ class Root:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SetupError(
-                f"cannot create the root {self.path}: {error}", hint="choose another --root"
-            ) from error
+            raise SetupError(f"cannot create the root {self.path}: {error}", hint="choose another --root") from error
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise SetupError(f"the root {self.path} cannot be written", hint="choose another --root")
 

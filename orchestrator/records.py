@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -247,3 +248,14 @@ class TrialRecord(Record):
 def run_name(trial: int, frozen: str, seed: int) -> str:
     """Name a run: `trial_007_stem+layer1_seed0`."""
     return f"trial_{trial:03d}_{frozen}_seed{seed}"
+
+
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Write a nested mapping as one with dotted keys; lists stay values."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

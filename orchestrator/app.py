@@ -1,0 +1,226 @@
+"""Composition root: an experiment becomes the concrete parts, wired. Heavy libraries load when a sweep needs them."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config import config_hash, to_yaml
+from orchestrator.config.models import Experiment
+from orchestrator.errors import ConfigError
+from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
+from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.ledger import Ledger
+from orchestrator.lock import hold_lock
+from orchestrator.observers import LoggingObserver
+from orchestrator.records import Cost, TrialRecord
+from orchestrator.results import Sweep
+from orchestrator.sweep import Prepared, SweepLoop, SweepOutcome
+
+_RUN_FUNCTION = "orchestrator.training.run:run_training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a sweep would do, known before data are loaded."""
+
+    experiment: Experiment
+    choices: tuple[Choice, ...] | None
+    """Every point of the space that fits the budget, in order; None where a sampler decides as it goes."""
+    costs: dict[str, Cost]
+    """By key, of every frozen set of the space, those over budget too."""
+    left_out: tuple[str, ...]
+    """Keys of the frozen sets that `search.max_trainable_params` leaves out."""
+
+
+def plan_sweep(experiment: Experiment) -> Plan:
+    """Say what a sweep would run and what each frozen set costs. Nothing is downloaded or written.
+
+    Raises:
+        ConfigError: The number of classes is not known without the data; or the budget leaves nothing.
+    """
+    from orchestrator.search import plan_choices
+
+    costs = _measure_costs(experiment, _known_classes(experiment))
+    choices, left_out = plan_choices(experiment, costs)
+    return Plan(experiment=experiment, choices=choices, costs=costs, left_out=left_out)
+
+
+def run_sweep(
+    experiment: Experiment, *, root: str | Path = DEFAULT_ROOT, observer: Observer | None = None
+) -> tuple[Sweep, SweepOutcome]:
+    """Run what is left of an experiment's sweep and return what is known at its end.
+
+    Args:
+        experiment: The experiment; its name is the study's.
+        root: Folder that holds everything a sweep writes.
+        observer: Hears what happens; None: the `orchestrator` logger does.
+
+    Raises:
+        ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
+        SetupError: Device, disk, download or tracking store; nothing has run.
+    """
+    place = Root.at(root)
+    place.create()
+    with hold_lock(place.lock(experiment.name)):
+        return _run_locked(experiment, place, observer or LoggingObserver())
+
+
+def _run_locked(experiment: Experiment, root: Root, observer: Observer) -> tuple[Sweep, SweepOutcome]:
+    from orchestrator.search import OptunaSearch
+
+    prepared = prepare(experiment, observer)
+    search = OptunaSearch(root, experiment, prepared.costs)
+    search.require_identity(prepared.identity)
+    if search.left_out:
+        observer.on_message(
+            f"left out, over search.max_trainable_params={experiment.search.max_trainable_params}: "
+            f"{', '.join(search.left_out)}"
+        )
+    for trial in search.reconcile("the process that ran it died"):
+        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
+    planned = search.planned()
+    done = [trial for trial in search.trials() if trial.state == "complete"]
+    observer.on_plan(prepared.experiment, planned, done)
+    if planned == []:
+        return Sweep(root, experiment, search.trials()), SweepOutcome()
+
+    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
+        return _summarise(Sweep(root, experiment, trials), final=final)
+
+    loop = SweepLoop(
+        prepared,
+        search=search,
+        executor=build_executor(experiment),
+        tracker=build_tracker(root, experiment),
+        observer=observer,
+        ledger=Ledger(root),
+        summarise=summarise,
+    )
+    outcome = loop.run(
+        SweepStart(
+            experiment=prepared.experiment,
+            data=prepared.data,
+            config_yaml=to_yaml(experiment),
+            config_hash=config_hash(experiment),
+            git_commit=find_git_commit(),
+        )
+    )
+    return Sweep(root, experiment, search.trials()), outcome
+
+
+def prepare(experiment: Experiment, observer: Observer) -> Prepared:
+    """Load the data once, hash the weights, settle the device and count what each frozen set costs.
+
+    Raises:
+        ConfigError: The head does not fit the data; columns, classes or weights are wrong.
+        SetupError: Data or weights cannot be brought, or the device is not there.
+    """
+    from orchestrator.training.backbones import hash_weights
+    from orchestrator.training.data import describe_data
+    from orchestrator.training.device import resolve_trainer
+
+    trainer = resolve_trainer(experiment.trainer)
+    weights = hash_weights(experiment.model)
+    data = describe_data(experiment.data)
+    for note in data.notes:
+        observer.on_message(note)
+    classes = len(data.class_names)
+    if experiment.model.num_classes not in {None, classes}:
+        raise ConfigError(
+            f"model.num_classes is {experiment.model.num_classes}, but {data.source} has {classes} classes: "
+            f"{', '.join(data.class_names)}",
+            hint=f"set model.num_classes to {classes}, or leave it out",
+        )
+    return Prepared(
+        experiment=experiment.model_copy(update={"trainer": trainer}),
+        data=data,
+        weights_sha256=weights,
+        costs=_measure_costs(experiment, classes),
+    )
+
+
+def build_executor(experiment: Experiment) -> Executor:
+    """Build the place where runs happen."""
+    if experiment.execution.mode == "inline":
+        from orchestrator.execution.inline import InlineExecutor
+
+        return InlineExecutor(_RUN_FUNCTION)
+    from orchestrator.execution.processes import ProcessExecutor
+    from orchestrator.training.device import count_gpus
+
+    return ProcessExecutor(_RUN_FUNCTION, workers=experiment.execution.workers, gpus=count_gpus())
+
+
+def build_tracker(root: Root, experiment: Experiment) -> Tracker:
+    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on."""
+    from orchestrator.tracking.fanout import FanoutTracker
+    from orchestrator.tracking.mlflow import MlflowTracker
+
+    trackers: list[Tracker] = [MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)]
+    if experiment.tracking.tensorboard:
+        from orchestrator.tracking.tensorboard import TensorBoardTracker
+
+        trackers.append(TensorBoardTracker(root, experiment.name))
+    return FanoutTracker(trackers)
+
+
+def keep_report(sweep: Sweep, files: Sequence[Path]) -> None:
+    """Keep pictures of a sweep as artifacts of its MLflow parent run.
+
+    Raises:
+        SetupError: The tracking store cannot be reached.
+        NotFoundError: The sweep has no parent run there.
+    """
+    from orchestrator.tracking.mlflow import MlflowTracker
+
+    experiment = sweep.experiment
+    MlflowTracker(sweep.root, experiment.name, experiment.tracking.mlflow_uri).keep_files(files)
+
+
+def find_git_commit() -> str | None:
+    """Find the commit of the folder that the command runs in; None outside a repository or without git."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _measure_costs(experiment: Experiment, classes: int) -> dict[str, Cost]:
+    from orchestrator.training.costs import measure_costs
+
+    return measure_costs(experiment.model, classes, experiment.data.image_size, experiment.frozen_sets)
+
+
+def _known_classes(experiment: Experiment) -> int:
+    if experiment.model.num_classes is not None:
+        return experiment.model.num_classes
+    if experiment.data.source == "synthetic":
+        return experiment.data.synthetic.classes
+    if Path(experiment.data.source).is_dir():
+        from orchestrator.training.data import describe_data
+
+        return len(describe_data(experiment.data).class_names)
+    raise ConfigError(
+        f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
+        hint="set model.num_classes",
+    )
+
+
+def _summarise(sweep: Sweep, *, final: bool) -> SweepSummary:
+    from orchestrator.report.note import write_note
+    from orchestrator.report.plots import write_report
+
+    front = tuple(int(str(row["trial"])) for row in sweep.front_rows())
+    files: tuple[Path, ...] = ()
+    if final and front:
+        files = tuple(write_report(sweep, sweep.root.reports(sweep.experiment.name)))
+    return SweepSummary(
+        trials=tuple(sweep.trials),
+        front=front,
+        table=tuple(sweep.trial_rows()),
+        metrics=sweep.summary_metrics(),
+        note=write_note(sweep),
+        files=files,
+    )

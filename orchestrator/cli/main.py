@@ -1,0 +1,50 @@
+"""The `orchestrator` command: its parts, and the exit code of each error."""
+
+import logging
+import sys
+from typing import NoReturn
+
+import typer
+
+from orchestrator.cli import config, query, sweep, ui
+from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
+
+EXIT_UNEXPECTED = 1
+EXIT_CONFIG = 2
+EXIT_NOT_FOUND = 3
+EXIT_FAILED_TRIALS = 4
+EXIT_SETUP = 5
+EXIT_INTERRUPTED = 130
+
+_EXIT_CODES: dict[type[OrchestratorError], int] = {
+    ConfigError: EXIT_CONFIG,
+    NotFoundError: EXIT_NOT_FOUND,
+    SetupError: EXIT_SETUP,
+}
+
+app = typer.Typer(
+    name="orchestrator",
+    help="Which blocks of a pretrained network should I freeze? Sweep, compare, ask.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+sweep.register(app)
+query.register(app)
+ui.register(app)
+app.add_typer(config.app, name="config")
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with a code that says how it went."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except OrchestratorError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        sys.exit(_EXIT_CODES.get(type(error), EXIT_UNEXPECTED))
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)

@@ -1,0 +1,174 @@
+"""Tables on stdout, for people and for programs. Whatever is no data goes to stderr."""
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from orchestrator import names
+
+Row = Mapping[str, object]
+
+_COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS})
+_FIXED_DIGITS = {
+    **dict.fromkeys((names.VAL_ACC, names.TRAIN_ACC, names.TEST_ACC, names.GAP_TRAIN_VAL), 4),
+    **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
+    **dict.fromkeys((names.DURATION_S, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
+    **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH), 2),
+    **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN), 3),
+}
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> None:
+    """Print rows on stdout.
+
+    Args:
+        rows: A mapping a row, keys as in `names.py`.
+        columns: Keys that `table` and `md` show, in order, without those that no row has. `json` and `csv` give
+            every key.
+        form: How they are written.
+    """
+    match form:
+        case Format.json:
+            print_json([*rows])
+        case Format.csv:
+            sys.stdout.write(format_csv(rows, columns))
+        case Format.md:
+            sys.stdout.write(format_markdown(rows, _present(rows, columns)))
+        case Format.table:
+            _print_table(rows, _present(rows, columns))
+
+
+def print_record(record: Row, form: Format) -> None:
+    """Print one record on stdout: a line a key; as JSON one object; as CSV a header and one row."""
+    match form:
+        case Format.json:
+            print_json(record)
+        case Format.csv:
+            sys.stdout.write(format_csv([record], ()))
+        case Format.md:
+            pairs = [{"key": key, "value": format_cell(key, value)} for key, value in record.items()]
+            sys.stdout.write(format_markdown(pairs, ("key", "value")))
+        case Format.table:
+            width = max((len(key) for key in record), default=0)
+            for key, value in record.items():
+                print(f"{key:<{width}}  {format_cell(key, value)}".rstrip())
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on stdout; numbers that are not finite become null."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_note(text: str) -> None:
+    """Print a sentence on stderr."""
+    print(text, file=sys.stderr)
+
+
+def format_cell(key: str, value: object) -> str:
+    """Write a value for people: counts with thousands separators, metrics with fixed digits.
+
+    None and NaN are empty, booleans `yes` and `no`; text is put on one line.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and key in _COUNTS:
+        return f"{value:,}"
+    if isinstance(value, float):
+        digits = _FIXED_DIGITS.get(key)
+        return f"{value:.{digits}f}" if digits is not None else f"{value:g}"
+    if isinstance(value, str | int):
+        return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def format_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Write rows as CSV with a header: every key of any row, `columns` where there is no row.
+
+    Booleans are `true` and `false`, None and NaN are empty, lists and mappings are JSON.
+    """
+    text = io.StringIO()
+    keys = list(dict.fromkeys(key for row in rows for key in row)) or list(columns)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(keys)
+    writer.writerows([_csv_cell(row.get(key)) for key in keys] for row in rows)
+    return text.getvalue()
+
+
+def format_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Write rows as a Markdown table."""
+    lines = [list(columns), ["---:" if _is_number(rows, key) else "---" for key in columns]]
+    lines += [[format_cell(key, row.get(key)).replace("|", r"\|") for key in columns] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for key in columns:
+        table.add_column(
+            Text(key), justify="right" if _is_number(rows, key) else "left", overflow="fold", no_wrap=False
+        )
+    for row in rows:
+        cells = (Text(format_cell(key, row.get(key))) for key in columns)
+        table.add_row(*cells, style="bold" if row.get(names.PARETO) is True else None)
+    console = Console(file=sys.stdout, highlight=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    # a file or pipe has no width to fit: no line is folded, nothing is cut
+    wide = Console(file=io.StringIO(), width=1_000_000, highlight=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def _present(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    return [key for key in columns if not rows or any(row.get(key) is not None for row in rows)]
+
+
+def _is_number(rows: Sequence[Row], key: str) -> bool:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """Reduce a value to what JSON can say."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)

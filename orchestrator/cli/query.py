@@ -1,0 +1,195 @@
+"""`orchestrator status|trials|pareto|best|runs|history|report`: ask what a sweep knows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator import names
+from orchestrator.cli.output import Format, print_note, print_record, print_rows
+from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.lock import read_owner
+
+if TYPE_CHECKING:
+    from orchestrator.results import Sweep
+
+FRONT_COLUMNS = (
+    names.TRIAL,
+    names.FROZEN,
+    names.VAL_ACC,
+    names.TRAINABLE_PARAMS,
+    names.TRAINABLE_PCT,
+    names.TEST_ACC,
+    names.BEST_EPOCH,
+    names.DURATION_S,
+)
+"""What a front shows for people."""
+
+_TRIAL_COLUMNS = (
+    names.TRIAL,
+    names.FROZEN,
+    names.STATE,
+    names.VAL_ACC,
+    names.TRAINABLE_PARAMS,
+    names.TRAINABLE_PCT,
+    names.TEST_ACC,
+    names.BEST_EPOCH,
+    names.DURATION_S,
+    names.PARETO,
+    names.ERROR,
+)
+_RUN_COLUMNS = (
+    names.TRIAL,
+    names.FROZEN,
+    names.SEED,
+    names.STATE,
+    names.VAL_ACC,
+    names.VAL_LOSS,
+    names.TEST_ACC,
+    names.BEST_EPOCH,
+    names.EPOCHS_RUN,
+    names.DURATION_S,
+    names.ERROR,
+)
+
+
+def complete_name(context: typer.Context, incomplete: str) -> list[str]:
+    """List the sweeps under the root that begin with `incomplete`, for the shell; none where that fails."""
+    try:
+        from orchestrator.results import list_sweeps
+
+        root = context.params.get("root") or DEFAULT_ROOT
+        return [name for name in list_sweeps(root) if name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - a traceback in the middle of someone's command line helps nobody
+        return []
+
+
+NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.", autocompletion=complete_name)]
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
+]
+FormatOption = Annotated[Format, typer.Option("-f", "--format", help="How the data on stdout are written.")]
+_ROOT = Path(DEFAULT_ROOT)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (status, trials, pareto, best, runs, history, report):
+        app.command(rich_help_panel="Ask")(command)
+
+
+def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Say whether a sweep is alive, how far it is, and where everything lies."""
+    sweep = _load(name, root)
+    place = sweep.root
+    rows = sweep.trial_rows()
+    counts = {state: sum(row[names.STATE] == state for row in rows) for state in _STATES}
+    planned = sweep.planned
+    owner = read_owner(place.lock(name))
+    best_row = _best_row(sweep, rows)
+    print_record(
+        {
+            "experiment": name,
+            "alive": owner is not None,
+            "pid": owner.pid if owner else None,
+            "host": owner.host if owner else None,
+            "started": owner.started if owner else None,
+            **counts,
+            "left": None if planned is None else max(0, planned - counts["complete"]),
+            "best_trial": best_row.get(names.TRIAL),
+            "best_frozen": best_row.get(names.FROZEN),
+            names.BEST_VAL_ACC: best_row.get(names.VAL_ACC),
+            names.FRONT_SIZE: sum(row[names.PARETO] is True for row in rows),
+            "root": str(place.path),
+            "mlflow": sweep.experiment.tracking.mlflow_uri or place.mlflow_uri,
+            "optuna": str(place.optuna_db),
+            "tensorboard": str(place.tensorboard(name)),
+            "reports": str(place.reports(name)),
+        },
+        form,
+    )
+    if owner is None and counts["running"]:
+        print_note("no sweep is alive: the running trials were left by one that died; the next sweep runs them again")
+
+
+_STATES = ("complete", "failed", "running")
+
+
+def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print one row a trial; those on the Pareto front are marked."""
+    print_rows(_load(name, root).trial_rows(), _TRIAL_COLUMNS, form)
+
+
+def pareto(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print the Pareto front by rising number of trainable parameters."""
+    rows = _load(name, root).front_rows()
+    print_rows(rows, FRONT_COLUMNS, form)
+    if not rows:
+        print_note(f"no trial of {name} is complete yet")
+
+
+def best(
+    name: NameArgument,
+    root: RootOption = _ROOT,
+    form: FormatOption = Format.table,
+    max_trainable_params: Annotated[
+        int | None, typer.Option(min=1, help="Highest val_acc with at most this many trainable parameters.")
+    ] = None,
+    min_val_acc: Annotated[
+        float | None, typer.Option(help="Fewest trainable parameters that reach this val_acc, in [0, 1].")
+    ] = None,
+) -> None:
+    """Print the trial to use: the highest val_acc, or the one that a budget asks for."""
+    if min_val_acc is not None and not 0 <= min_val_acc <= 1:
+        raise ConfigError(
+            f"--min-val-acc is a fraction in [0, 1], not {min_val_acc:g}",
+            hint=f"for {min_val_acc:g} percent say {min_val_acc / 100:g}" if 1 < min_val_acc <= 100 else None,
+        )
+    sweep = _load(name, root)
+    found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc)
+    print_record(next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number), form)
+
+
+def runs(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print one row a run: a trial has one for each seed."""
+    print_rows(_load(name, root).run_rows(), _RUN_COLUMNS, form)
+
+
+def history(
+    name: NameArgument,
+    frozen: Annotated[str, typer.Argument(help="Frozen set, such as stem+layer1 or none.")],
+    root: RootOption = _ROOT,
+    form: FormatOption = Format.table,
+) -> None:
+    """Print the curves of a frozen set's runs by epoch."""
+    rows = _load(name, root).history_rows(frozen)
+    print_rows(rows, list(rows[0]) if rows else (), form)
+
+
+def report(name: NameArgument, root: RootOption = _ROOT) -> None:
+    """Draw a sweep's pictures, keep them with its MLflow run, and print their paths."""
+    from orchestrator.app import keep_report
+    from orchestrator.report.plots import write_report
+
+    sweep = _load(name, root)
+    paths = write_report(sweep, sweep.root.reports(name))
+    for path in paths:
+        typer.echo(path)
+    keep_report(sweep, paths)
+
+
+def _load(name: str, root: Path) -> "Sweep":
+    from orchestrator.results import load_sweep
+
+    return load_sweep(name, root)
+
+
+def _best_row(sweep: "Sweep", rows: list[dict[str, object]]) -> dict[str, object]:
+    """Row of the best trial so far; empty where none is complete."""
+    try:
+        number = sweep.best().number
+    except NotFoundError:
+        return {}
+    return next(row for row in rows if row[names.TRIAL] == number)

@@ -1,0 +1,152 @@
+"""`orchestrator sweep`: run a sweep, or print its plan."""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from orchestrator import names
+from orchestrator.cli.output import Format, print_json, print_note, print_rows
+from orchestrator.cli.query import FRONT_COLUMNS
+from orchestrator.config import load_experiment
+from orchestrator.config.models import Experiment
+from orchestrator.layout import DEFAULT_ROOT
+
+if TYPE_CHECKING:
+    from orchestrator.app import Plan
+    from orchestrator.results import Sweep
+    from orchestrator.sweep import SweepOutcome
+
+_EXIT_FAILED_TRIALS = 4
+_EXIT_TERMINATED = 143
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(rich_help_panel="Run")(sweep)
+
+
+def sweep(
+    name: Annotated[str, typer.Argument(help="Experiment in the configuration file.")],
+    config: Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")] = Path("experiments.yaml"),
+    overrides: Annotated[
+        list[str] | None, typer.Option("-s", "--set", help="Override, as key.path=value. May be given several times.")
+    ] = None,
+    root: Annotated[
+        Path, typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes.")
+    ] = Path(DEFAULT_ROOT),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
+    output: Annotated[
+        Format, typer.Option("-f", "--format", help="Format of the front or plan on stdout.")
+    ] = Format.table,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Messages and failures only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A plain line an epoch, with all metrics.")] = False,
+) -> None:
+    """Sweep an experiment's frozen sets; what is finished is not trained again.
+
+    Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
+    """
+    experiment = load_experiment(name, config, overrides or [])
+    if dry_run:
+        _print_plan(experiment, output)
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    result, outcome = _run(experiment, root, verbosity=verbose - quiet)
+    _print_end(result, outcome, output, root)
+    if outcome.failed_trials:
+        raise typer.Exit(_EXIT_FAILED_TRIALS)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(_EXIT_TERMINATED)
+
+
+def _run(experiment: Experiment, root: Path, *, verbosity: int) -> "tuple[Sweep, SweepOutcome]":
+    from rich.console import Console
+
+    from orchestrator.app import run_sweep
+    from orchestrator.cli.progress import LiveObserver, PlainObserver
+
+    console = Console(stderr=True)
+    if console.is_terminal and verbosity == 0:
+        with LiveObserver(console) as live:
+            return run_sweep(experiment, observer=live, root=root)
+    return run_sweep(experiment, observer=PlainObserver(console, verbosity=verbosity), root=root)
+
+
+def _print_plan(experiment: Experiment, output: Format) -> None:
+    from orchestrator.app import plan_sweep
+
+    plan = plan_sweep(experiment)
+    rows = _plan_rows(plan)
+    runs = len(rows) * len(experiment.search.seeds)
+    totals: dict[str, object] = {
+        "trials": len(rows) if plan.choices is not None else experiment.search.n_trials,
+        "runs": runs if plan.choices is not None else (experiment.search.n_trials or 0) * len(experiment.search.seeds),
+        "max_epochs_per_run": experiment.trainer.max_epochs,
+        **{key: sum(float(str(row[key])) for row in rows) for key in (names.GFLOPS_FORWARD, names.GFLOPS_TRAIN)},
+    }
+    if output is Format.json:
+        print_json({"trials": rows, "totals": totals, "left_out": plan.left_out, "sampled": plan.choices is None})
+        return
+    print_rows(rows, [key for key in rows[0] if key != names.TOTAL_PARAMS], output)
+    if plan.left_out:
+        print_note(f"left out, over search.max_trainable_params: {', '.join(plan.left_out)}")
+    if plan.choices is None:
+        print_note(f"a sampler chooses {totals['trials']} trials among these frozen sets and the other dimensions")
+    print_note(
+        f"{totals['trials']} trials, {totals['runs']} runs of at most {totals['max_epochs_per_run']} epochs; all rows "
+        f"together {totals[names.GFLOPS_FORWARD]:.2f} GFLOPs forward and {totals[names.GFLOPS_TRAIN]:.2f} GFLOPs "
+        "training for one image each"
+    )
+
+
+def _plan_rows(plan: "Plan") -> list[dict[str, object]]:
+    if plan.choices is None:  # the sampler will choose: show what each frozen set would cost
+        points: list[dict[str, object]] = [{names.FROZEN: key} for key in plan.costs if key not in plan.left_out]
+    else:
+        searched = plan.experiment.search.dimensions
+        points = [
+            {names.FROZEN: choice.frozen, **{key: getattr(choice.hyperparameters, key) for key in searched}}
+            for choice in plan.choices
+        ]
+    rows: list[dict[str, object]] = []
+    for number, point in enumerate(points):
+        cost = plan.costs[str(point[names.FROZEN])]
+        rows.append(
+            {
+                "order": number,
+                **point,
+                names.TRAINABLE_PARAMS: cost.trainable_params,
+                names.TRAINABLE_PCT: cost.trainable_pct,
+                names.TOTAL_PARAMS: cost.total_params,
+                names.GFLOPS_FORWARD: cost.gflops_forward_per_image,
+                names.GFLOPS_TRAIN: cost.gflops_train_per_image,
+            }
+        )
+    return rows
+
+
+def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: Path) -> None:
+    name = result.experiment.name
+    front = result.front_rows()
+    if front:
+        print_note(f"\nThe front of {name}: no other trial has both more accuracy and fewer trainable parameters")
+        print_rows(front, FRONT_COLUMNS, output)
+    parts = [f"{outcome.trained} runs trained"]
+    parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []
+    parts += [f"{outcome.repeated} repeated suggestions answered"] if outcome.repeated else []
+    parts += [f"{outcome.failed_runs} runs lost"] if outcome.failed_runs else []
+    option = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
+    print_note(f"\n{', '.join(parts)}.")
+    for trial in outcome.failed_trials:
+        print_note(f"failed: trial {trial.number} ({trial.frozen}): {trial.error}")
+    print_note(f"Everything lies in {result.root.path}; pictures in {result.root.reports(name)}")
+    print_note("Next:")
+    print_note(f"  orchestrator best {name}{option} --max-trainable-params 3000000")
+    print_note(f"  orchestrator trials {name}{option}")
+    print_note(f"  orchestrator ui{option}")

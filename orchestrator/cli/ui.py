@@ -1,0 +1,81 @@
+"""`orchestrator ui`: show the MLflow UI and TensorBoard until Ctrl-C."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from orchestrator.cli.output import print_note
+from orchestrator.cli.query import RootOption
+from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.ui import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT, open_viewer
+
+_LOOPBACKS = {LOOPBACK, "localhost", "::1"}
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(BaseException):
+    """Somebody asked us to stop. No `Exception`, so that nothing on the way takes it for a failure."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(rich_help_panel="Ask")(ui)
+
+
+def ui(
+    root: RootOption = Path(DEFAULT_ROOT),
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither server asks for a password.")] = LOOPBACK,
+    mlflow_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of the MLflow UI; the next free one if it is busy.")
+    ] = MLFLOW_PORT,
+    tensorboard_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of TensorBoard, likewise.")
+    ] = TENSORBOARD_PORT,
+    mlflow_uri: Annotated[
+        str | None, typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri.")
+    ] = None,
+) -> None:
+    """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
+    if host not in _LOOPBACKS:
+        print_note(f"warning: {host} may be reached by others, and neither server asks for a password")
+    print_note("starting the MLflow UI and TensorBoard (half a minute at the first time) ...")
+    try:
+        with (
+            _stop_on_signal(),
+            open_viewer(
+                Root.at(root),
+                host=host,
+                mlflow_port=mlflow_port,
+                tensorboard_port=tensorboard_port,
+                mlflow_uri=mlflow_uri,
+                say=print_note,
+            ) as viewer,
+        ):
+            for page in viewer.pages:
+                typer.echo(f"{page.name:<12} {page.url}")
+            print_note("Ctrl-C stops both")
+            viewer.wait()
+    except _Stopped:
+        print_note("stopped")
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[None]:
+    """Turn the first stop signal into `_Stopped`; later ones are ignored, so that the servers are ended."""
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,76 @@
+"""One owner a sweep: a file lock that the system releases when its owner dies, however it dies."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.errors import SetupError
+from orchestrator.records import Record
+
+
+class Owner(Record):
+    """Who holds a lock."""
+
+    pid: int
+    host: str
+    started: str
+    """UTC, ISO 8601."""
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock at `path` while the context lasts.
+
+    Raises:
+        SetupError: Somebody else holds it; the message names the owner.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise SetupError(
+                f"this experiment is being swept already, by {_describe(file.read())} (lock {path})",
+                hint="wait for it, stop it, or give this sweep another --root",
+            ) from error
+        file.truncate(0)
+        owner = Owner(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        file.write(owner.model_dump_json())
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Say who holds the lock at `path`; None where nobody does. Takes no lock itself that could get in the way."""
+    try:
+        file = path.open()
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read()
+            return Owner.model_validate_json(text) if text else None
+        return None
+
+
+def _describe(text: str) -> str:
+    try:
+        owner = Owner(**json.loads(text))
+    except (ValueError, TypeError):
+        return "another process"
+    return f"process {owner.pid} on {owner.host} since {owner.started}"

@@ -1,0 +1,42 @@
+"""An observer for programs: what happens goes to the `orchestrator` logger."""
+
+import logging
+from collections.abc import Sequence
+
+from orchestrator.config.models import Experiment
+from orchestrator.interfaces import Choice, RunStart
+from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+
+_LOG = logging.getLogger("orchestrator")
+
+
+class LoggingObserver:
+    """Logs messages and lost runs as warnings, starts and ends as info, epochs as debug."""
+
+    def on_message(self, text: str) -> None:
+        """Log the message."""
+        _LOG.warning(text)
+
+    def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
+        """Log how many trials are done and left."""
+        left = "as many as the sampler is allowed" if choices is None else len(choices)
+        _LOG.info("%s: %d trials done, %s to run", experiment.name, len(done), left)
+
+    def on_run_start(self, start: RunStart) -> None:
+        """Log the run's name."""
+        _LOG.info("%s starts", start.name)
+
+    def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
+        """Log the epoch."""
+        _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.epoch, metrics.val_acc)
+
+    def on_run_end(self, start: RunStart, record: RunRecord) -> None:
+        """Log the result or the error."""
+        if record.result is None:
+            _LOG.warning("%s lost: %s", start.name, record.error)
+        else:
+            _LOG.info("%s done: val_acc %.4f", start.name, record.result.val_acc)
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        """Log the state."""
+        _LOG.info("trial %d (%s): %s", trial.number, trial.frozen, trial.state)
