@@ -1,0 +1,58 @@
+"""`orchestrator config show|check|schema`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import print_note
+from orchestrator.config import check_file, json_schema, resolve_experiment
+
+app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+
+ConfigOption = Annotated[Path, typer.Option("-c", "--config", help="Configuration file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("-s", "--set", help="Override, as key.path=value. May be given several times.")
+]
+_FILE = Path("experiments.yaml")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Experiment in the configuration file.")],
+    config: ConfigOption = _FILE,
+    overrides: SetOption = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+) -> None:
+    """Print an experiment with all its values."""
+    resolved = resolve_experiment(name, config, overrides or [])
+    if not origin:
+        typer.echo(resolved.to_yaml(), nl=False)
+        return
+    rows = [
+        (key, json.dumps(value, ensure_ascii=False))
+        for key, value in _leaves(resolved.experiment.model_dump(mode="json"))
+    ]
+    width = max(len(f"{key}: {value}") for key, value in rows)
+    for key, value in rows:
+        typer.echo(f"{f'{key}: {value}':<{width}}  # {resolved.origins.get(key, 'the entry')}")
+
+
+@app.command()
+def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
+    """Validate every experiment of the file; all mistakes are named at once."""
+    names = check_file(config, overrides or [])
+    print_note(f"{config}: {len(names)} experiments are valid: {', '.join(names)}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def _leaves(value: object, path: str = "") -> list[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}" if path else str(key))]
+    return [(path, value)]

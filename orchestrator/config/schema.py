@@ -1,0 +1,44 @@
+"""The JSON Schema of `experiments.yaml`, for editors."""
+
+from typing import Any
+
+from orchestrator.config.models import Experiment
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Build the JSON Schema of the file: `defaults` and `experiments`, in which nothing is required.
+
+    What an entry leaves out comes from its base, the defaults or the program.
+    """
+    schema = Experiment.model_json_schema()
+    definitions: dict[str, Any] = schema.pop("$defs")
+    for definition in definitions.values():
+        definition.pop("required", None)
+    parts = {key: value for key, value in schema["properties"].items() if key != "name"}
+    # it has a short form
+    parts["execution"] = {"anyOf": [parts["execution"], {"enum": ["processes", "inline"]}]}
+    extends = {"type": "string", "description": "Experiment whose values this one starts from."}
+    definitions["Defaults"] = _closed("What every experiment starts from.", parts)
+    definitions["Entry"] = _closed("An experiment.", {"extends": extends, **parts})
+    experiments = {
+        "type": "object",
+        "description": "The experiments by name.",
+        "additionalProperties": {"$ref": "#/$defs/Entry"},
+        "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "experiments.yaml",
+        **_closed(
+            "Experiments of the sweep orchestrator.",
+            {"defaults": {"$ref": "#/$defs/Defaults"}, "experiments": experiments},
+        ),
+        "required": ["experiments"],
+        "$defs": definitions,
+    }
+
+
+def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "description": description, "additionalProperties": False, "properties": properties}
