@@ -1,0 +1,1 @@
+"""How one run trains: the only room that imports torch, torchvision, lightning and datasets."""

@@ -1,0 +1,110 @@
+"""Networks: a backbone in named blocks, and a head."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.config.models import ModelConfig
+from orchestrator.errors import NotFoundError, RunError
+from orchestrator.training.freezing import freeze
+from orchestrator.training.seeds import derive_seed
+from orchestrator.training.weights import load_weights
+
+NETWORK_PREFIX = "network."
+"""The network's place among the keys of a checkpoint's state dict."""
+
+
+def build_network(model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet) -> nn.Module:
+    """Build the network: weights as configured, a new head, frozen blocks frozen.
+
+    Args:
+        model: The network's configuration.
+        num_classes: Outputs of the head.
+        head_seed: Seed of the head; random backbone weights take theirs from it. Neither depends on `frozen`.
+        frozen: Blocks that do not train.
+
+    Raises:
+        ConfigError: The weights do not fit.
+        SetupError: The weights cannot be brought.
+    """
+    weights = load_weights(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(head_seed, "backbone"))
+        network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
+        torch.manual_seed(derive_seed(head_seed, "head"))
+        network.get_submodule("fc").reset_parameters()  # type: ignore[operator]
+    if weights is not None:
+        network.load_state_dict(weights.state, strict=False)
+    freeze(frozen_modules(network, model, frozen), model.frozen_batchnorm)
+    return network
+
+
+def block_modules(network: nn.Module, backbone: str) -> dict[str, list[nn.Module]]:
+    """List the modules of each block, in network order."""
+    parts = {"stem": ["conv1", "bn1"]}
+    return {block: [network.get_submodule(name) for name in parts.get(block, [block])] for block in BLOCKS[backbone]}
+
+
+def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) -> list[nn.Module]:
+    """List the modules of the frozen blocks."""
+    return [
+        module for block, parts in block_modules(network, model.backbone).items() if block in frozen for module in parts
+    ]
+
+
+def hash_weights(model: ModelConfig) -> str | None:
+    """Hash the backbone's weights (sha256, hex), wherever they come from; None for random weights.
+
+    Raises:
+        ConfigError: The weights do not fit.
+        SetupError: The weights cannot be brought.
+    """
+    weights = load_weights(model)
+    return None if weights is None else weights.sha256
+
+
+def load_checkpoint_network(path: Path) -> nn.Module:
+    """Load the network of a run's checkpoint, in eval mode on the CPU. It takes normalised images.
+
+    Raises:
+        NotFoundError: There is no such file.
+        RunError: The file is damaged, or no checkpoint of a run.
+    """
+    checkpoint = read_checkpoint(path)
+    hparams = checkpoint["hyper_parameters"]
+    network: nn.Module = torchvision.models.get_model(
+        hparams["backbone"], weights=None, num_classes=hparams["num_classes"]
+    )
+    network.load_state_dict(network_state(checkpoint))
+    return network.eval()
+
+
+def read_checkpoint(path: Path) -> Mapping[str, dict[str, object]]:
+    """Read a run's checkpoint: plain types and tensors only."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"no checkpoint at {path}", hint="the run has not finished, or its folder was deleted"
+        ) from error
+    except Exception as error:  # the unpickler raises whatever it stumbles over: IndexError, KeyError, struct.error
+        raise RunError(
+            f"the checkpoint {path} is damaged: {error}", hint="delete its folder to train it again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        raise RunError(f"{path} is no checkpoint of a run", hint="give the best.ckpt of a run")
+    return checkpoint
+
+
+def network_state(checkpoint: Mapping[str, Mapping[str, object]]) -> dict[str, Tensor]:
+    """Take the network's tensors out of a checkpoint."""
+    state = checkpoint["state_dict"]
+    return {
+        name.removeprefix(NETWORK_PREFIX): tensor
+        for name, tensor in state.items()
+        if name.startswith(NETWORK_PREFIX) and isinstance(tensor, Tensor)
+    }

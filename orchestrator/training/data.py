@@ -1,0 +1,228 @@
+"""Images in batches: decoded into memory where they fit, else each epoch."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from orchestrator.config.models import DataConfig
+from orchestrator.records import DatasetInfo
+from orchestrator.training.images import Pixels
+from orchestrator.training.seeds import derive_seed
+from orchestrator.training.sources import open_source
+from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION
+from orchestrator.training.synthetic import SyntheticImages, fingerprint_synthetic
+
+SYNTHETIC = "synthetic"
+_MIB = 2**20
+
+Batch = tuple[Tensor, Tensor]
+"""Images (uint8, [n, 3, size, size]) and labels (int64, [n])."""
+
+
+class Images(Protocol):
+    """One split: labels at once, pixels on demand."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels by row."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, size: int) -> Pixels:
+        """Decode or draw one image."""
+
+
+class BatchOrder:
+    """Which rows form each batch of an epoch. A seed makes a new permutation for each epoch.
+
+    Has what Lightning looks for in a batch sampler: `sampler` with `set_epoch`.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int | None) -> None:
+        self._length = length
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    @property
+    def sampler(self) -> "BatchOrder":
+        """The object that is told the epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._bounds())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = np.arange(self._length)
+        if self._seed is not None:
+            rows = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+        for start, stop in self._bounds():
+            yield rows[start:stop].tolist()
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        starts = list(range(0, self._length, self._batch_size))
+        # BatchNorm has no statistics of a single image: one left over in training joins the batch before it
+        if self._seed is not None and len(starts) > 1 and self._length - starts[-1] == 1 and self._batch_size > 1:
+            starts.pop()
+        return list(zip(starts, [*starts[1:], self._length], strict=True))
+
+
+class MemoryBatches:
+    """Batches of a split that is decoded already."""
+
+    def __init__(self, images: Tensor, labels: Tensor, order: BatchOrder) -> None:
+        self._images = images
+        self._labels = labels
+        self.batch_sampler = order
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.batch_sampler:
+            index = torch.tensor(rows)
+            yield self._images[index], self._labels[index]
+
+
+class _Decoding(Dataset[tuple[Tensor, int]]):
+    """A split that is decoded image by image."""
+
+    def __init__(self, images: Images, size: int) -> None:
+        self._images = images
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self._images.read(index, self._size)), int(self._images.labels[index])
+
+
+Batches = MemoryBatches | DataLoader[tuple[Tensor, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedData:
+    """A data set that is ready to be read in batches.
+
+    Attributes:
+        info: What is known of it.
+        in_memory: Whether the images are decoded already.
+    """
+
+    info: DatasetInfo
+    config: DataConfig
+    images: dict[str, Images]
+    pixels: dict[str, Tensor]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are decoded already."""
+        return bool(self.pixels)
+
+    def size(self, split: str) -> int:
+        """Count the images of a split."""
+        return len(self.images[split])
+
+    def batches(self, split: str, *, seed: int | None = None) -> Batches:
+        """Batches of a split: in a new random order each epoch with a seed, as they lie without.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            seed: Seed of the order. Where it is given, a single image left over joins the batch before it.
+        """
+        images = self.images[split]
+        order = BatchOrder(len(images), self.config.batch_size, seed)
+        if self.in_memory:
+            return MemoryBatches(self.pixels[split], torch.from_numpy(images.labels), order)
+        workers = self.config.loader_workers
+        return DataLoader(
+            _Decoding(images, self.config.image_size),
+            batch_sampler=order,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def describe_data(config: DataConfig) -> DatasetInfo:
+    """Load a data set, make sure that it can be used, and say what it is.
+
+    Images that fit `memory_mb` are decoded for it, so that a broken one is found before anything trains.
+
+    Raises:
+        ConfigError: The data set is not as it must be.
+        SetupError: It is on the hub, and neither network nor cache has it.
+    """
+    return load_data(config).info
+
+
+def load_data(config: DataConfig, splits: Sequence[str] = SPLITS) -> LoadedData:
+    """Load a data set; decode the splits named, where they fit `memory_mb`.
+
+    Raises:
+        ConfigError: The data set is not as it must be.
+        SetupError: It is on the hub, and neither network nor cache has it.
+    """
+    images, info = _open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config)
+    images = {split: images[split] for split in splits}
+    needed = sum(len(part) for part in images.values()) * 3 * config.image_size**2
+    fits = needed <= config.memory_mb * _MIB
+    pixels = {split: _decode(part, config) for split, part in images.items()} if fits else {}
+    return LoadedData(info=info, config=config, images=images, pixels=pixels)
+
+
+def order_seed(seed: int) -> int:
+    """Derive the seed of the data order from a run's seed."""
+    return derive_seed(seed, "data order")
+
+
+def _open_stored(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
+    source = open_source(config)
+    info = DatasetInfo(
+        source=config.source,
+        fingerprint=source.fingerprint,
+        class_names=source.class_names,
+        split_sizes={split: len(images) for split, images in source.splits.items()},
+        notes=source.notes,
+    )
+    return dict(source.splits), info
+
+
+def _open_synthetic(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
+    drawing = config.synthetic
+    sizes = {TRAIN: drawing.train, VALIDATION: drawing.validation, TEST: drawing.test}
+    images: dict[str, Images] = {
+        split: SyntheticImages(drawing, number, sizes[split]) for number, split in enumerate(SPLITS)
+    }
+    info = DatasetInfo(
+        source=config.source,
+        fingerprint=fingerprint_synthetic(drawing, config.image_size),
+        class_names=tuple(f"texture_{label}" for label in range(drawing.classes)),
+        split_sizes=sizes,
+    )
+    return images, info
+
+
+def _decode(images: Images, config: DataConfig) -> Tensor:
+    size = config.image_size
+    pixels = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+
+    def fill(index: int) -> None:
+        pixels[index] = torch.from_numpy(images.read(index, size))
+
+    with ThreadPoolExecutor(max(1, config.loader_workers)) as pool:
+        for _ in pool.map(fill, range(len(images))):
+            pass
+    return pixels

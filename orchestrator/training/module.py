@@ -1,0 +1,181 @@
+"""The LightningModule of a run: a network of which some blocks are frozen."""
+
+import math
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.errors import RunError
+from orchestrator.interfaces import EpochSink
+from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
+from orchestrator.records import EpochMetrics, RunSpec, StepLoss
+from orchestrator.training.backbones import frozen_modules
+from orchestrator.training.data import Batch
+from orchestrator.training.freezing import hold
+
+_SGD_MOMENTUM = 0.9
+
+
+def accuracy_of(confusion: Tensor) -> float:
+    """Give the share of images on the diagonal, in double precision: 9 of 10 is 0.9, as a person would write it."""
+    return int(confusion.trace()) / int(confusion.sum())
+
+
+class FreezingModule(pl.LightningModule):
+    """Trains what is not frozen with cross-entropy, and reports each epoch to a sink.
+
+    Args:
+        network: With its frozen blocks frozen; takes normalised images [n, 3, h, w], gives logits [n, classes].
+        spec: What the run is.
+        class_names: Names of the classes, by label.
+        on_epoch: Called after each epoch, in this thread.
+        take_step_losses: Gives the step losses that were logged since the last call.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: RunSpec,
+        class_names: Sequence[str],
+        on_epoch: EpochSink,
+        take_step_losses: Callable[[], tuple[StepLoss, ...]],
+    ) -> None:
+        super().__init__()
+        data, model = spec.data, spec.model
+        # plain types only: the checkpoint must load with weights_only=True
+        self.save_hyperparameters(
+            {
+                "backbone": model.backbone,
+                "num_classes": len(class_names),
+                "class_names": list(class_names),
+                "frozen": spec.frozen,
+                "image_size": data.image_size,
+                "mean": list(data.mean),
+                "std": list(data.std),
+                "fingerprint": spec.fingerprint,
+            }
+        )
+        self.network = network
+        self._trainer_config = spec.trainer
+        self._frozen_modules = frozen_modules(
+            network, model, FrozenSet.parse(spec.frozen, order=BLOCKS[model.backbone])
+        )
+        self._frozen_batchnorm = model.frozen_batchnorm
+        self._on_epoch = on_epoch
+        self._take_step_losses = take_step_losses
+        self._epoch_began = 0.0
+        self._mean: Tensor
+        self._std: Tensor
+        # batches travel as bytes and are normalised on the device
+        self.register_buffer("_mean", 255 * torch.tensor(data.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
+        # the default drops NaN from the mean
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.eval_loss = MeanMetric(nan_strategy="disable")
+        self.train_confusion = MulticlassConfusionMatrix(len(class_names))
+        self.eval_confusion = MulticlassConfusionMatrix(len(class_names))
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        """Switch to training mode, but for frozen blocks whose BatchNorm statistics are held."""
+        super().train(mode)
+        hold(self._frozen_modules, self._frozen_batchnorm)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the logits [n, classes] of uint8 images [n, 3, h, w]."""
+        logits: Tensor = self.network((images.float() - self._mean) / self._std)
+        return logits
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Give the batch's mean cross-entropy."""
+        images, labels = batch
+        logits = self(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.train_loss.update(loss.detach(), len(labels))
+        self.train_confusion.update(logits.detach(), labels)
+        self.log(CURVE_STEP_LOSS, loss.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Add a batch to the metrics."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch) -> None:
+        """Add a batch to the metrics."""
+        self._evaluate(batch)
+
+    def _evaluate(self, batch: Batch) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.eval_loss.update(nn.functional.cross_entropy(logits, labels), len(labels))
+        self.eval_confusion.update(logits, labels)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's clock and metrics."""
+        self._epoch_began = perf_counter()
+        self.train_loss.reset()
+        self.train_confusion.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the metrics."""
+        self._reset_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        """Start the metrics."""
+        self._reset_evaluation()
+
+    def _reset_evaluation(self) -> None:
+        self.eval_loss.reset()
+        self.eval_confusion.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Give checkpoint and early stopping what they watch, unless it is lost.
+
+        Raises:
+            RunError: A loss of the epoch is not finite.
+        """
+        val_loss = self.eval_loss.compute()
+        if self.trainer.training:
+            self._require_finite(train=float(self.train_loss.compute()), validation=float(val_loss))
+        self.log(VAL_LOSS, val_loss, logger=False)
+
+    def _require_finite(self, **losses: float) -> None:
+        for what, loss in losses.items():
+            if not math.isfinite(loss):
+                raise RunError(
+                    f"the {what} loss is {loss} in epoch {self.current_epoch} (epochs count from 0)",
+                    hint=f"lower trainer.lr ({self._trainer_config.lr}), or check the images",
+                )
+
+    def on_train_epoch_end(self) -> None:
+        """Report the epoch."""
+        self._on_epoch(
+            EpochMetrics(
+                epoch=self.current_epoch,
+                train_loss=float(self.train_loss.compute()),
+                train_acc=accuracy_of(self.train_confusion.compute()),
+                val_loss=float(self.eval_loss.compute()),
+                val_acc=accuracy_of(self.eval_confusion.compute()),
+                lr=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+                duration_s=perf_counter() - self._epoch_began,
+                step_losses=self._take_step_losses(),
+            )
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Build the optimizer over the trainable parameters only."""
+        config = self._trainer_config
+        options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(trainable, momentum=_SGD_MOMENTUM, **options)
+        if config.optimizer == "adamw":
+            return torch.optim.AdamW(trainable, **options)
+        return torch.optim.Adam(trainable, **options)

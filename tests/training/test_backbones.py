@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from orchestrator.blocks import BLOCKS, all_sets
+from orchestrator.config.models import ModelConfig
+from orchestrator.errors import NotFoundError, RunError
+from orchestrator.training.backbones import block_modules, build_network, hash_weights, load_checkpoint_network
+from orchestrator.training.freezing import count_parameters
+from tests.training.tiny import RESNET18, parse
+
+MODEL = ModelConfig(weights="none")
+# conv1 3*64*7*7 = 9,408 and bn1 2*64 = 128
+PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}
+HEAD_3_CLASSES = 512 * 3 + 3  # weights + bias; 11_178_051 in all
+
+
+def test_blocks_hold_every_parameter_but_the_heads():
+    network = build_network(MODEL, 3, 0, parse("none"))
+    counts = {
+        block: sum(p.numel() for module in modules for p in module.parameters())
+        for block, modules in block_modules(network, "resnet18").items()
+    }
+    assert counts == PARAMS
+    assert count_parameters(network) == (sum(PARAMS.values()) + HEAD_3_CLASSES,) * 2 == (11_178_051,) * 2
+
+
+@pytest.mark.parametrize("backbone", BLOCKS)
+def test_every_backbone_has_its_blocks_and_a_head(backbone):
+    network = build_network(ModelConfig(backbone=backbone, weights="none"), 4, 0, parse("stem"))
+    blocks = block_modules(network, backbone)
+    assert list(blocks) == list(BLOCKS[backbone])
+    held = {id(p) for modules in blocks.values() for module in modules for p in module.parameters()}
+    outside = {name for name, p in network.named_parameters() if id(p) not in held}
+    assert outside == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("key", ["none", "stem", "layer2+layer4", "+".join(RESNET18)])
+def test_frozen_blocks_do_not_train_and_the_head_always_does(key):
+    network = build_network(MODEL, 3, 0, parse(key))
+    trainable = sum(PARAMS[block] for block in RESNET18 if block not in parse(key)) + HEAD_3_CLASSES
+    assert count_parameters(network) == (trainable, 11_178_051)
+
+
+def test_the_start_depends_on_the_seed_and_not_on_the_frozen_set():
+    one, two, other = (
+        build_network(MODEL, 3, seed, parse(key)).state_dict()
+        for seed, key in ((0, "none"), (0, "stem+layer4"), (1, "none"))
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["fc.weight"], other["fc.weight"])
+    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
+
+
+def test_the_head_does_not_depend_on_where_the_backbone_comes_from(tmp_path):
+    torch.save(build_network(MODEL, 7, 5, parse("none")).state_dict(), tmp_path / "w.pth")
+    random = build_network(MODEL, 3, 0, parse("none"))
+    loaded = build_network(ModelConfig(weights=str(tmp_path / "w.pth")), 3, 0, parse("none"))
+    assert torch.equal(random.fc.weight, loaded.fc.weight)
+    assert not torch.equal(random.conv1.weight, loaded.conv1.weight)
+
+
+def test_building_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    build_network(MODEL, 3, 0, parse("none"))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_random_weights_have_no_hash():
+    assert hash_weights(MODEL) is None
+
+
+def test_there_are_32_different_counts():
+    counts = {
+        sum(PARAMS[block] for block in RESNET18 if block not in frozen) + HEAD_3_CLASSES
+        for frozen in all_sets(RESNET18)
+    }
+    assert len(counts) == 32
+
+
+def test_a_missing_checkpoint_is_not_found(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no checkpoint at .*best\.ckpt"):
+        load_checkpoint_network(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"rubbish", "damaged"), (None, "no checkpoint of a run")])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content, message):
+    path = tmp_path / "best.ckpt"
+    if content is None:
+        torch.save({"a": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        load_checkpoint_network(path)
