@@ -1,0 +1,42 @@
+"""Runs in this process, one after the other: for debugging."""
+
+from concurrent.futures import Future
+from typing import Self
+
+from orchestrator.execution.target import as_run_error, load_function
+from orchestrator.interfaces import EpochSink
+from orchestrator.records import RunResult, RunSpec, Workplace
+
+
+class InlineExecutor:
+    """Runs each specification within `submit`.
+
+    Args:
+        target: `package.module:function` that trains.
+    """
+
+    workers = 1
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left to stop."""
+
+    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
+        """Run `spec` now; the future is done when this returns.
+
+        Raises:
+            KeyboardInterrupt: The user stopped it.
+        """
+        future: Future[RunResult] = Future()
+        try:
+            result = load_function(self._target)(spec, workplace, on_epoch)
+        except Exception as error:  # noqa: BLE001 - whatever a run raises, the run alone is lost
+            future.set_exception(as_run_error(error))
+        else:
+            future.set_result(result)
+        return future

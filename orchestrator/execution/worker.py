@@ -1,0 +1,58 @@
+"""What happens inside a worker process."""
+
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from orchestrator.execution.target import as_run_error, load_function
+from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+
+WORKER_LOG = "worker.log"
+
+Message = EpochMetrics | RunResult | Exception
+"""What a worker sends: epochs, then a result or an error."""
+
+
+def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection, alive: Connection) -> None:
+    """Run `spec` and send what it gives; the last message is the result or a `RunError`.
+
+    Args:
+        target: `package.module:function` that trains.
+        spec: What to run.
+        workplace: Where to run it.
+        messages: Receives the messages.
+        alive: Reaches its end when the parent is gone, however it died; then so is this process, with its children.
+    """
+    os.setsid()  # a group of its own, so that it can be ended with all its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
+    _redirect_output(Path(workplace.directory))
+    try:
+        result = load_function(target)(spec, workplace, messages.send)
+    except BaseException as error:  # noqa: BLE001 - whatever a run raises, the parent must hear of it
+        messages.send(as_run_error(error))
+    else:
+        messages.send(result)
+    messages.close()
+
+
+def _die_with_parent(alive: Connection) -> None:
+    try:
+        alive.recv_bytes()
+    except (EOFError, OSError):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _redirect_output(folder: Path) -> None:
+    """Send what libraries print to a file, so that it does not break the live table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / WORKER_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
