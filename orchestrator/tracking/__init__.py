@@ -1,0 +1,1 @@
+"""Trackers: one adapter a file, one contract (`interfaces.Tracker`)."""

@@ -1,0 +1,38 @@
+"""The data set of a run as MLflow shows it, without loading the library that loads it."""
+
+import json
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from orchestrator.config.models import DataConfig
+from orchestrator.records import DatasetInfo
+
+_DIGEST_LIMIT = 36
+_NAME_LIMIT = 500
+
+
+def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
+    """Describe the data set of a run: name, digest (the head of its fingerprint), source, sizes of its splits."""
+    source_type, source = _describe_source(config)
+    profile = {"num_rows": sum(info.split_sizes.values()), **info.split_sizes, "classes": len(info.class_names)}
+    dataset = Dataset(
+        name=_name(config.source)[:_NAME_LIMIT],
+        digest=info.fingerprint[:_DIGEST_LIMIT],
+        source_type=source_type,
+        source=json.dumps(source),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])
+
+
+def _name(source: str) -> str:
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
+    if config.source == "synthetic":
+        return "synthetic", config.synthetic.model_dump(mode="json")
+    if Path(config.source).is_dir():
+        return "local", {"uri": Path(config.source).resolve().as_uri()}
+    return "hugging_face", {"path": config.source, "revision": config.revision}

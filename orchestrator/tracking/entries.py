@@ -1,0 +1,67 @@
+"""What a run leaves in every tracker: its params, its summary metrics, its curves."""
+
+from orchestrator import names
+from orchestrator.blocks import FrozenSet
+from orchestrator.interfaces import RunStart
+from orchestrator.records import EpochMetrics, RunResult
+
+
+def run_params(start: RunStart) -> dict[str, str | int | float]:
+    """List what was chosen for a run: the frozen set (whole, and as 0 or 1 a block), then all that may vary."""
+    spec = start.spec
+    frozen = FrozenSet.parse(spec.frozen, order=start.blocks)
+    return {
+        names.FROZEN: frozen.key,
+        names.N_FROZEN: len(frozen),
+        **{f"{names.FREEZE_PREFIX}{block}": int(block in frozen) for block in start.blocks},
+        "lr": spec.trainer.lr,
+        "weight_decay": spec.trainer.weight_decay,
+        "batch_size": spec.data.batch_size,
+        "optimizer": spec.trainer.optimizer,
+        names.SEED: spec.seed,
+        "max_epochs": spec.trainer.max_epochs,
+        "patience": spec.trainer.patience,
+        "image_size": spec.data.image_size,
+        "frozen_batchnorm": spec.model.frozen_batchnorm,
+        "precision": spec.trainer.precision,
+        "accelerator": spec.trainer.accelerator,
+        "backbone": spec.model.backbone,
+        "weights": spec.model.weights,
+    }
+
+
+def summary_metrics(result: RunResult) -> dict[str, float]:
+    """List the summary metrics of a run, every name of that section of `names.py`."""
+    return {
+        names.VAL_ACC: result.val_acc,
+        names.VAL_LOSS: result.val_loss,
+        names.TRAIN_ACC: result.train_acc,
+        names.TRAIN_LOSS: result.train_loss,
+        names.TEST_ACC: result.test_acc,
+        names.TEST_LOSS: result.test_loss,
+        names.BEST_EPOCH: result.best_epoch,
+        names.EPOCHS_RUN: result.epochs_run,
+        names.TRAINABLE_PARAMS: result.trainable_params,
+        names.TRAINABLE_PCT: result.trainable_pct,
+        names.TOTAL_PARAMS: result.total_params,
+        names.DURATION_S: result.duration_s,
+        names.S_PER_EPOCH: result.s_per_epoch,
+        names.IMAGES_PER_S: result.images_per_s,
+        names.GFLOPS_FORWARD: result.gflops_forward_per_image,
+        names.GFLOPS_TRAIN: result.gflops_train_per_image,
+        names.PEAK_MEMORY_MB: result.peak_memory_mb,
+        names.GAP_TRAIN_VAL: result.gap_train_val,
+    }
+
+
+def curve_points(metrics: EpochMetrics) -> list[tuple[str, float, int]]:
+    """List an epoch's points as (name, value, step): the epoch is the step, but for the loss of single steps."""
+    curves = {
+        names.CURVE_TRAIN_LOSS: metrics.train_loss,
+        names.CURVE_TRAIN_ACC: metrics.train_acc,
+        names.CURVE_VAL_LOSS: metrics.val_loss,
+        names.CURVE_VAL_ACC: metrics.val_acc,
+        names.CURVE_LR: metrics.lr,
+    }
+    steps = [(names.CURVE_STEP_LOSS, point.loss, point.step) for point in metrics.step_losses]
+    return [(name, value, metrics.epoch) for name, value in curves.items()] + steps

@@ -1,0 +1,106 @@
+"""A tracker that keeps everything in memory: for tests, and for programs that want no files."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
+
+Status = Literal["running", "finished", "failed", "killed"]
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryRun:
+    """A run as it was tracked.
+
+    Attributes:
+        start: What was known at its start.
+        params: Its params.
+        status: `running` until it ends.
+        metrics: Summary metrics; empty unless it finished.
+        curves: Points as (step, value) by the curve's name.
+        reason: Why it failed or was killed.
+        pareto: Whether its trial is on the front, as of the last update of the sweep.
+    """
+
+    start: RunStart
+    params: dict[str, str | int | float]
+    status: Status = "running"
+    metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    reason: str | None = None
+    result: RunResult | None = None
+    pareto: bool = False
+
+    @property
+    def run_id(self) -> str | None:
+        """None: there is no MLflow run."""
+        return None
+
+    def log_epoch(self, metrics: EpochMetrics) -> None:
+        """Add an epoch to the curves."""
+        for name, value, step in curve_points(metrics):
+            self.curves.setdefault(name, []).append((step, value))
+
+    def finish(self, result: RunResult) -> None:
+        """Keep the result."""
+        self._end("finished")
+        self.result = result
+        self.metrics = summary_metrics(result)
+
+    def fail(self, error: str) -> None:
+        """Keep the error."""
+        self._end("failed")
+        self.reason = error
+
+    def kill(self, reason: str) -> None:
+        """Keep the reason."""
+        self._end("killed")
+        self.reason = reason
+
+    def _end(self, status: Status) -> None:
+        if self.status != "running":
+            raise ValueError(f"{self.start.name} is {self.status} already and cannot become {status}")
+        self.status = status
+
+
+class MemoryTracker:
+    """Keeps what it is told.
+
+    Attributes:
+        runs: Every run, in the order of their starts, over all calls of the sweep.
+        starts: One a call of the sweep.
+        summaries: Every update of the sweep.
+        status: Status of the sweep; None before its first start.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[MemoryRun] = []
+        self.starts: list[SweepStart] = []
+        self.summaries: list[SweepSummary] = []
+        self.status: Status | None = None
+
+    def start_sweep(self, start: SweepStart) -> None:
+        """Open the sweep; runs that an earlier call left running are killed."""
+        self.starts.append(start)
+        self.status = "running"
+        for run in self.runs:
+            if run.status == "running":
+                run.kill("the sweep that ran it is gone")
+
+    def start_run(self, start: RunStart) -> MemoryRun:
+        """Open a run."""
+        run = MemoryRun(start=start, params=run_params(start))
+        self.runs.append(run)
+        return run
+
+    def update_sweep(self, summary: SweepSummary) -> None:
+        """Keep the summary and mark the runs of the front."""
+        self.summaries.append(summary)
+        for run in self.runs:
+            run.pareto = run.start.trial in summary.front
+
+    def end_sweep(self, status: SweepStatus) -> None:
+        """Keep the status."""
+        self.status = status

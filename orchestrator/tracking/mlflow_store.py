@@ -1,0 +1,172 @@
+"""The MLflow store: opened once, with its own errors translated at this one place."""
+
+import fcntl
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from orchestrator import names
+from orchestrator.errors import OrchestratorError, SetupError, SweepError
+from orchestrator.layout import Root, safe_name
+
+_LOG = logging.getLogger(__name__)
+_SERVERS = ("http://", "https://", "databricks", "uc:")
+_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
+_FOREIGN = (
+    MlflowException,
+    SQLAlchemyError,
+    OSError,  # requests' errors too
+    ImportError,  # the database's driver
+    ValueError,  # a URI that cannot be read
+)
+_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_COLUMNS = [
+    f"params.`{names.FROZEN}`",
+    *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
+    *(f"metrics.`{name}`" for name in (names.GAP_TRAIN_VAL, names.DURATION_S)),
+    f"tags.`{names.PARETO}`",
+]
+_BEST_FIRST = {
+    "searchFilter": f"tags.{names.KIND} = '{names.KIND_RUN}'",
+    "orderByKey": f"metrics.`{names.VAL_ACC}`",
+    "orderByAsc": False,
+}
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # else the UI asks, or opens on an empty tab
+    # the UI shows no metric of its own accord; these views, named in its address, do
+    f"mlflow.sharedViewState.{names.VIEW_NESTED}": json.dumps({"selectedColumns": _COLUMNS}),
+    f"mlflow.sharedViewState.{names.VIEW_RUNS}": json.dumps({"selectedColumns": _COLUMNS, **_BEST_FIRST}),
+}
+
+
+class MlflowStore:
+    """One MLflow experiment in one store.
+
+    Args:
+        root: Where the default store and all artifacts lie.
+        experiment_name: Name of the MLflow experiment.
+        uri: Tracking URI; None: the SQLite store under the root.
+    """
+
+    def __init__(self, root: Root, experiment_name: str, uri: str | None) -> None:
+        self._root = root
+        self._experiment_name = experiment_name
+        self._uri = uri or root.mlflow_uri
+        self._lost = False
+
+    @property
+    def uri(self) -> str:
+        """Tracking URI as it may be shown: credentials are masked."""
+        return mask_credentials(self._uri)
+
+    def open(self) -> tuple[MlflowClient, str]:
+        """Open the store and the experiment, each made where it is not there; return client and experiment id.
+
+        Raises:
+            SetupError: The store cannot be reached or opened; it is asked once, not for minutes.
+        """
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with self.translated("open", SetupError), _impatient():
+            client = self._connect()
+            return client, self._find_experiment(client)
+
+    @contextmanager
+    def translated(self, action: str, kind: type[OrchestratorError] = SweepError) -> Iterator[None]:
+        """Turn what MLflow raises into `kind`. A store that was lost once is no longer waited for.
+
+        Raises:
+            OrchestratorError: Of type `kind`, naming the store without its credentials.
+        """
+        try:
+            with _impatient() if self._lost else ExitStack():
+                yield
+        except _FOREIGN as error:
+            self._lost = True
+            detail = mask_credentials(str(error)).strip().partition("\n")[0]
+            raise kind(f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind)) from error
+
+    def _hint(self, kind: type[OrchestratorError]) -> str:
+        if not issubclass(kind, SetupError):
+            return "once the store answers, give the same command again: what finished is kept"
+        if self._uri.startswith(_SERVERS):
+            return "start the server, or correct tracking.mlflow_uri (null: a file under the root, no server)"
+        return "correct tracking.mlflow_uri (null: a file under the root), or move the damaged file away"
+
+    def _connect(self) -> MlflowClient:
+        if not self._uri.startswith(_DATABASES):
+            return MlflowClient(tracking_uri=self._uri)
+        with self._one_at_a_time():
+            if not self._is_initialised():
+                _LOG.info("initialising the MLflow store %s: this takes some seconds, once", self.uri)
+            return MlflowClient(tracking_uri=self._uri)
+
+    def _is_initialised(self) -> bool:
+        """Look into the database; fails at once where MLflow would try for minutes."""
+        url = make_url(self._uri)
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, poolclass=NullPool)
+        try:
+            return inspect(engine).has_table("alembic_version")
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Hold others off: processes that migrate a fresh SQLite file at once all crash."""
+        url = make_url(self._uri)
+        if url.get_backend_name() != "sqlite" or not url.database:
+            yield
+            return
+        lock = Path(url.database).with_suffix(".lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _find_experiment(self, client: MlflowClient) -> str:
+        found = client.get_experiment_by_name(self._experiment_name)
+        if found is None:
+            # without a place MLflow takes ./mlruns of whatever folder the command runs in; a server knows its own
+            local = not self._uri.startswith(_SERVERS)
+            place = (self._root.artifacts / safe_name(self._experiment_name)).as_uri() if local else None
+            return client.create_experiment(self._experiment_name, artifact_location=place, tags=_EXPERIMENT_TAGS)
+        if found.lifecycle_stage != "active":
+            raise SetupError(
+                f"the MLflow experiment {self._experiment_name!r} in {self.uri} is deleted",
+                hint=f"restore it (mlflow experiments restore --experiment-id {found.experiment_id}), or rename yours",
+            )
+        return found.experiment_id
+
+
+def mask_credentials(text: str) -> str:
+    """Replace user and password of every URI in `text` by `***`."""
+    text = re.sub(r"(?<=://)[^\s/:@]*(:\S*)?@", "***@", text)
+    return re.sub(r"(?i)\b(password|pwd|token|access_token|api_key)=[^&\s'\"]+", r"\1=***", text)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow give up on a server soon; a value that the user has set stays."""
+    added = {key: value for key, value in _QUICK.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]

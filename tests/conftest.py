@@ -1,0 +1,36 @@
+"""Fixtures that several rooms share."""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.layout import Root
+
+
+@pytest.fixture(scope="session")
+def mlflow_store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store, migrated once for all tests (about 10 s) and for all worker processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    template = shared / "mlflow-template.db"
+    with (shared / "mlflow-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            from orchestrator.tracking.mlflow_store import MlflowStore
+
+            fresh = Root.at(shared / "mlflow-template")
+            MlflowStore(fresh, "Default", None).open()
+            shutil.copyfile(fresh.mlflow_db, template)
+    return template
+
+
+@pytest.fixture
+def mlflow_root(tmp_path: Path, mlflow_store_template: Path) -> Root:
+    """A root of its own whose MLflow store needs no initialisation."""
+    root = Root.at(tmp_path / "mlruns")
+    root.create()
+    shutil.copyfile(mlflow_store_template, root.mlflow_db)
+    return root

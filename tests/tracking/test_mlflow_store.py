@@ -1,0 +1,109 @@
+"""Opening the store: once, quickly, and with errors that say where."""
+
+import logging
+import socket
+import sqlite3
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.errors import SetupError, SweepError
+from orchestrator.layout import Root
+from orchestrator.tracking.mlflow import MlflowTracker
+from orchestrator.tracking.mlflow_store import MlflowStore, mask_credentials
+from tests.factories import make_run_start, make_sweep_start
+
+pytestmark = [
+    # MLflow's models still use a loader strategy that SQLAlchemy 2.1 deprecates
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]  # bound, but nobody listens
+
+
+def test_an_unreachable_server_is_reported_soon_and_without_its_password(tmp_path, closed_port):
+    uri = f"http://anna:s3cret@127.0.0.1:{closed_port}"
+    began = time.monotonic()
+    with pytest.raises(SetupError, match="cannot open the MLflow store") as caught:
+        MlflowTracker(Root.at(tmp_path), "demo", uri).start_sweep(make_sweep_start())
+    assert time.monotonic() - began < 15
+    message = caught.value.message
+    assert message.startswith(f"cannot open the MLflow store http://***@127.0.0.1:{closed_port}: ")
+    assert "s3cret" not in f"{message}{caught.value.hint}"
+    assert "anna" not in message
+    assert caught.value.hint.startswith("start the server, or correct tracking.mlflow_uri")
+
+
+def test_a_damaged_file_is_reported_at_once(tmp_path):
+    root = Root.at(tmp_path)
+    root.mlflow_db.write_bytes(b"this is no database" * 100)
+    began = time.monotonic()
+    with pytest.raises(SetupError, match=r"cannot open the MLflow store sqlite:.*file is not a database"):
+        MlflowStore(root, "demo", None).open()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["file:/tmp/somewhere", "./mlruns", "ftp://example.org/x", "postgresql://u:p@h:port/db", "sqlite+nodriver:///x"],
+)
+def test_a_uri_that_mlflow_cannot_use_is_named(tmp_path, uri, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SetupError, match="cannot open the MLflow store") as caught:
+        MlflowStore(Root.at(tmp_path), "demo", uri).open()
+    assert mask_credentials(uri) in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fresh_store_is_initialised_once_and_says_so(tmp_path, caplog, mlflow_store_template):
+    root = Root.at(tmp_path / "not" / "there")
+    with caplog.at_level(logging.INFO, logger="orchestrator"):
+        MlflowStore(root, "demo", None).open()
+        MlflowStore(root, "demo", None).open()
+    said = [record.message for record in caplog.records if "initialising" in record.message]
+    assert said == [f"initialising the MLflow store {root.mlflow_uri}: this takes some seconds, once"]
+    with sqlite3.connect(root.mlflow_db) as database:
+        assert database.execute("SELECT name FROM experiments ORDER BY name").fetchall() == [("Default",), ("demo",)]
+    database.close()
+
+
+def test_a_deleted_experiment_is_not_written_to(mlflow_root):
+    _, experiment = MlflowStore(mlflow_root, "demo", None).open()
+    MlflowClient(tracking_uri=mlflow_root.mlflow_uri).delete_experiment(experiment)
+    with pytest.raises(SetupError, match=r"the MLflow experiment 'demo' in sqlite:.* is deleted") as caught:
+        MlflowStore(mlflow_root, "demo", None).open()
+    assert f"--experiment-id {experiment}" in caught.value.hint
+
+
+def test_a_store_that_is_lost_on_the_way_stops_the_sweep(mlflow_root):
+    tracker = MlflowTracker(mlflow_root, "demo", None)
+    tracker.start_sweep(make_sweep_start())
+    with sqlite3.connect(mlflow_root.mlflow_db) as database:
+        database.execute("ALTER TABLE runs RENAME TO gone")
+    database.close()
+    with pytest.raises(SweepError, match="cannot write to the MLflow store sqlite:") as caught:
+        tracker.start_run(make_run_start())
+    assert "give the same command again" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://anna:s3cret@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql+psycopg2://anna:p@ss@host/db", "postgresql+psycopg2://***@host/db"),
+        ("mysql://anna:a/b@host/db", "mysql://***@host/db"),
+        ("https://token@host", "https://***@host"),
+        ("https://:token@host", "https://***@host"),
+        ("postgresql://host/db?user=a&password=s3cret&x=1", "postgresql://host/db?user=a&password=***&x=1"),
+        ("no http://host/a@b here", "no http://host/a@b here"),
+        ("sqlite:////tmp/a b/mlflow.db", "sqlite:////tmp/a b/mlflow.db"),
+    ],
+)
+def test_credentials_are_masked(text, expected):
+    assert mask_credentials(text) == expected
