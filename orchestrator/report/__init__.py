@@ -1,0 +1,1 @@
+"""A sweep as pictures, as an interactive page and as a note."""

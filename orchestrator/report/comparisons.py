@@ -1,0 +1,192 @@
+"""Pictures that compare trials by a number each: convergence, time, test accuracy."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import MaxNLocator
+
+from orchestrator.pareto import wilson_interval
+from orchestrator.records import RunResult
+from orchestrator.report.canvas import (
+    INK,
+    PALE,
+    QUIET,
+    Page,
+    build_mark_key,
+    compact,
+    duration,
+    mark_style,
+    percent,
+    plain,
+    point_style,
+    set_params_axis,
+)
+from orchestrator.report.series import CONVERGED, Series, epochs_to_converge, seconds_to_converge
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_ROWS = 60
+"""Trials that a picture with a row for each shows at the most."""
+
+
+def draw_convergence(series: Sequence[Series], caption: str) -> Page:
+    """Draw epochs and seconds until a trial has 95 % of its own best validation accuracy, a row a trial."""
+    share = percent(CONVERGED, 0)
+    quickest = min(series, key=lambda each: each.spread(seconds_to_converge).mean)
+    epochs = quickest.spread(epochs_to_converge).mean
+    seconds = quickest.spread(seconds_to_converge).mean
+    title = (
+        f"{quickest.name} is the quickest to {share} of its own best validation accuracy: "
+        f"{duration(seconds)}, {round(epochs, 1):g} {'epoch' if epochs == 1 else 'epochs'}"
+    )
+    rows, note = _choose_rows(series)
+    page = Page(title, f"Seconds of the epochs alone, without loading. {note}{caption}", height=_height(rows), panels=2)
+    left, right = page.panels
+    for axes, value, label in (
+        (left, epochs_to_converge, f"Epochs to {share} of its own best accuracy"),
+        (right, seconds_to_converge, f"Seconds to {share} of its own best accuracy"),
+    ):
+        _draw_bars(axes, rows, value)
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _name_rows(left, rows)
+    _name_rows(right, rows, labels=False)
+    return page
+
+
+def draw_time(series: Sequence[Series], caption: str) -> Page:
+    """Draw seconds an epoch and seconds of the whole run against trainable parameters."""
+    fast = min(series, key=lambda each: each.spread(lambda result: result.s_per_epoch).mean)
+    slow = max(series, key=lambda each: each.spread(lambda result: result.s_per_epoch).mean)
+    fast_s, slow_s = (each.spread(lambda result: result.s_per_epoch).mean for each in (fast, slow))
+    if fast is slow or fast_s <= 0:
+        title = f"{fast.name}: {duration(fast_s)} an epoch with {compact(fast.params)} trainable parameters"
+    else:
+        longer = f"{slow_s / fast_s:.1f} times as long with {slow.name}"
+        title = f"An epoch takes {duration(fast_s)} with {fast.name} and {longer}"
+    handles, columns, key_rows = build_mark_key(series)
+    page = Page(title, caption, panels=2, key_rows=key_rows)
+    page.add_key(handles, columns)
+    for axes, value, label in (
+        (page.panels[0], lambda result: result.s_per_epoch, "Seconds an epoch (median)"),
+        (page.panels[1], lambda result: result.duration_s, "Seconds of the whole run, loading included"),
+    ):
+        _draw_against_params(axes, series, value, label)
+    return page
+
+
+def draw_test(series: Sequence[Series], caption: str) -> Page:
+    """Draw the test accuracy of each trial with its interval, a row a trial."""
+    tested = [each for each in series if min(result.n_test for result in each.results) > 0]
+    rows, note = _choose_rows(tested)
+    images = max((result.n_test for each in tested for result in each.results), default=0)
+    page = Page(
+        _test_title(tested, images),
+        f"Bars: 95 % Wilson intervals for {images} test images; hollow: validation accuracy of the same "
+        f"checkpoint. {note}{caption}",
+        height=_height(rows),
+    )
+    axes = page.panels[0]
+    for row, each in enumerate(rows):
+        low, high = _test_interval(each)
+        colour = INK if each.on_front else PALE
+        axes.hlines(row, low, high, color=colour, linewidth=2.4 if each.on_front else 1.6, zorder=3)
+        for result in each.results if len(each.results) > 1 else ():
+            axes.plot(result.test_acc, row, "|", color=colour, markersize=9, zorder=4)
+        axes.plot(_test_accuracy(each), row, "o", color=colour, markersize=6.5, zorder=5)
+        validation: dict[str, Any] = {"markerfacecolor": "white", "markersize": 5, "markeredgewidth": 1.2, "zorder": 4}
+        axes.plot(each.val_acc, row, "D", color=INK if each.on_front else PALE, **validation)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}")
+    axes.set_xlabel("Accuracy (%)")
+    _name_rows(axes, rows)
+    return page
+
+
+def _draw_bars(axes: "Axes", rows: Sequence[Series], value: Callable[[RunResult], float]) -> None:
+    for row, each in enumerate(rows):
+        spread = each.spread(value)
+        colour = INK if each.on_front else PALE
+        axes.hlines(row, 0, spread.mean, color=colour, linewidth=2 if each.on_front else 1.4, zorder=3)
+        axes.plot(spread.mean, row, **point_style(each))
+        if spread.high > spread.low:
+            axes.plot([spread.low, spread.high], [row, row], "|-", color=QUIET, linewidth=0.8, markersize=7, zorder=6)
+        text = f"{spread.mean:.3g}"
+        axes.annotate(
+            text,
+            (spread.high, row),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=INK if each.on_front else QUIET,
+        )
+    axes.margins(x=0.12)
+
+
+def _draw_against_params(
+    axes: "Axes", series: Sequence[Series], value: Callable[[RunResult], float], label: str
+) -> None:
+    highest = 0.0
+    for each in series:
+        spread = each.spread(value)
+        style = mark_style(each)
+        axes.vlines(each.params, spread.low, spread.high, color=style["color"], linewidth=1.2)
+        axes.plot(each.params, spread.mean, **style)
+        highest = max(highest, spread.high)
+    set_params_axis(axes, series)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, 1.1 * highest or 1)
+
+
+def _choose_rows(series: Sequence[Series]) -> tuple[list[Series], str]:
+    """Keep what fits a picture: the front and the most accurate others; and say so."""
+    if len(series) <= MAX_ROWS:
+        return list(series), ""
+    chosen = sorted(series, key=lambda each: (not each.on_front, -each.val_acc))[:MAX_ROWS]
+    return [each for each in series if each in chosen], f"The {MAX_ROWS} best of {len(series)} trials. "
+
+
+def _height(rows: Sequence[Series]) -> float:
+    return 1.1 + 0.25 * max(len(rows), 4)
+
+
+def _name_rows(axes: "Axes", rows: Sequence[Series], *, labels: bool = True) -> None:
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [plain(each.label) if labels else "" for each in rows], fontsize=8.5)
+    axes.grid(visible=False, axis="y")
+    if not labels:
+        return
+    axes.set_ylabel("Frozen set, by rising parameters" if len(rows) > 8 else "Frozen set")
+    for tick, each in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_color(INK if each.on_front else QUIET)
+        tick.set_fontweight("bold" if each.on_front else "normal")
+
+
+def _test_accuracy(each: Series) -> float:
+    return each.spread(lambda result: result.test_acc).mean
+
+
+def _test_interval(each: Series) -> tuple[float, float]:
+    """Give the interval of the mean over seeds. All seeds see the same images, so that more seeds add no certainty."""
+    total = min(result.n_test for result in each.results)
+    return wilson_interval(min(total, max(0, round(_test_accuracy(each) * total))), total)
+
+
+def _test_title(series: Sequence[Series], images: int) -> str:
+    if not series:
+        return "No trial has test images"
+    best = max(series, key=lambda each: (each.val_acc, -each.params))
+    low, high = _test_interval(best)
+    if len(series) == 1:
+        return (
+            f"{best.name} is right on {percent(_test_accuracy(best))} of {images} test images; "
+            f"the 95 % interval goes from {percent(low)} to {percent(high)}"
+        )
+    intervals = [_test_interval(each) for each in series if each is not best]
+    close = sum(other_high >= low and other_low <= high for other_low, other_high in intervals)
+    return (
+        f"{best.name}, the most accurate in validation, has {percent(_test_accuracy(best))} on the test split; "
+        f"the intervals of {close} of {len(intervals)} others overlap its own"
+    )

@@ -1,0 +1,86 @@
+"""`pareto.png`: validation accuracy against trainable parameters, the front marked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.report.canvas import (
+    INK,
+    PALE,
+    Page,
+    build_point_key,
+    compact,
+    percent,
+    point_style,
+    set_params_axis,
+    set_percent_axis,
+)
+from orchestrator.report.labels import Label, place_labels
+from orchestrator.report.series import Series
+
+_STEP: dict[str, Any] = {"color": INK, "linewidth": 1.2, "alpha": 0.55, "drawstyle": "steps-post"}
+_KNEE: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 14, "markerfacecolor": "none", "linestyle": "none"}
+
+
+def draw_front(series: Sequence[Series], caption: str, knee: int) -> Page:
+    """Draw the two objectives of all trials.
+
+    Args:
+        series: All complete trials.
+        caption: What is shown.
+        knee: Number of the trial at the knee; marked where the front bends there and does not end.
+    """
+    front = [each for each in series if each.on_front]
+    others = [each for each in series if not each.on_front]
+    bend = next((each for each in front[1:-1] if each.number == knee), None)
+    entries = {"on the front": point_style(front[0]), "best accuracy within a budget": _STEP}
+    if others:
+        entries["off the front: another trial is better"] = point_style(others[0])
+    if bend is not None:
+        entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
+    handles, columns, rows = build_point_key(entries)
+    page = Page(_title(front, bend), caption, height=4.9, key_rows=rows)
+    axes = page.panels[0]
+    bars = []
+    for each in series:
+        spread = each.spread(lambda result: result.val_acc)
+        if spread.high > spread.low:
+            axes.vlines(each.params, spread.low, spread.high, color=INK if each.on_front else PALE, linewidth=1.2)
+            bars.append([(each.params, spread.low), (each.params, spread.high)])
+        axes.plot(each.params, each.val_acc, **point_style(each))
+    set_params_axis(axes, series)
+    set_percent_axis(axes)
+    axes.set_ylabel("Validation accuracy (%)")
+    axes.margins(y=0.13)
+    steps = [(each.params, each.val_acc) for each in front]
+    end = (axes.get_xlim()[1], front[-1].val_acc)
+    axes.plot(*zip(*steps, end, strict=True), **_STEP, zorder=2)
+    if bend is not None:
+        axes.plot(bend.params, bend.val_acc, **_KNEE, zorder=5)
+    page.add_key(handles, columns)
+    axes.set_ylim(axes.get_ylim())
+    named = [*sorted(front, key=lambda each: -each.params), *(each for each in others if each.named)]
+    place_labels(
+        page,
+        axes,
+        [Label(x=each.params, y=each.val_acc, text=each.label, strong=each.on_front) for each in named],
+        avoid=[(each.params, each.val_acc) for each in series],
+        paths=[_corners([*steps, end]), *bars],
+    )
+    return page
+
+
+def _title(front: Sequence[Series], knee: Series | None) -> str:
+    best = max(front, key=lambda each: each.val_acc)
+    what = f"{percent(best.val_acc)} with {compact(best.params)} trainable parameters"
+    title = f"{best.name} is the most accurate: {what}"
+    if knee is not None:
+        title += f"; the front bends at {knee.name}, {percent(knee.val_acc)} with {compact(knee.params)}"
+    return title
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Write a step line with its corners."""
+    corners = [points[0]]
+    for x, y in points[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    return corners

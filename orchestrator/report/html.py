@@ -1,0 +1,100 @@
+"""`pareto.html`: the front to point at, in one file that needs no network."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.report.series import Series, describe_sweep
+from orchestrator.results import Sweep
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: system-ui, sans-serif; color: #1a1a1a; max-width: 1100px; margin: 1.5rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.3rem; margin: 0 0 0.2rem; }}
+p {{ color: #5a5a5a; margin: 0 0 0.5rem; }}
+table {{ border-collapse: collapse; font-size: 0.9rem; }}
+th, td {{ text-align: right; padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #e6e6e6; }}
+th:first-child, td:first-child {{ text-align: left; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{caption}</p>
+{plot}
+<h1>The front</h1>
+<table>
+<tr><th>frozen set</th><th>validation accuracy</th><th>trainable parameters</th><th>test accuracy</th></tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+_ROW = "<tr><td>{label}</td><td>{val_acc:.2%}</td><td>{params:,}</td><td>{test_acc:.2%}</td></tr>"
+_HOVER = (
+    "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
+    "<br>test accuracy %{customdata[2]:.2%}<br>%{customdata[1]}<extra></extra>"
+)
+
+
+def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
+    """Write the interactive front. Text that a user wrote is escaped."""
+    front = [each for each in series if each.on_front]
+    page = _PAGE.format(
+        title=html.escape(f"Pareto front of {sweep.experiment.name}"),
+        caption=html.escape(describe_sweep(sweep, series)),
+        plot=_plot(series, front),
+        rows="\n".join(
+            _ROW.format(
+                label=html.escape(each.label), val_acc=each.val_acc, params=each.params, test_acc=_test_accuracy(each)
+            )
+            for each in front
+        ),
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
+    import plotly.graph_objects as go  # a second
+
+    others = [each for each in series if not each.on_front]
+    figure = go.Figure()
+    if others:
+        pale = {"color": "white", "size": 10, "line": {"color": "#8e8e8e", "width": 1.5}}
+        figure.add_trace(go.Scatter(name="off the front", mode="markers", marker=pale, **_points(others)))
+    line = {"shape": "hv", "color": "#1a1a1a", "width": 1.5}
+    marker = {"color": "#0b1d51", "size": 12}
+    figure.add_trace(go.Scatter(name="front", mode="lines+markers", line=line, marker=marker, **_points(front)))
+    figure.update_layout(
+        template="plotly_white",
+        height=560,
+        margin={"l": 70, "r": 20, "t": 20, "b": 60},
+        legend={"orientation": "h", "y": 1.06},
+        xaxis={"type": "log", "title": {"text": "Trainable parameters (logarithmic axis)"}, "dtick": 1},
+        yaxis={"tickformat": ".0%", "title": {"text": "Validation accuracy"}},
+        hoverlabel={"align": "left"},
+    )
+    text: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    return text
+
+
+def _points(series: Sequence[Series]) -> dict[str, Any]:
+    """Give the points of a trace. Plotly reads tags in hover texts: escaped, so that they show as they are."""
+    return {
+        "x": [each.params for each in series],
+        "y": [each.val_acc for each in series],
+        "customdata": [
+            [html.escape(each.label), html.escape(", ".join(run.name for run in each.runs)), _test_accuracy(each)]
+            for each in series
+        ],
+        "hovertemplate": _HOVER,
+    }
+
+
+def _test_accuracy(each: Series) -> float:
+    return each.spread(lambda result: result.test_acc).mean

@@ -1,0 +1,133 @@
+"""The note of a sweep, as Markdown: what it is, its front, what failed, and searches that work."""
+
+import html
+import re
+from collections.abc import Sequence
+
+from orchestrator.results import Row, Sweep, Trial, describe_states
+from orchestrator.searches import CHEAT_SHEET
+
+_MAX_ERROR = 200
+
+
+def write_note(sweep: Sweep) -> str:
+    """Write the note of a sweep, finished or not. Text that a user wrote is escaped."""
+    parts = [*_describe(sweep), *_show_front(sweep), *_list_failures(sweep), *_show_searches()]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Make any text show as it is in Markdown, on one line, in a table too."""
+    line = " ".join(text.split())
+    return html.escape(re.sub(r"([\\`*_{}\[\]()#!|~$+-])", r"\\\1", line), quote=False)
+
+
+def code(text: str) -> str:
+    """Write text as a code span, on one line, in a table too; backticks in it stay."""
+    line = " ".join(text.split()).replace("|", r"\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if line[:1] == "`" or line[-1:] == "`" else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _describe(sweep: Sweep) -> list[str]:
+    experiment = sweep.experiment
+    search = experiment.search
+    seeds = ", ".join(map(str, search.seeds))
+    facts = [
+        (
+            f"Which blocks of {code(experiment.model.backbone)} to freeze: {len(experiment.frozen_sets)} frozen sets "
+            f"(mode {code(search.mode)}), {'seed' if len(search.seeds) == 1 else 'seeds'} {seeds}"
+        ),
+        (
+            f"Data: {code(experiment.data.source)}, {experiment.data.image_size} pixels; "
+            f"weights: {code(experiment.model.weights)}"
+        ),
+        f"Trials: {describe_states(sweep.trials) or 'none has started'}",
+    ]
+    if search.dimensions:
+        facts.insert(1, f"Searched besides: {', '.join(map(code, search.dimensions))}")
+    title = f"# Sweep {escape(experiment.name)}"
+    described = [escape(experiment.description)] if experiment.description.strip() else []
+    return [title, *described, "\n".join(f"- {fact}" for fact in facts)]
+
+
+def _show_front(sweep: Sweep) -> list[str]:
+    rows = sweep.front_rows()
+    if not rows:
+        return ["## Pareto front", "No trial is complete yet."]
+    searched = tuple(sweep.experiment.search.dimensions)
+    head = [
+        "trial",
+        "frozen",
+        *searched,
+        "validation accuracy",
+        "trainable parameters",
+        "test accuracy",
+        "seconds a run",
+    ]
+    table = _table(head, [_front_cells(row, searched) for row in rows])
+    answers = f"- Most accurate: {_answer(sweep.best())}"
+    knee = sweep.knee()
+    if knee.number in {trial.number for trial in sweep.front[1:-1]}:
+        answers += f"\n- Knee, where the front bends: {_answer(knee)}"
+    return [
+        "## Pareto front",
+        (
+            "No other trial has both a higher validation accuracy and fewer trainable parameters. "
+            "The test split is measured once and chooses nothing."
+        ),
+        table,
+        answers,
+    ]
+
+
+def _front_cells(row: Row, searched: Sequence[str]) -> list[str]:
+    return [
+        str(row["trial"]),
+        code(str(row["frozen"])),
+        *(_number(row[name], "g") if isinstance(row[name], float) else str(row[name]) for name in searched),
+        _number(row["val_acc"], ".2%"),
+        f"{_number(row['trainable_params'], ',')} ({_number(row['trainable_pct'], '.2f')} %)",
+        _number(row["test_acc"], ".2%"),
+        _number(row["duration_s"], ".0f"),
+    ]
+
+
+def _answer(trial: Trial) -> str:
+    return (
+        f"{code(trial.frozen)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
+    )
+
+
+def _list_failures(sweep: Sweep) -> list[str]:
+    failed = [trial for trial in sweep.trials if trial.state == "failed"]
+    if not failed:
+        return []
+    cells = []
+    for trial in failed:
+        reason = " ".join((trial.error or "no reason was kept").split())
+        short = reason if len(reason) <= _MAX_ERROR else reason[: _MAX_ERROR - 1] + "…"
+        cells.append([str(trial.number), code(trial.frozen), escape(short)])
+    return ["## Failed trials", _table(["trial", "frozen", "reason"], cells)]
+
+
+def _show_searches() -> list[str]:
+    cells = [
+        [escape(example.title), code(example.query), code(example.order_by) if example.order_by else ""]
+        for example in CHEAT_SHEET
+    ]
+    return [
+        "## Searches that work",
+        "For the search field above the runs; a trial has one run for each seed.",
+        _table(["finds", "search", "sort by"], cells),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else ""

@@ -1,0 +1,39 @@
+"""The pictures and the page of a sweep, as files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orchestrator.report.canvas import Page, accept_missing_glyphs
+from orchestrator.report.comparisons import draw_convergence, draw_test, draw_time
+from orchestrator.report.curves import draw_accuracies, draw_losses, draw_overfitting
+from orchestrator.report.front import draw_front
+from orchestrator.report.html import write_page
+from orchestrator.report.series import Series, build_series, describe_sweep
+from orchestrator.results import Sweep
+
+PICTURES: dict[str, Callable[[Sequence[Series], str], Page]] = {
+    "accuracies.png": draw_accuracies,
+    "loss_progress.png": draw_losses,
+    "overfitting_analysis.png": draw_overfitting,
+    "convergence_analysis.png": draw_convergence,
+    "params_vs_time.png": draw_time,
+    "test_results.png": draw_test,
+}
+"""The pictures of the published study, under its file names."""
+
+
+def write_report(sweep: Sweep, folder: Path) -> list[Path]:
+    """Write `pareto.png`, `pareto.html` and the pictures of the published study; returns their paths.
+
+    Files of an earlier report are replaced. Trials that are not complete are left out, and the captions say so.
+
+    Raises:
+        NotFoundError: No trial is complete; nothing is written.
+    """
+    series = build_series(sweep)
+    caption = describe_sweep(sweep, series)
+    folder.mkdir(parents=True, exist_ok=True)
+    with accept_missing_glyphs():
+        front = draw_front(series, caption, sweep.knee().number).save(folder / "pareto.png")
+        pictures = [draw(series, caption).save(folder / name) for name, draw in PICTURES.items()]
+    return [front, write_page(sweep, series, folder / "pareto.html"), *pictures]

@@ -1,0 +1,155 @@
+"""What the pictures draw: one series a trial, with a label of its own."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from orchestrator.errors import NotFoundError
+from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord
+from orchestrator.results import Sweep, describe_states, results_of
+
+CONVERGED = 0.95
+"""A run has converged once it has this share of its own best validation accuracy."""
+
+FEW = 8
+"""Up to so many trials, those off the front are named too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A value over the seeds of a trial. NaN where a seed has no number."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Sum up at least one value."""
+        return cls(mean=fmean(values), low=min(values), high=max(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A complete trial, as the pictures show it."""
+
+    number: int
+    label: str
+    """The frozen set's key; with hyperparameters and number where the key alone would not be unique."""
+    named: bool
+    """It has an entry of its own in keys and a label: it is on the front, or there are few trials."""
+    on_front: bool
+    rank: int
+    """Place on the front by rising parameters, else among the other trials; from 0."""
+    params: int
+    """Trainable parameters."""
+    val_acc: float
+    """The objective: mean over seeds."""
+    runs: tuple[RunRecord, ...]
+    results: tuple[RunResult, ...]
+    """One a seed, as `runs`."""
+
+    @property
+    def name(self) -> str:
+        """The label as a sentence takes it, in quotation marks: `none` would read badly without."""
+        return f"“{self.label}”"
+
+    def spread(self, value: Callable[[RunResult], float]) -> Spread:
+        """Sum up a value of each run over the seeds."""
+        return Spread.of([value(result) for result in self.results])
+
+    def curve(self, value: Callable[[EpochMetrics], float]) -> list[Spread]:
+        """Sum up a curve over the seeds, epoch by epoch, as far as every seed went."""
+        lengths = [len(result.history) for result in self.results]
+        return [
+            Spread.of([value(result.history[epoch]) for result in self.results])
+            for epoch in range(min(lengths, default=0))
+        ]
+
+
+def build_series(sweep: Sweep) -> list[Series]:
+    """List a sweep's complete trials by rising parameters; repetitions and lost trials have no series.
+
+    Raises:
+        NotFoundError: No trial is complete.
+    """
+    trials = [trial for trial in sweep.candidates if results_of(trial)]
+    if not trials:
+        states = describe_states(sweep.trials) or "none has started"
+        raise NotFoundError(
+            f"nothing to draw: no trial of {sweep.experiment.name!r} is complete yet ({states})",
+            hint=f"go on with `orchestrator sweep {sweep.experiment.name}`",
+        )
+    trials.sort(key=lambda trial: (trial.trainable_params or 0, trial.val_acc or 0.0, trial.number))
+    labels = _label(trials, tuple(sweep.experiment.search.dimensions))
+    ranks = {True: 0, False: 0}
+    series = []
+    for trial in trials:
+        on_front = sweep.is_on_front(trial)
+        runs = tuple(run for run in trial.runs if run.result is not None)
+        series.append(
+            Series(
+                number=trial.number,
+                label=labels[trial.number],
+                named=on_front or len(trials) <= FEW,
+                on_front=on_front,
+                rank=ranks[on_front],
+                params=trial.trainable_params or 0,
+                val_acc=trial.val_acc or 0.0,
+                runs=runs,
+                results=tuple(run.result for run in runs if run.result is not None),
+            )
+        )
+        ranks[on_front] += 1
+    return series
+
+
+def describe_sweep(sweep: Sweep, series: Sequence[Series]) -> str:
+    """Say in a line what a picture shows and what it leaves out."""
+    front = sum(each.on_front for each in series)
+    parts = [f"{sweep.experiment.name}: {_count(len(series), 'trial')}, {front} on the Pareto front"]
+    seeds = max(len(each.results) for each in series)
+    if seeds > 1:
+        parts.append(f"means over {seeds} seeds, with the lowest and the highest")
+    left_out = describe_states(trial for trial in sweep.trials if trial.state != "complete")
+    if left_out:
+        parts.append(f"not shown: {left_out}")
+    return "; ".join(parts)
+
+
+def epochs_to_converge(result: RunResult) -> int:
+    """Count the epochs until a run first has 95 % of its own best validation accuracy; 0 without a history."""
+    best = max((epoch.val_acc for epoch in result.history if math.isfinite(epoch.val_acc)), default=math.nan)
+    reached = (i for i, epoch in enumerate(result.history, start=1) if epoch.val_acc >= CONVERGED * best)
+    return next(reached, len(result.history))
+
+
+def seconds_to_converge(result: RunResult) -> float:
+    """Sum the seconds of those epochs, without loading."""
+    return sum(epoch.duration_s for epoch in result.history[: epochs_to_converge(result)])
+
+
+def _label(trials: Sequence[TrialRecord], searched: Sequence[str]) -> dict[int, str]:
+    """Name each trial by its key; where others share it, with the searched hyperparameters, then with its number."""
+    labels = {trial.number: trial.frozen for trial in trials}
+    for trial in _ambiguous(trials, labels):
+        values = [f"{name}={_short(getattr(trial.hyperparameters, name))}" for name in searched]
+        labels[trial.number] = " ".join([trial.frozen, *values])
+    for trial in _ambiguous(trials, labels):
+        labels[trial.number] += f" #{trial.number}"
+    return labels
+
+
+def _ambiguous(trials: Sequence[TrialRecord], labels: dict[int, str]) -> list[TrialRecord]:
+    counts = Counter(labels.values())
+    return [trial for trial in trials if counts[labels[trial.number]] > 1]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

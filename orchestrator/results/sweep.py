@@ -1,0 +1,246 @@
+"""A sweep's trials, and the answers that follow from them."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from orchestrator import names, pareto
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import Experiment
+from orchestrator.errors import NotFoundError
+from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.records import TrialRecord
+from orchestrator.results import tables
+from orchestrator.results.tables import Row, results_of
+from orchestrator.results.trial import Trial
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def load_sweep(name: str, root: str | Path = DEFAULT_ROOT) -> "Sweep":
+    """Read what the sweep of an experiment knows so far; it may still run.
+
+    Raises:
+        NotFoundError: There is no such sweep under `root`.
+        SetupError: The store cannot be read.
+    """
+    from orchestrator.search import read_study
+
+    place = Root.at(root)
+    experiment, trials = read_study(place, name)
+    return Sweep(place, experiment, trials)
+
+
+@final
+class Sweep:
+    """A sweep's trials, and what follows from them. A snapshot: load it again to see more.
+
+    Accuracies are fractions in [0, 1]. What a trial's row says is the mean over its seeds. A trial that repeats an
+    earlier one has a row with that trial's values, but is no candidate for the front or for `best`.
+    """
+
+    def __init__(self, root: Root, experiment: Experiment, trials: Sequence[TrialRecord]) -> None:
+        self.root = root
+        self.experiment = experiment
+        self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
+        self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
+        """Trials on the front, by rising `trainable_params`."""
+        self._front_numbers = frozenset(trial.number for trial in self.front)
+
+    def __repr__(self) -> str:
+        return f"<Sweep {self.experiment.name!r}: {len(self.trials)} trials, {len(self.front)} on the front>"
+
+    @property
+    def candidates(self) -> tuple[TrialRecord, ...]:
+        """Complete trials that repeat no other, with finite objectives; by number."""
+        return tuple(
+            trial
+            for trial in self.trials
+            if trial.state == "complete"
+            and trial.repeats is None
+            and math.isfinite(_gain(trial))
+            and math.isfinite(_cost(trial))
+        )
+
+    def is_on_front(self, trial: TrialRecord) -> bool:
+        """Say whether no other trial beats this one."""
+        return trial.number in self._front_numbers
+
+    def trial_rows(self) -> list[Row]:
+        """Give one row a trial, by number, as plain values; None where a value is missing."""
+        return [self._row(trial) for trial in self.trials]
+
+    def run_rows(self) -> list[Row]:
+        """Give one row a run (trial and seed) that has ended, as plain values; None where a value is missing."""
+        return [
+            tables.build_run_row(trial, run, self.root, on_front=self.is_on_front(trial))
+            for trial in self.trials
+            for run in trial.runs
+        ]
+
+    def front_rows(self) -> list[Row]:
+        """Give the rows of the trials on the front, by rising `trainable_params`."""
+        return [self._row(trial) for trial in self.front]
+
+    def history_rows(self, key: str | int) -> list[Row]:
+        """Give one row a seed and epoch of a trial, as plain values. For `key` see `history`."""
+        return tables.build_history_rows(self._find_trial(key))
+
+    def trials_dataframe(self) -> "DataFrame":
+        """Give `trial_rows` as a data frame with typed columns."""
+        return tables.build_frame(self.trial_rows(), tables.TRIAL_TYPES)
+
+    def runs_dataframe(self) -> "DataFrame":
+        """Give `run_rows` as a data frame with typed columns."""
+        return tables.build_frame(self.run_rows(), tables.RUN_TYPES)
+
+    def pareto_front(self) -> "DataFrame":
+        """Give `front_rows` as a data frame with typed columns."""
+        return tables.build_frame(self.front_rows(), tables.TRIAL_TYPES)
+
+    def history(self, key: str | int) -> "DataFrame":
+        """Give the curves of a trial: one row a seed and epoch (from 0).
+
+        Args:
+            key: A frozen set's key with its blocks in any order, or a trial's number. Where several trials have the
+                frozen set, a complete one answers, and of these the one with the highest `val_acc`.
+
+        Raises:
+            ConfigError: A name in the key is no block of the backbone.
+            NotFoundError: No such trial, or none of its runs has finished.
+        """
+        return tables.build_frame(self.history_rows(key), tables.HISTORY_TYPES)
+
+    def best(self, max_trainable_params: int | None = None, min_val_acc: float | None = None) -> Trial:
+        """Find the trial with the highest `val_acc`; ties: fewer parameters, then the earlier trial.
+
+        Args:
+            max_trainable_params: Only trials with at most so many trainable parameters.
+            min_val_acc: Ask instead for the fewest parameters that reach this accuracy, a fraction in [0, 1];
+                ties: higher accuracy.
+
+        Raises:
+            NotFoundError: No complete trial fits; the message names the closest.
+        """
+        fitting: Sequence[TrialRecord] = self._require_candidates()
+        if max_trainable_params is not None:
+            cheapest = min(fitting, key=_cost)
+            fitting = [trial for trial in fitting if _cost(trial) <= max_trainable_params]
+            if not fitting:
+                raise NotFoundError(
+                    f"no complete trial of {self.experiment.name!r} has at most {max_trainable_params:,} trainable "
+                    f"parameters; the closest is {_describe(cheapest)}"
+                )
+        if min_val_acc is None:
+            return self._trial(min(fitting, key=lambda trial: (-_gain(trial), _cost(trial))))
+        highest = max(fitting, key=_gain)
+        fitting = [trial for trial in fitting if _gain(trial) >= min_val_acc]
+        if not fitting:
+            within = "" if max_trainable_params is None else f" with at most {max_trainable_params:,} parameters"
+            raise NotFoundError(
+                f"no complete trial of {self.experiment.name!r}{within} reaches val_acc {min_val_acc:g}; "
+                f"the closest is {_describe(highest)}",
+                hint="accuracies are fractions in [0, 1]" if min_val_acc > 1 else None,
+            )
+        return self._trial(min(fitting, key=lambda trial: (_cost(trial), -_gain(trial))))
+
+    def knee(self) -> Trial:
+        """Find the trial where the front bends, parameters on a logarithmic axis; see `orchestrator.pareto.knee`.
+
+        Raises:
+            NotFoundError: No trial is complete.
+        """
+        self._require_candidates()
+        found = pareto.knee(self.front, gain=_gain, cost=_cost)
+        if found is None:
+            raise NotFoundError(f"the sweep {self.experiment.name!r} has no front yet")
+        return self._trial(found)
+
+    def summary_metrics(self) -> dict[str, float]:
+        """Sum the sweep up in numbers; what needs a complete trial is left out before there is one.
+
+        The hypervolume's reference is accuracy 0 at ten times the network's parameters, so that a trial that trains
+        everything counts too, with one decade.
+        """
+        metrics = {
+            names.N_TRIALS: float(len(self.trials)),
+            names.N_FAILED: float(sum(trial.state == "failed" for trial in self.trials)),
+            names.FRONT_SIZE: float(len(self.front)),
+        }
+        if not self.front:
+            return metrics
+        highest = 10.0 * self._total_params()
+        points = [(_gain(trial), _cost(trial)) for trial in self.front]
+        metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=(0.0, highest))
+        metrics[names.BEST_VAL_ACC] = max(_gain(trial) for trial in self.front)
+        return metrics
+
+    def _total_params(self) -> float:
+        """Parameters of the network; of several heads, the largest; those that train, where no result is kept."""
+        totals = [result.total_params for trial in self.front for result in results_of(trial)]
+        return float(max(totals, default=0)) or max(_cost(trial) for trial in self.front)
+
+    def _require_candidates(self) -> tuple[TrialRecord, ...]:
+        candidates = self.candidates
+        if not candidates:
+            states = describe_states(self.trials) or "none has started"
+            raise NotFoundError(
+                f"no trial of {self.experiment.name!r} is complete yet: {states}",
+                hint=f"go on with `orchestrator sweep {self.experiment.name}`",
+            )
+        return candidates
+
+    def _find_trial(self, key: str | int) -> TrialRecord:
+        with_curves = [trial for trial in self.trials if any(result.history for result in results_of(trial))]
+        there = ", ".join(dict.fromkeys(trial.frozen for trial in with_curves)) or "none"
+        if isinstance(key, int) or key.strip().isdecimal():
+            found = [trial for trial in with_curves if trial.number == int(key)]
+            wanted = f"trial {key}"
+        else:
+            canonical = FrozenSet.parse(key, order=self.experiment.blocks).key
+            found = [trial for trial in with_curves if trial.frozen == canonical]
+            wanted = f"frozen set {canonical}"
+        if not found:
+            raise NotFoundError(
+                f"{self.experiment.name!r} has no curves of {wanted}; those with curves: {there}",
+                hint="it was not run, has not finished, or failed",
+            )
+        return max(found, key=lambda trial: (trial.state == "complete", trial.repeats is None, trial.val_acc or 0.0))
+
+    def _trial(self, trial: TrialRecord) -> Trial:
+        row = self._row(trial)
+        values: dict[str, Any] = {key: row[key] for key in (*tables.METRICS, names.PARETO, names.MLFLOW_RUN_ID)}
+        checkpoints = {
+            run.seed: path for run in trial.runs if (path := tables.checkpoint_path(run, self.root)) is not None
+        }
+        return Trial(
+            number=trial.number,
+            frozen=trial.frozen,
+            hyperparameters=trial.hyperparameters,
+            checkpoints=checkpoints,
+            **values,
+        )
+
+    def _row(self, trial: TrialRecord) -> Row:
+        return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial))
+
+
+def describe_states(trials: Iterable[TrialRecord]) -> str:
+    """Count trials by state: `2 failed, 1 running`; empty where there is none."""
+    counts = Counter(trial.state for trial in trials)
+    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
+
+
+def _gain(trial: TrialRecord) -> float:
+    return math.nan if trial.val_acc is None else trial.val_acc
+
+
+def _cost(trial: TrialRecord) -> float:
+    return math.nan if trial.trainable_params is None else trial.trainable_params
+
+
+def _describe(trial: TrialRecord) -> str:
+    return f"trial {trial.number} ({trial.frozen}): val_acc {_gain(trial):.4f}, {_cost(trial):,.0f} parameters"

@@ -1,0 +1,92 @@
+"""A complete trial, as the answer to a question."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import NotFoundError
+from orchestrator.records import Hyperparameters
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A complete trial: means over its seeds, and its networks. Units are those of the tables."""
+
+    number: int
+    frozen: str
+    """Key of the frozen set."""
+    hyperparameters: Hyperparameters
+    pareto: bool
+    """It is on the front."""
+    val_acc: float
+    val_loss: float
+    train_acc: float
+    train_loss: float
+    test_acc: float
+    test_loss: float
+    gap_train_val: float
+    best_epoch: float
+    """From 0."""
+    epochs_run: float
+    trainable_params: int
+    trainable_pct: float
+    total_params: int
+    gflops_forward_per_image: float
+    gflops_train_per_image: float
+    duration_s: float
+    s_per_epoch: float
+    images_per_s: float
+    peak_memory_mb: float
+    checkpoints: Mapping[int, Path]
+    """Best checkpoint by seed; absolute paths."""
+    mlflow_run_id: str | None
+    """MLflow run of the first seed."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the runs that have a checkpoint."""
+        return tuple(self.checkpoints)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Best checkpoint of the first seed.
+
+        Raises:
+            NotFoundError: No run of the trial kept one.
+        """
+        return self.find_checkpoint()
+
+    def find_checkpoint(self, seed: int | None = None) -> Path:
+        """Name the best checkpoint of the run with `seed`; None: of the first.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        if not self.checkpoints:
+            raise NotFoundError(f"no run of trial {self.number} ({self.frozen}) kept a checkpoint")
+        chosen = self.seeds[0] if seed is None else seed
+        if chosen not in self.checkpoints:
+            raise NotFoundError(
+                f"trial {self.number} ({self.frozen}) has no run with seed {chosen}",
+                hint=f"its seeds are {', '.join(map(str, self.seeds))}",
+            )
+        return self.checkpoints[chosen]
+
+    def load_model(self, seed: int | None = None) -> "nn.Module":
+        """Load the network of the best checkpoint, in eval mode on the CPU. It takes normalised images.
+
+        Args:
+            seed: Seed of the run; None: the first.
+
+        Raises:
+            NotFoundError: There is no such run, or its file is gone.
+            RunError: The file is damaged.
+        """
+        path = self.find_checkpoint(seed)
+        from orchestrator.training.backbones import load_checkpoint_network
+
+        return load_checkpoint_network(path)

@@ -1,0 +1,66 @@
+"""The note, read as text and, for what users wrote, as the markup that must not come of it."""
+
+import pytest
+
+from orchestrator.layout import Root
+from orchestrator.report.note import code, escape, write_note
+from orchestrator.results import Sweep
+from orchestrator.searches import CHEAT_SHEET
+from tests.factories import make_experiment, make_trial, make_trials
+
+
+def test_note_has_front_best_failures_and_searches(tmp_path):
+    trials = [
+        *make_trials((0.95, 0.94, 0.96, 0.90, 0.85, 0.60)),
+        make_trial(6, "layer4", error="out of | memory\nat x"),
+    ]
+    note = write_note(Sweep(Root.at(tmp_path), make_experiment("beans", description="Leaves."), trials))
+    assert note.startswith("# Sweep beans\n\nLeaves.\n")
+    rows = [line for line in note.splitlines() if line.startswith("| 2 |")]
+    assert rows == ["| 2 | `stem+layer1` | 96.00% | 11,020,547 (98.59 %) | 94.00% | 8 |"]  # 2.0 + 2.1 + 2.2 + 1.5 s
+    assert "- Most accurate: `stem+layer1` (trial 2), 96.00% with 11,020,547 parameters" in note
+    assert r"| 6 | `layer4` | out of \| memory at x |" in note
+    assert "6 complete, 1 failed" in note
+    for example in CHEAT_SHEET:
+        assert example.query in note
+
+
+def test_note_before_anything_is_complete(tmp_path):
+    note = write_note(Sweep(Root.at(tmp_path), make_experiment(), [make_trial(0, error="boom")]))
+    assert "No trial is complete yet." in note
+    assert "| 0 | `stem` | boom |" in note
+
+
+def test_every_row_of_a_table_has_as_many_cells(tmp_path):
+    trials = [*make_trials(), make_trial(6, error="a | b || c")]
+    note = write_note(Sweep(Root.at(tmp_path), make_experiment(), trials))
+    for block in note.split("\n\n"):
+        lines = [line.replace(r"\|", "") for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1, block
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text", "plain text"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("[a](javascript:x)", r"\[a\]\(javascript:x\)"),
+        ("# *a* _b_ `c` |", r"\# \*a\* \_b\_ \`c\` \|"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_escape(text, shown):
+    assert escape(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a", "`a`"),
+        ("metrics.`val/acc` > 1", "``metrics.`val/acc` > 1``"),
+        ("`a`", "`` `a` ``"),
+        ("a | b", r"`a \| b`"),
+    ],
+)
+def test_code(text, shown):
+    assert code(text) == shown
