@@ -47,6 +47,10 @@ CONFIG_HASH: Final = "config_hash"
 FINGERPRINT: Final = "fingerprint"
 REUSED_FROM: Final = "reused_from"
 
+# Shared views of the MLflow UI: `.../#/experiments/<id>/runs?workflowType=machine_learning&viewStateShareKey=runs`.
+VIEW_NESTED: Final = "sweep"
+VIEW_RUNS: Final = "runs"
+
 # Summary metrics of a sweep.
 N_TRIALS: Final = "n_trials"
 N_FAILED: Final = "n_failed"

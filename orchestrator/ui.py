@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
+
+import psutil
 
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
@@ -31,6 +33,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes less
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -210,23 +213,25 @@ def _serve(name: str, command: list[str], host: str, port: int, health: str) -> 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
     """End a process and all of its group: politely, then by force."""
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    _signal_group(process, signal.SIGTERM)
-    while time.monotonic() < deadline:
-        process.poll()  # reap it, or its group never empties
-        if not _signal_group(process, 0):
-            return
+    _signal_group(process.pid, signal.SIGTERM)
+    while time.monotonic() < deadline and _group_lives(process.pid):
         time.sleep(_POLL_S / 4)
-    _signal_group(process, signal.SIGKILL)
+    _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to the process group; False where nobody is left in it."""
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # macOS says so of a group of zombies
-        return False
-    return True
+def _signal_group(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left in it; macOS calls it a permission
+        os.killpg(group, number)
+
+
+def _group_lives(group: int) -> bool:
+    """True while a process of the group runs; one that has ended and waits for its parent does not count."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _wait_until_healthy(servers: Sequence[_Server]) -> None:

@@ -14,7 +14,7 @@ Row = Mapping[str, object]
 
 _COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS})
 _FIXED_DIGITS = {
-    **dict.fromkeys((names.VAL_ACC, names.TRAIN_ACC, names.TEST_ACC, names.GAP_TRAIN_VAL), 4),
+    **dict.fromkeys((names.VAL_ACC, names.TRAIN_ACC, names.TEST_ACC, names.BEST_VAL_ACC, names.GAP_TRAIN_VAL), 4),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
     **dict.fromkeys((names.DURATION_S, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH), 2),
@@ -52,7 +52,7 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> Non
 
 
 def print_record(record: Row, form: Format) -> None:
-    """Print one record on stdout: a line a key; as JSON one object; as CSV a header and one row."""
+    """Print one record on stdout: a line a value; as JSON one object; as CSV a header and one row."""
     match form:
         case Format.json:
             print_json(record)
@@ -62,9 +62,10 @@ def print_record(record: Row, form: Format) -> None:
             pairs = [{"key": key, "value": format_cell(key, value)} for key, value in record.items()]
             sys.stdout.write(format_markdown(pairs, ("key", "value")))
         case Format.table:
-            width = max((len(key) for key in record), default=0)
-            for key, value in record.items():
-                print(f"{key:<{width}}  {format_cell(key, value)}".rstrip())
+            lines = {key: text for key, value in record.items() if (text := format_cell(key, value))}
+            width = max(map(len, lines), default=0)
+            for key, text in lines.items():
+                print(f"{key:<{width}}  {text}")
 
 
 def print_json(value: object) -> None:
@@ -91,8 +92,10 @@ def format_cell(key: str, value: object) -> str:
     if isinstance(value, float):
         digits = _FIXED_DIGITS.get(key)
         return f"{value:.{digits}f}" if digits is not None else f"{value:g}"
-    if isinstance(value, str | int):
-        return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return " ".join("".join(c if c.isprintable() else " " for c in value).split())
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
@@ -124,18 +127,16 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for key in columns:
-        table.add_column(
-            Text(key), justify="right" if _is_number(rows, key) else "left", overflow="fold", no_wrap=False
-        )
+        number = _is_number(rows, key)
+        table.add_column(Text(key), justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         cells = (Text(format_cell(key, row.get(key))) for key in columns)
         table.add_row(*cells, style="bold" if row.get(names.PARETO) is True else None)
-    console = Console(file=sys.stdout, highlight=False)
-    if console.is_terminal:
-        console.print(table)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False).print(table)
         return
     # a file or pipe has no width to fit: no line is folded, nothing is cut
-    wide = Console(file=io.StringIO(), width=1_000_000, highlight=False)
+    wide = Console(file=io.StringIO(), width=1_000_000, color_system=None, force_terminal=False)
     with wide.capture() as captured:
         wide.print(table)
     for line in captured.get().splitlines():

@@ -1,5 +1,6 @@
 """`orchestrator status|trials|pareto|best|runs|history|report`: ask what a sweep knows."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,8 +8,9 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format, print_note, print_record, print_rows
+from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
-from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.lock import read_owner
 
 if TYPE_CHECKING:
@@ -54,13 +56,16 @@ _RUN_COLUMNS = (
 )
 
 
+_STATES = ("complete", "failed", "running")
+
+
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
     """List the sweeps under the root that begin with `incomplete`, for the shell; none where that fails."""
     try:
-        from orchestrator.results import list_sweeps
+        from orchestrator.search import study_names
 
-        root = context.params.get("root") or DEFAULT_ROOT
-        return [name for name in list_sweeps(root) if name.startswith(incomplete)]
+        root = Root.at(context.params.get("root") or DEFAULT_ROOT)
+        return [name for name in study_names(root) if name.startswith(incomplete)]
     except Exception:  # noqa: BLE001 - a traceback in the middle of someone's command line helps nobody
         return []
 
@@ -86,7 +91,7 @@ def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     place = sweep.root
     rows = sweep.trial_rows()
     counts = {state: sum(row[names.STATE] == state for row in rows) for state in _STATES}
-    planned = sweep.planned
+    planned = count_points(sweep.experiment)
     owner = read_owner(place.lock(name))
     best_row = _best_row(sweep, rows)
     print_record(
@@ -112,9 +117,6 @@ def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     )
     if owner is None and counts["running"]:
         print_note("no sweep is alive: the running trials were left by one that died; the next sweep runs them again")
-
-
-_STATES = ("complete", "failed", "running")
 
 
 def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
@@ -165,7 +167,7 @@ def history(
 ) -> None:
     """Print the curves of a frozen set's runs by epoch."""
     rows = _load(name, root).history_rows(frozen)
-    print_rows(rows, list(rows[0]) if rows else (), form)
+    print_rows(rows, list(rows[0]), form)
 
 
 def report(name: NameArgument, root: RootOption = _ROOT) -> None:
@@ -184,6 +186,17 @@ def _load(name: str, root: Path) -> "Sweep":
     from orchestrator.results import load_sweep
 
     return load_sweep(name, root)
+
+
+def count_points(experiment: Experiment) -> int | None:
+    """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
+    search = experiment.search
+    dimensions = list(search.dimensions.values())
+    if search.sampler == "auto" and all(each.choices is not None for each in dimensions):
+        size = len(experiment.frozen_sets) * math.prod(len(each.choices or ()) for each in dimensions)
+        if search.n_trials is None or size <= search.n_trials:
+            return size if search.max_trainable_params is None else None
+    return search.n_trials
 
 
 def _best_row(sweep: "Sweep", rows: list[dict[str, object]]) -> dict[str, object]:

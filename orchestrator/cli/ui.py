@@ -18,10 +18,6 @@ _LOOPBACKS = {LOOPBACK, "localhost", "::1"}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _Stopped(BaseException):
-    """Somebody asked us to stop. No `Exception`, so that nothing on the way takes it for a failure."""
-
-
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(rich_help_panel="Ask")(ui)
@@ -60,18 +56,18 @@ def ui(
                 typer.echo(f"{page.name:<12} {page.url}")
             print_note("Ctrl-C stops both")
             viewer.wait()
-    except _Stopped:
+    except KeyboardInterrupt:
         print_note("stopped")
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[None]:
-    """Turn the first stop signal into `_Stopped`; later ones are ignored, so that the servers are ended."""
+    """Turn the first stop signal into `KeyboardInterrupt`; later ones are ignored, so that the servers end."""
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
         for number in _STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        raise _Stopped
+        raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in _STOP_SIGNALS}
     try:

@@ -1,0 +1,77 @@
+"""What a person sees while a sweep runs."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan, format_duration
+from orchestrator.interfaces import Choice, RunStart
+from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord
+from tests.factories import make_experiment, make_result, make_spec, make_trial
+
+CHOICE = Choice(
+    frozen="stem", hyperparameters=Hyperparameters(lr=1e-4, weight_decay=0, batch_size=16, optimizer="adam")
+)
+EPOCH = EpochMetrics(epoch=2, train_loss=0.25, train_acc=0.875, val_loss=0.5, val_acc=0.75, lr=1e-4, duration_s=1.25)
+
+
+@pytest.fixture
+def start():
+    cost = Cost(
+        trainable_params=11_168_515, total_params=11_178_051, gflops_forward_per_image=1, gflops_train_per_image=3
+    )
+    return RunStart(name="trial_000_stem_seed0", trial=0, spec=make_spec(frozen="stem"), cost=cost, blocks=("stem",))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_read_well(seconds, text):
+    assert format_duration(seconds) == text
+
+
+def watch(observer, start):
+    observer.on_plan(make_experiment(), [CHOICE], [])
+    observer.on_run_start(start)
+    observer.on_epoch(start, EPOCH)
+    result = make_result(val_acc=0.75, best_epoch=2, epochs_run=3)
+    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", result=result))
+    observer.on_trial_end(make_trial(number=0, frozen="stem", val_acc=0.75))
+
+
+def test_without_a_terminal_each_epoch_is_one_plain_line(start):
+    out = io.StringIO()
+    watch(PlainObserver(Console(file=out, width=40)), start)
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith(": 1 trials to run, 0 done")
+    assert lines[1] == "trial_000_stem_seed0: starts, 11,168,515 parameters train"
+    assert lines[2] == "trial_000_stem_seed0: epoch 3/3  val_acc 0.7500  val_loss 0.5000  1.2 s"
+    assert lines[3].startswith("trial_000_stem_seed0: done, val_acc 0.7500 at epoch 3 of 3")
+    assert lines[4] == "1 of 1 trials done"
+    assert "\x1b" not in out.getvalue()
+
+
+def test_quiet_keeps_messages_and_lost_runs(start):
+    out = io.StringIO()
+    observer = PlainObserver(Console(file=out, width=40), verbosity=-1)
+    watch(observer, start)
+    observer.on_message("heard")
+    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", error="worker died"))
+    assert out.getvalue().splitlines()[1:] == ["heard", "trial_000_stem_seed0: lost: worker died"]
+
+
+def test_a_terminal_shows_one_table_with_the_last_state(start):
+    out = io.StringIO()
+    console = Console(file=out, width=120, height=30, force_terminal=True)
+    with LiveObserver(console) as observer:
+        watch(observer, start)
+    last = out.getvalue().rsplit("run", 1)[-1]
+    for piece in ("trial_000_stem_seed0", "3/3", "0.7500", "11,168,515", "1 of 1 trials done"):
+        assert piece in last
+
+
+def test_a_finished_sweep_says_why_it_trains_nothing():
+    text = describe_plan(make_experiment(), [], [make_trial(number=n) for n in range(6)])
+    assert "nothing to train: all 6 trials" in text

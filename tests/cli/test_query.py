@@ -1,0 +1,216 @@
+"""Questions about a study of six prefixes, asked as in the shell; expected answers are worked out by hand."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.cli.query import complete_name, count_points
+from orchestrator.config.models import SearchConfig
+from orchestrator.layout import Root
+from orchestrator.ledger import Ledger
+from orchestrator.lock import hold_lock
+from orchestrator.search import OptunaSearch
+from tests.factories import PREFIXES, TOTAL_PARAMS, count_trainable, make_cost, make_experiment, make_result, make_run
+
+ACCURACY = dict(zip(PREFIXES, (0.95, 0.94, 0.96, 0.90, None, 0.60), strict=True))  # None: the trial fails
+ALL_FROZEN = PREFIXES[-1]
+# 0.96 beats 0.95 and 0.94 with fewer parameters; 0.90 and 0.60 have fewer still
+FRONT = [ALL_FROZEN, "stem+layer1+layer2", "stem+layer1"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with the study `demo`: five trials complete, one failed."""
+    root = Root.at(tmp_path_factory.mktemp("mlruns"))
+    root.create()
+    search = OptunaSearch(root, make_experiment("demo"), {key: make_cost(key) for key in PREFIXES})
+    ledger = Ledger(root)
+    for _ in PREFIXES:
+        proposal = search.propose()
+        assert proposal is not None
+        number, frozen = proposal.number, proposal.choice.frozen
+        accuracy = ACCURACY[frozen]
+        if accuracy is None:
+            search.fail(number, "out of memory", [make_run(number, frozen, error="out of memory")])
+            continue
+        result = make_result(frozen, accuracy)
+        folder = ledger.directory(result.fingerprint)
+        folder.mkdir(parents=True)
+        (folder / "best.ckpt").write_bytes(b"weights")
+        (folder / "result.json").write_text(result.model_dump_json())
+        search.tell(number, [make_run(number, frozen, val_acc=accuracy)])
+    return root
+
+
+@pytest.fixture
+def ask(root, monkeypatch, capsys):
+    """Run a command line; returns its exit code, stdout and stderr."""
+
+    def run(*words: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *words, "--root", str(root.path)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return run
+
+
+def test_trials_gives_a_row_a_trial(ask):
+    rows = json.loads(ask("trials", "demo", "-f", "json").out)
+    assert {row["frozen"]: row["val_acc"] for row in rows} == ACCURACY
+    assert {row["frozen"]: row["trainable_params"] for row in rows if row["state"] == "complete"} == {
+        key: count_trainable(key) for key in PREFIXES if ACCURACY[key] is not None
+    }
+    assert {row["frozen"] for row in rows if row["pareto"]} == set(FRONT)
+    assert [row["error"] for row in rows if row["state"] == "failed"] == ["out of memory"]
+
+
+def test_pareto_is_the_front_by_rising_parameters(ask):
+    answer = ask("pareto", "demo", "-f", "csv")
+    assert [row["frozen"] for row in csv.DictReader(io.StringIO(answer.out))] == FRONT
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_pareto_as_a_table_for_people(ask):
+    lines = ask("pareto", "demo").out.splitlines()
+    assert lines[0].split()[:4] == ["trial", "frozen", "val_acc", "trainable_params"]
+    assert lines[2].split()[1:4] == [ALL_FROZEN, "0.6000", "1,539"]
+    assert lines[4].split()[1:4] == ["stem+layer1", "0.9600", "11,020,547"]
+
+
+@pytest.mark.parametrize(
+    ("options", "frozen"),
+    [
+        ((), "stem+layer1"),
+        (("--max-trainable-params", "3000000"), ALL_FROZEN),
+        (("--max-trainable-params", "11000000"), "stem+layer1+layer2"),
+        (("--min-val-acc", "0.9"), "stem+layer1+layer2"),
+        (("--min-val-acc", "0.5"), ALL_FROZEN),
+    ],
+)
+def test_best_within_a_budget(ask, options, frozen):
+    answer = ask("best", "demo", "-f", "json", *options)
+    assert json.loads(answer.out)["frozen"] == frozen
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("best", "demo", "--min-val-acc", "0.99"), 3, "0.99"),
+        (("best", "demo", "--max-trainable-params", "1000"), 3, "1000|1,000"),
+        (("best", "demo", "--min-val-acc", "97"), 2, r"fraction in \[0, 1\], not 97"),
+        (("best", "demo", "--max-trainable-params", "0"), 2, "max-trainable-params"),
+        (("trials", "nothing"), 3, "nothing"),
+        (("trials", "demo", "-f", "xml"), 2, "xml"),
+        (("history", "demo", "layer9"), 2, "layer9"),
+    ],
+)
+def test_what_cannot_be_answered(ask, words, code, text):
+    answer = ask(*words)
+    assert (answer.code, answer.out) == (code, "")
+    assert re.search(text, answer.err)
+
+
+def test_status_of_a_sweep_that_has_ended(ask, root):
+    status = json.loads(ask("status", "demo", "-f", "json").out)
+    assert status["alive"] is False
+    assert [status[key] for key in ("complete", "failed", "running", "left")] == [5, 1, 0, 1]
+    assert (status["best_frozen"], status["best_val_acc"], status["front_size"]) == ("stem+layer1", 0.96, 3)
+    assert status["mlflow"] == f"sqlite:///{root.path}/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("search", "points"),
+    [
+        ({}, 6),  # the prefixes of five blocks
+        ({"mode": "subset"}, 32),
+        ({"mode": "list", "frozen": ("stem", "none", "stem")}, 2),
+        ({"lr": {"choices": (1e-3, 1e-4)}, "optimizer": {"choices": ("adam", "sgd", "adamw")}}, 36),  # 6 * 2 * 3
+        ({"n_trials": 10}, 6),
+        ({"mode": "subset", "n_trials": 10}, 10),
+        ({"lr": {"range": {"low": 1e-4, "high": 1e-2}}, "n_trials": 20}, 20),
+        ({"sampler": "random", "n_trials": 9}, 9),
+        ({"max_trainable_params": 3_000_000}, None),
+    ],
+)
+def test_a_study_has_as_many_points_as_its_space(search, points):
+    assert count_points(make_experiment(search=SearchConfig(**search))) == points
+
+
+def test_status_of_a_sweep_that_lives(ask, root):
+    with hold_lock(root.lock("demo")):
+        status = json.loads(ask("status", "demo", "-f", "json").out)
+    assert (status["alive"], status["pid"]) == (True, os.getpid())
+    assert json.loads(ask("status", "demo", "-f", "json").out)["alive"] is False
+
+
+def test_status_for_people_has_a_line_a_fact(ask):
+    lines = dict(line.split(maxsplit=1) for line in ask("status", "demo").out.splitlines() if len(line.split()) > 1)
+    assert (lines["alive"], lines["complete"], lines["best_frozen"]) == ("no", "5", "stem+layer1")
+
+
+def test_runs_gives_a_row_a_run(ask):
+    rows = json.loads(ask("runs", "demo", "-f", "json").out)
+    assert len(rows) == len(PREFIXES)
+    assert {row["seed"] for row in rows} == {0}
+    assert {row["total_params"] for row in rows if row["val_acc"] is not None} == {TOTAL_PARAMS}
+
+
+def test_history_gives_a_row_an_epoch(ask):
+    rows = json.loads(ask("history", "demo", "layer1+stem", "-f", "json").out)  # any order of blocks
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["val_acc"] for row in rows] == pytest.approx([0.96 * 0.75, 0.96 * 0.9, 0.96])
+
+
+def test_report_prints_the_paths_it_wrote(ask, root, monkeypatch):
+    kept: list[object] = []
+    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths: kept.extend(paths))
+    monkeypatch.setattr("orchestrator.report.plots.write_report", lambda _sweep, folder: [folder / "accuracies.png"])
+    answer = ask("report", "demo")
+    assert answer.out.splitlines() == [str(root.reports("demo") / "accuracies.png")]
+    assert [str(path) for path in kept] == answer.out.splitlines()
+
+
+def test_the_root_may_come_from_the_environment(root, monkeypatch, capsys):
+    monkeypatch.setenv("ORCHESTRATOR_ROOT", str(root.path))
+    monkeypatch.setattr(sys, "argv", ["orchestrator", "pareto", "demo", "-f", "csv"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(FRONT)
+
+
+@pytest.mark.parametrize("command", ["status", "trials", "pareto", "best"])
+def test_answers_load_no_heavy_library(root, command):
+    code = (
+        "import sys\n"
+        "from orchestrator.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'mlflow', 'pytorch_lightning', 'datasets', 'pandas', 'matplotlib', 'plotly'}\n"
+        "    print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    words = [sys.executable, "-c", code, command, "demo", "--root", str(root.path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["LOADED []"]), done.stderr
+    assert "stem+layer1" in done.stdout
+
+
+def test_names_are_completed_from_the_root(root):
+    context = SimpleNamespace(params={"root": root.path})
+    assert complete_name(context, "de") == ["demo"]
+    assert complete_name(context, "x") == []
+
+
+def test_completion_fails_in_silence(tmp_path, capsys):
+    (tmp_path / "optuna.db").write_text("no database")
+    assert complete_name(SimpleNamespace(params={"root": tmp_path}), "") == []
+    assert capsys.readouterr() == ("", "")
