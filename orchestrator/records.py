@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.config.models import (
     BatchSize,
     DataConfig,
+    Experiment,
     LearningRate,
     ModelConfig,
     Optimizer,
@@ -40,6 +41,16 @@ class Hyperparameters(Record):
     """Images a training step."""
     optimizer: Optimizer
     """Optimizer of the trainable parameters."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Give those of a trial that varies none of them."""
+        return cls(
+            lr=experiment.trainer.lr,
+            weight_decay=experiment.trainer.weight_decay,
+            batch_size=experiment.data.batch_size,
+            optimizer=experiment.trainer.optimizer,
+        )
 
 
 class DatasetInfo(Record):

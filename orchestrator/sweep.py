@@ -71,13 +71,7 @@ class Prepared:
     def identity(self) -> dict[str, object]:
         """What all trials of the study have in common and what identifies their results, as plain values."""
         base = self.experiment
-        own = Hyperparameters(
-            lr=base.trainer.lr,
-            weight_decay=base.trainer.weight_decay,
-            batch_size=base.data.batch_size,
-            optimizer=base.trainer.optimizer,
-        )
-        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=own), seed=0)
+        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
         varied = {"frozen", "seed", *(_PLACES[name] for name in base.search.dimensions)}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 

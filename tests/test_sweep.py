@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from tests.fake_training import ACCURACY, TRAINABLE
 
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.execution.inline import InlineExecutor
@@ -16,6 +15,7 @@ from orchestrator.results import Sweep
 from orchestrator.search import OptunaSearch, read_study
 from orchestrator.sweep import Prepared, SweepLoop
 from orchestrator.tracking.memory import MemoryTracker
+from tests.fake_training import ACCURACY, TRAINABLE
 
 KEYS = ("none", "stem", "stem+layer1", "stem+layer1+layer2")
 
@@ -58,9 +58,7 @@ class Bench:
             ledger=Ledger(self.root),
             summarise=self.summarise,
         )
-        start = SweepStart(
-            experiment=self.experiment, data=self.data, config_yaml="", config_hash="c", git_commit=None
-        )
+        start = SweepStart(experiment=self.experiment, data=self.data, config_yaml="", config_hash="c", git_commit=None)
         return loop.run(start)
 
     def summarise(self, trials, *, final):
@@ -111,7 +109,7 @@ def test_a_run_that_raises_fails_alone_and_is_run_again_next_time(tmp_path, monk
     assert outcome.trained == 3
     assert [trial.frozen for trial in outcome.failed_trials] == ["stem"]
     assert outcome.failed_trials[0].error == "seed 0: ValueError: the fake was told to fail"
-    assert sorted(run.status for run in bench.tracker.runs) == ["FAILED", "FINISHED", "FINISHED", "FINISHED"]
+    assert sorted(run.status for run in bench.tracker.runs) == ["failed", "finished", "finished", "finished"]
 
     monkeypatch.delenv("FAKE_FAIL")
     outcome = Bench(tmp_path).sweep()
@@ -130,7 +128,7 @@ def test_another_experiment_is_answered_from_the_finished_training(tmp_path):
     assert {run.reused_from for trial in other.trials for run in trial.runs} == {
         f"fake/{run.name}" for trial in Bench(tmp_path).trials for run in trial.runs
     }
-    assert [run.status for run in other.tracker.runs] == ["FINISHED"] * 4
+    assert [run.status for run in other.tracker.runs] == ["finished"] * 4
 
 
 def test_an_interrupted_sweep_closes_what_was_under_way_and_goes_on_later(tmp_path, monkeypatch):
@@ -139,7 +137,7 @@ def test_an_interrupted_sweep_closes_what_was_under_way_and_goes_on_later(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         bench.sweep()
     assert bench.tracker.status == "killed"
-    assert "RUNNING" not in {run.status for run in bench.tracker.runs}
+    assert "running" not in {run.status for run in bench.tracker.runs}
     interrupted = next(trial for trial in bench.trials if trial.frozen == "stem")
     assert (interrupted.state, interrupted.error) == ("failed", "interrupted")
     done = sum(trial.state == "complete" for trial in bench.trials)
@@ -160,7 +158,7 @@ def test_a_result_without_a_record_is_used_not_trained_again(tmp_path):
     again = Bench(tmp_path)
     outcome = again.sweep()
     assert (outcome.trained, outcome.reused) == (0, 4)
-    assert [run.status for run in again.tracker.runs] == ["FINISHED"] * 4
+    assert [run.status for run in again.tracker.runs] == ["finished"] * 4
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"val_acc": 1'])

@@ -1,0 +1,52 @@
+"""The plan of a finite search space: which trials run, in which order, and which are left out. Pure."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from orchestrator.config.models import Experiment
+from orchestrator.errors import ConfigError
+from orchestrator.interfaces import Choice
+from orchestrator.records import Cost, Hyperparameters
+
+
+def plan_choices(
+    experiment: Experiment, costs: Mapping[str, Cost]
+) -> tuple[tuple[Choice, ...] | None, tuple[str, ...]]:
+    """List the points of the space in the order in which they run, and the frozen sets over budget.
+
+    The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
+    `search.n_trials`. The two ends, most and fewest trainable parameters, come first.
+
+    Raises:
+        ConfigError: The budget leaves no frozen set.
+    """
+    search = experiment.search
+    limit = search.max_trainable_params
+    keys = [frozen.key for frozen in experiment.frozen_sets]
+    over = tuple(key for key in keys if limit is not None and costs[key].trainable_params > limit)
+    kept = [key for key in keys if key not in over]
+    if not kept:
+        least = min(costs[key].trainable_params for key in keys)
+        raise ConfigError(
+            f"search.max_trainable_params={limit} leaves no frozen set: the smallest trains {least:,} parameters",
+            hint=f"set it to {least} at least, or freeze more in search.frozen",
+        )
+    dimensions = search.dimensions
+    if search.sampler != "auto" or any(getattr(each, "range", None) is not None for each in dimensions.values()):
+        return None, over
+    ordered = _ends_first(kept, costs)
+    grid = [
+        dict(zip(dimensions, values, strict=True))
+        for values in product(*(d.choices or () for d in dimensions.values()))
+    ]
+    if search.n_trials is not None and len(ordered) * len(grid) > search.n_trials:
+        return None, over
+    base = Hyperparameters.of(experiment)
+    choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]
+    return tuple(choices), over
+
+
+def _ends_first(keys: Sequence[str], costs: Mapping[str, Cost]) -> list[str]:
+    by_cost = sorted(keys, key=lambda key: -costs[key].trainable_params)
+    ends = list(dict.fromkeys([by_cost[0], by_cost[-1]]))
+    return [*ends, *(key for key in keys if key not in ends)]

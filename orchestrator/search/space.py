@@ -1,0 +1,66 @@
+"""The search space as Optuna sees it: distributions by name, and points of it as parameters and back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from orchestrator import names
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import Experiment, FloatRange, IntRange
+from orchestrator.interfaces import Choice
+from orchestrator.records import Hyperparameters
+
+
+class Space:
+    """Translates between points of an experiment's search space and Optuna's parameters."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._search = experiment.search
+        self._blocks = experiment.blocks
+        self._base = Hyperparameters.of(experiment)
+
+    def distributions(self, keys: Sequence[str]) -> dict[str, BaseDistribution]:
+        """Give Optuna's view of the space.
+
+        A planned search declares every frozen set of the backbone, so that it can be widened later: Optuna does not
+        let the choices of a study grow.
+        """
+        space: dict[str, BaseDistribution] = {}
+        if self._search.encoding == "per_block":
+            space |= {f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in self._blocks}
+        else:
+            space[names.FROZEN] = CategoricalDistribution(list(keys))
+        for name, dimension in self._search.dimensions.items():
+            span = getattr(dimension, "range", None)
+            if isinstance(span, FloatRange):
+                space[name] = FloatDistribution(span.low, span.high, log=span.log)
+            elif isinstance(span, IntRange):
+                space[name] = IntDistribution(span.low, span.high, log=span.log)
+            else:
+                space[name] = CategoricalDistribution(list(dimension.choices or ()))
+        return space
+
+    def encode(self, choice: Choice) -> dict[str, Any]:
+        """Write a point as Optuna's parameters."""
+        point: dict[str, Any] = {name: getattr(choice.hyperparameters, name) for name in self._search.dimensions}
+        if self._search.encoding == "per_block":
+            frozen = FrozenSet.parse(choice.frozen, order=self._blocks)
+            return {f"{names.FREEZE_PREFIX}{block}": block in frozen for block in self._blocks} | point
+        return {names.FROZEN: choice.frozen} | point
+
+    def decode(self, params: Mapping[str, Any]) -> Choice:
+        """Read a point from Optuna's parameters; what is not searched is as configured."""
+        searched = {name: params[name] for name in self._search.dimensions}
+        if self._search.encoding == "per_block":
+            blocks = [block for block in self._blocks if params[f"{names.FREEZE_PREFIX}{block}"]]
+            frozen = FrozenSet.of(blocks, order=self._blocks).key
+        else:
+            frozen = params[names.FROZEN]
+        base = self._base.model_dump()
+        return Choice(frozen=frozen, hyperparameters=Hyperparameters(**(base | searched)))

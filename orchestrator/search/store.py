@@ -1,0 +1,118 @@
+"""The studies under a root: where they lie, how they are opened, and what their trials say."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import names
+from orchestrator.config.models import Experiment
+from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.layout import Root
+from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
+from orchestrator.records import TrialState as State
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+EXPERIMENT = "experiment"
+CHOICE = "choice"
+HYPERPARAMETERS = "hyperparameters"
+RUNS = "runs"
+REPEATS = "repeats"
+_STATES: dict[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.FAIL: "failed",
+}
+
+
+def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
+    """Read a study: its experiment and all trials that were started.
+
+    Raises:
+        NotFoundError: There is no such study; the message lists those there are.
+        SetupError: The store cannot be read.
+    """
+    known = study_names(root)
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        raise NotFoundError(
+            f"no sweep called {name!r} in {root.path}; there are: {', '.join(known) or 'none'}",
+            hint=f"did you mean {close[0]!r}?" if close else f"start one with `orchestrator sweep {name}`",
+        )
+    with translated(root):
+        study = optuna.load_study(study_name=name, storage=open_storage(root))
+        experiment = study.user_attrs.get(EXPERIMENT)
+        if experiment is None:
+            raise NotFoundError(f"the study {name!r} in {root.optuna_db} was not made by this project")
+        return Experiment.model_validate(experiment), read_trials(study)
+
+
+def study_names(root: Root) -> list[str]:
+    """List the studies under a root; nothing is created.
+
+    Raises:
+        SetupError: The store cannot be read.
+    """
+    if not root.optuna_db.is_file():
+        return []
+    with translated(root):
+        return sorted(optuna.get_all_study_names(open_storage(root)))
+
+
+def open_storage(root: Root) -> optuna.storages.RDBStorage:
+    """Open the storage of a root; the file is made where it is not there yet."""
+    # another process may be writing: wait for it instead of failing at once
+    return optuna.storages.RDBStorage(f"sqlite:///{root.optuna_db}", engine_kwargs={"connect_args": {"timeout": 20}})
+
+
+@contextmanager
+def translated(root: Root) -> Iterator[None]:
+    """Turn what Optuna and its database raise into `SetupError`."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise SetupError(
+            f"cannot use the studies in {root.optuna_db}: {cause}",
+            hint="is the disk full, the file damaged or from a newer version? move it away to start anew",
+        ) from error
+
+
+def read_trials(study: optuna.Study) -> list[TrialRecord]:
+    """Read all trials that were started, by number."""
+    records = (read_trial(trial) for trial in study.get_trials(deepcopy=False))
+    return [record for record in records if record is not None]
+
+
+def read_trial(trial: FrozenTrial) -> TrialRecord | None:
+    """Read a trial's record; None for one that waits, was discarded, or died before it was described."""
+    choice = trial.user_attrs.get(CHOICE)
+    state = _STATES.get(trial.state)
+    if choice is None or state is None:
+        return None
+    values = trial.values if trial.state == TrialState.COMPLETE else None
+    return TrialRecord(
+        number=trial.number,
+        frozen=choice[names.FROZEN],
+        hyperparameters=Hyperparameters(**choice[HYPERPARAMETERS]),
+        state=state,
+        runs=tuple(RunRecord.model_validate(run) for run in trial.user_attrs.get(RUNS, ())),
+        val_acc=values[0] if values else None,
+        trainable_params=int(values[1]) if values else None,
+        error=trial.user_attrs.get(names.ERROR),
+        repeats=trial.user_attrs.get(REPEATS),
+    )
+
+
+def dump_run(run: RunRecord) -> dict[str, Any]:
+    """Write a run as plain values, without the step losses: they are in MLflow and in `result.json`."""
+    plain: dict[str, Any] = run.model_dump(mode="json")
+    if plain["result"] is not None:
+        for epoch in plain["result"]["history"]:
+            epoch.pop("step_losses")
+    return plain

@@ -1,0 +1,239 @@
+"""The study of one experiment: proposes trials and is told what they gave."""
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from orchestrator import names
+from orchestrator.blocks import all_sets
+from orchestrator.config.models import Experiment
+from orchestrator.errors import ConfigError
+from orchestrator.interfaces import Choice, Proposal
+from orchestrator.layout import Root
+from orchestrator.records import Cost, RunRecord, TrialRecord
+from orchestrator.search.plan import plan_choices
+from orchestrator.search.space import Space
+from orchestrator.search.store import (
+    CHOICE,
+    EXPERIMENT,
+    HYPERPARAMETERS,
+    REPEATS,
+    RUNS,
+    dump_run,
+    open_storage,
+    read_trial,
+    read_trials,
+    translated,
+)
+
+_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+_METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
+_IDENTITY = "identity"
+_MAX_ASKS = 20
+"""Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
+
+
+class OptunaSearch:
+    """The study of one experiment in `<root>/optuna.db`: maximises `val_acc`, minimises `trainable_params`.
+
+    Args:
+        root: Where the study lies; it is made where it is not there yet.
+        experiment: What is searched.
+        costs: Of every frozen set of the space, by key.
+
+    Raises:
+        ConfigError: The budget leaves nothing, or a study of this name has other objectives.
+        SetupError: The store cannot be opened.
+    """
+
+    def __init__(self, root: Root, experiment: Experiment, costs: Mapping[str, Cost]) -> None:
+        self._experiment = experiment
+        self._plan, self.left_out = plan_choices(experiment, costs)
+        self._kept = [f.key for f in experiment.frozen_sets if f.key not in self.left_out]
+        self._space = Space(experiment)
+        self._tried: list[Choice] = []
+        with translated(root):
+            storage = open_storage(root)
+            seed = experiment.search.sampler_seed
+            self._study = optuna.create_study(
+                study_name=experiment.name, storage=storage, directions=_DIRECTIONS, load_if_exists=True
+            )
+            if self._study.directions != _DIRECTIONS:
+                found = ", ".join(direction.name.lower() for direction in self._study.directions)
+                raise ConfigError(
+                    f"the study {experiment.name!r} in {root.optuna_db} has the directions {found}, "
+                    "not maximize, minimize",
+                    hint="it is somebody else's: name the experiment otherwise or use another --root",
+                )
+            with _experimental():
+                self._study.set_metric_names(_METRICS)
+            self._study.set_user_attr(EXPERIMENT, experiment.model_dump(mode="json"))
+            # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
+            self._study.sampler = _build_sampler(experiment.search.sampler, seed + len(self._study.trials))
+
+    def require_identity(self, identity: Mapping[str, object]) -> None:
+        """Refuse to mix results of different configurations in one study.
+
+        Raises:
+            ConfigError: The study has trials of another identity; the message lists the differences.
+        """
+        before = self._study.user_attrs.get(_IDENTITY)
+        now = json.loads(json.dumps(identity))
+        if before is not None and before != now and any(trial.state == "complete" for trial in self.trials()):
+            keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+            lines = [f"  {key}: was {before.get(key)!r}, is {now.get(key)!r}" for key in keys]
+            raise ConfigError(
+                f"the finished trials of {self._experiment.name!r} were made with another configuration:\n"
+                + "\n".join(lines),
+                hint="put it back, give this sweep another --root, or copy the experiment under another name",
+            )
+        self._study.set_user_attr(_IDENTITY, now)
+
+    def planned(self) -> list[Choice] | None:
+        """List what is left to run, in order; None where a sampler decides as it goes."""
+        if self._plan is None:
+            limit = self._experiment.search.n_trials or 0
+            return [] if self._count_told() >= limit else None
+        done = [_choice_of(trial) for trial in self.trials() if trial.state == "complete"]
+        return [choice for choice in self._plan if choice not in done]
+
+    def propose(self) -> Proposal | None:
+        """Start the next trial; None when nothing is left."""
+        return self._propose_planned() if self._plan is not None else self._propose_sampled()
+
+    def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Complete a trial with the mean `val_acc` over its runs and the parameters that they train."""
+        results = [run.result for run in runs if run.result is not None]
+        if not results or len(results) != len(runs):
+            raise ValueError(
+                f"trial {number} is told complete, and {len(runs) - len(results)} of its runs have no result"
+            )
+        self._keep_runs(number, runs)
+        values = [fmean(result.val_acc for result in results), float(results[0].trainable_params)]
+        self._study.tell(number, values)
+        return self._record(number)
+
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as failed, with the reason and whatever runs it has."""
+        self._keep_runs(number, runs)
+        self._set_attr(number, names.ERROR, error)
+        self._study.tell(number, state=TrialState.FAIL)
+        return self._record(number)
+
+    def reconcile(self, reason: str) -> list[TrialRecord]:
+        """Fail the trials that a dead owner left running, so that they are planned again."""
+        stale = [trial.number for trial in self.trials() if trial.state == "running"]
+        return [self.fail(number, reason, ()) for number in stale]
+
+    def trials(self) -> list[TrialRecord]:
+        """List all trials by number, but for those that merely wait in the queue."""
+        return read_trials(self._study)
+
+    def _propose_planned(self) -> Proposal | None:
+        left = [choice for choice in self.planned() or [] if choice not in self._tried]
+        if not left:
+            return None
+        choice = left[0]
+        self._tried.append(choice)
+        keys = [frozen.key for frozen in all_sets(self._experiment.blocks)]
+        distributions = self._space.distributions(keys)
+        self._study.enqueue_trial(self._space.encode(choice), skip_if_exists=False)
+        return self._start(self._study.ask(distributions), choice)
+
+    def _propose_sampled(self) -> Proposal | None:
+        if self._count_told(with_running=True) >= (self._experiment.search.n_trials or 0):
+            return None
+        distributions = self._space.distributions(self._kept)
+        for _ in range(_MAX_ASKS):
+            trial = self._study.ask(distributions)
+            choice = self._space.decode(trial.params)
+            if choice.frozen not in self._kept:  # an encoding by block can say what the budget leaves out
+                self._discard(trial, choice, f"left out: over search.max_trainable_params={self._limit}")
+                continue
+            earlier = [
+                record for record in self.trials() if record.number != trial.number and _choice_of(record) == choice
+            ]
+            done = [record for record in earlier if record.state == "complete" and record.repeats is None]
+            if done:
+                return self._repeat(trial, choice, done[0])
+            if any(record.state == "running" for record in earlier):
+                self._discard(trial, choice, "the sampler suggested a trial that is running")
+                continue
+            return self._start(trial, choice)
+        return None
+
+    @property
+    def _limit(self) -> int | None:
+        return self._experiment.search.max_trainable_params
+
+    def _start(self, trial: optuna.Trial, choice: Choice) -> Proposal:
+        self._describe(trial, choice)
+        return Proposal(number=trial.number, choice=choice)
+
+    def _repeat(self, trial: optuna.Trial, choice: Choice, done: TrialRecord) -> Proposal:
+        self._describe(trial, choice)
+        trial.set_user_attr(REPEATS, done.number)
+        trial.set_user_attr(RUNS, [dump_run(run) for run in done.runs])
+        self._study.tell(trial.number, [done.val_acc or 0.0, float(done.trainable_params or 0)])
+        return Proposal(number=trial.number, choice=choice, repeats=done.number)
+
+    def _discard(self, trial: optuna.Trial, choice: Choice, reason: str) -> None:
+        self._describe(trial, choice)
+        trial.set_user_attr(names.ERROR, reason)
+        self._study.tell(trial.number, state=TrialState.PRUNED)
+
+    @staticmethod
+    def _describe(trial: optuna.Trial, choice: Choice) -> None:
+        plain = {names.FROZEN: choice.frozen, HYPERPARAMETERS: choice.hyperparameters.model_dump(mode="json")}
+        trial.set_user_attr(CHOICE, plain)
+
+    def _count_told(self, *, with_running: bool = False) -> int:
+        """Count the trials that stand for a point of the space: failed ones are tried again."""
+        states = {"complete", "running"} if with_running else {"complete"}
+        return sum(trial.state in states for trial in self.trials())
+
+    def _keep_runs(self, number: int, runs: Iterable[RunRecord]) -> None:
+        self._set_attr(number, RUNS, [dump_run(run) for run in runs])
+
+    def _set_attr(self, number: int, key: str, value: Any) -> None:
+        storage = self._study._storage  # noqa: SLF001 - Optuna has no public way to write to a trial of another process
+        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id  # noqa: SLF001
+        storage.set_trial_user_attr(trial_id, key, value)
+
+    def _record(self, number: int) -> TrialRecord:
+        record = read_trial(self._study.get_trials(deepcopy=False)[number])
+        if record is None:
+            raise ValueError(f"trial {number} was not proposed by this search")
+        return record
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Use what Optuna calls experimental without a warning: the tests hold it to what we need of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def _build_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    with _experimental():
+        match name:
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=seed)
+            case "random":
+                return optuna.samplers.RandomSampler(seed=seed)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed)
+            case _:
+                return optuna.samplers.TPESampler(seed=seed)
+
+
+def _choice_of(trial: TrialRecord) -> Choice:
+    return Choice(frozen=trial.frozen, hyperparameters=trial.hyperparameters)

@@ -1,0 +1,259 @@
+"""The form of the repository: what the README promises exists, and what the house rules ask for holds."""
+
+import ast
+import builtins
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import orchestrator
+from orchestrator import errors
+
+HERE = Path(__file__).parents[1]
+SOURCES = sorted((HERE / "orchestrator").rglob("*.py"))
+MAKEFILE = (HERE / "Makefile").read_text()
+README = (HERE / "README.md").read_text()
+HEAVY = {
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "pytorch_lightning",
+    "lightning",
+    "mlflow",
+    "tensorboard",
+    "datasets",
+    "pandas",
+    "matplotlib",
+    "plotly",
+    "scipy",
+}
+
+
+def make_targets() -> set[str]:
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, flags=re.MULTILINE)
+    assert phony, "the Makefile declares its targets in .PHONY"
+    return set(phony[1].split())
+
+
+def run_make(*words: str, folder: Path = HERE) -> subprocess.CompletedProcess[str]:
+    """Run make as a person would, although these tests may run under `make test` themselves."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *words], cwd=folder, env=plain, capture_output=True, text=True, check=False)
+
+
+def readme_commands(tool: str) -> list[list[str]]:
+    """Command lines of `tool` in the README's shell blocks, comments taken off, as words."""
+    blocks = re.findall(r"^```(?:bash|sh|shell|console)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line.removeprefix("$ "), comments=True) for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words and Path(words[0]).name == tool]
+
+
+@cache
+def command_tree() -> Any:
+    from orchestrator.cli.main import app
+
+    return typer.main.get_command(app)
+
+
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """Follow words down the tree of commands; returns the command and the words that are its own."""
+    command, rest = command_tree(), list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+# The package
+
+
+def test_all_is_sorted_and_complete():
+    public = {
+        name
+        for name, value in vars(orchestrator).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert orchestrator.__all__ == sorted(orchestrator.__all__)
+    assert set(orchestrator.__all__) == public
+
+
+def exception_classes() -> Iterator[tuple[Path, ast.ClassDef]]:
+    """Classes of the package whose base is, by its name, an exception."""
+    builtin = {
+        name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+    }
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
+                if bases & builtin or any(base.endswith(("Error", "Exception")) for base in bases):
+                    yield path, node
+
+
+def test_every_exception_has_our_base():
+    found = list(exception_classes())
+    assert {"ConfigError", "SetupError"} <= {node.name for _, node in found}
+    ours = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    strangers = [
+        f"{path.relative_to(HERE)}: {node.name}"
+        for path, node in found
+        if node.name != "OrchestratorError" and not {ast.unparse(base) for base in node.bases} <= ours
+    ]
+    assert strangers == []
+    for name in ours:
+        assert issubclass(getattr(errors, name), errors.OrchestratorError)
+
+
+def test_no_file_is_long():
+    files = [*SOURCES, *sorted((HERE / "tests").rglob("*.py"))]
+    long = {str(path.relative_to(HERE)): n for path in files if (n := len(path.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+def test_no_function_is_long():
+    functions = [
+        (path, node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = [
+        f"{path.relative_to(HERE)}: {node.name}, {node.end_lineno - node.lineno + 1} lines"
+        for path, node in functions
+        if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > 50
+    ]
+    assert long == []
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        *([command, "--help"] for command in ("sweep", "status", "trials", "pareto", "best", "ui", "config")),
+        *([command, "nothing-is-called-so"] for command in ("status", "trials", "pareto", "best")),
+    ],
+    ids=" ".join,
+)
+def test_light_commands_load_no_heavy_library(arguments, tmp_path):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['orchestrator', *{arguments!r}]\n"
+        "from orchestrator.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    code = end.code\n"
+        f"print('LOADED', sorted({HEAVY!r} & set(sys.modules)), code or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "", "ORCHESTRATOR_ROOT": str(tmp_path), "PYTHONPATH": str(HERE), "TERM": "dumb"},
+        cwd=HERE,
+    )
+    expected = 0 if arguments[-1] == "--help" else 3
+    assert done.stdout.splitlines()[-1:] == [f"LOADED [] {expected}"], done.stderr
+
+
+def test_the_readme_names_the_main_commands():
+    assert {words[0] for words in readme_commands("make")} >= {"sweep", "demo", "ui", "pareto", "test", "check"}
+    assert {words[0] for words in readme_commands("orchestrator")} >= {"sweep", "status", "pareto", "best"}
+
+
+@pytest.mark.parametrize("words", readme_commands("orchestrator"), ids=" ".join)
+def test_each_command_of_the_readme_parses(words):
+    command, rest = find_command(words)
+    assert not hasattr(command, "commands"), f"there is no command {' '.join(words)}"
+    command.make_context(words[0], rest, resilient_parsing=False).close()
+
+
+@pytest.mark.parametrize("words", readme_commands("make"), ids=" ".join)
+def test_each_make_of_the_readme_is_a_target(words):
+    done = run_make("-n", *words)
+    assert done.returncode == 0, done.stderr
+    assert words[0] in make_targets()
+
+
+# The Makefile and the set-up
+
+
+def test_every_target_has_a_help_line():
+    helped = set(re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, flags=re.MULTILINE))
+    assert helped == make_targets()
+    shown = run_make("help").stdout
+    assert {line.split()[1] for line in shown.splitlines()} == make_targets()
+
+
+def test_set_turns_each_word_into_an_override():
+    words = "trainer.max_epochs=1 search.seeds=[0,1] model.weights=it's.pth"
+    lines = run_make("-n", "sweep", "EXPERIMENT=demo", f"SET={words}").stdout.splitlines()
+    assert shlex.split(lines[-1]) == [
+        *(".venv/bin/orchestrator", "sweep", "demo"),
+        *("--set", "trainer.max_epochs=1", "--set", "search.seeds=[0,1]", "--set", "model.weights=it's.pth"),
+    ]
+
+
+def test_an_old_python_is_refused_with_a_sentence(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(HERE / name, tmp_path)
+    old = tmp_path / "python-old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = run_make("setup", f"PYTHON={old}", folder=tmp_path)
+    assert done.returncode != 0
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert "Python 3.9.2" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_clean_spares_results_and_environment(tmp_path):
+    shutil.copy(HERE / "Makefile", tmp_path)
+    kept = ["mlruns/mlflow.db", "mlruns/__pycache__/x", ".venv/bin/python", "orchestrator/a.py", "tests/a.py"]
+    gone = [".mypy_cache/x", ".pytest_cache/x", "build/x", "dist/x", "orchestrator/b/__pycache__/a.pyc"]
+    for name in [*kept, *gone]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert run_make("clean", folder=tmp_path).returncode == 0
+    assert [name for name in kept if not (tmp_path / name).exists()] == []
+    assert [name for name in gone if (tmp_path / name).exists()] == []
+
+
+def test_the_lock_has_a_hash_for_each_package_and_no_address():
+    lock = (HERE / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert not re.search(r"^\s*(-|#)(?!-hash)", lock, flags=re.MULTILINE)  # no options, no comments
+    entries = re.split(r"\n(?=\S)", lock.strip())
+    unhashed = [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]
+    assert unhashed == []
+    assert all(re.match(r"[a-z0-9-]+==\S+", entry) for entry in entries)
+
+
+def test_ci_calls_the_readmes_own_commands():
+    script = (HERE / ".ci" / "run").read_text()
+    called = re.findall(r"^make (\S+)$", script, flags=re.MULTILINE)
+    assert called[-1:] == ["check"]
+    assert set(called) <= {words[0] for words in readme_commands("make")}
+
+
+# The configuration
+
+
+def test_the_experiments_that_ship_validate():
+    from orchestrator.config import load_experiment
+
+    for name in ("beans", "beans-all", "demo"):
+        assert load_experiment(name, HERE / "experiments.yaml").name == name
