@@ -47,7 +47,9 @@ CONFIG_HASH: Final = "config_hash"
 FINGERPRINT: Final = "fingerprint"
 REUSED_FROM: Final = "reused_from"
 
-# Shared views of the MLflow UI: `.../#/experiments/<id>/runs?workflowType=machine_learning&viewStateShareKey=runs`.
+# Shared views of the MLflow UI: kept as tags of the experiment, chosen by a key of the page's address.
+VIEW_TAG: Final = "mlflow.sharedViewState."
+VIEW_KEY: Final = "viewStateShareKey"
 VIEW_NESTED: Final = "sweep"
 VIEW_RUNS: Final = "runs"
 

@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import IO
 
 import psutil
 
+from orchestrator import names
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
 
@@ -36,6 +38,10 @@ _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes less
     "PYTHONUNBUFFERED": "1",
 }
+
+
+_EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
+_VIEWS = {names.VIEW_RUNS: "runs, best first", names.VIEW_NESTED: "runs under their sweep"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +136,33 @@ def open_viewer(
         _wait_until_healthy(servers)
         pages = [Page(name="MLflow UI", url=store)] if remote else []
         yield Viewer(pages=(*pages, *(server.page for server in servers)), _servers=tuple(servers))
+
+
+def find_views(address: str) -> list[Page]:
+    """List the views of each sweep that the MLflow server at `address` shows: its runs with columns, and nested.
+
+    The UI shows no metric of its own accord; these views, which the sweeps keep with their experiments, do. A server
+    that does not say has none.
+    """
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
+    try:
+        connection.request("POST", _EXPERIMENTS, '{"max_results": 1000}', {"Content-Type": "application/json"})
+        found = json.loads(connection.getresponse().read()).get("experiments", [])
+    except (OSError, http.client.HTTPException, ValueError):
+        return []
+    finally:
+        connection.close()
+    views = []
+    for experiment in sorted(found, key=lambda each: str(each["name"])):
+        tags = {tag["key"] for tag in experiment.get("tags", [])}
+        route = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning"
+        views += [
+            Page(name=f"{experiment['name']}: {title}", url=f"{route}&{names.VIEW_KEY}={view}")
+            for view, title in _VIEWS.items()
+            if f"{names.VIEW_TAG}{view}" in tags
+        ]
+    return views
 
 
 def mlflow_command(root: Root, store: str, host: str, port: int) -> list[str]:

@@ -16,11 +16,6 @@ from tests.factories import (
     make_trial,
 )
 
-pytestmark = [
-    # MLflow's models still use a loader strategy that SQLAlchemy 2.1 deprecates
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
 # trial: frozen set, val_acc, gap, duration_s; trainable parameters by hand from the table of blocks:
 #   0 none                         11_178_051   the most accurate: on the front
 #   1 stem                         11_168_515   beaten by 2: fewer parameters and more accurate

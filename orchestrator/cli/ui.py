@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli.output import print_note
 from orchestrator.cli.query import RootOption
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.ui import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT, open_viewer
+from orchestrator.ui import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT, find_views, open_viewer
 
 _LOOPBACKS = {LOOPBACK, "localhost", "::1"}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -54,6 +54,8 @@ def ui(
         ):
             for page in viewer.pages:
                 typer.echo(f"{page.name:<12} {page.url}")
+            for view in find_views(viewer.pages[0].url) if mlflow_uri is None else ():
+                typer.echo(f"  {view.name}\n    {view.url}")
             print_note("Ctrl-C stops both")
             viewer.wait()
     except KeyboardInterrupt:

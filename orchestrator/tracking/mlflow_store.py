@@ -47,8 +47,8 @@ _BEST_FIRST = {
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI asks, or opens on an empty tab
     # the UI shows no metric of its own accord; these views, named in its address, do
-    f"mlflow.sharedViewState.{names.VIEW_NESTED}": json.dumps({"selectedColumns": _COLUMNS}),
-    f"mlflow.sharedViewState.{names.VIEW_RUNS}": json.dumps({"selectedColumns": _COLUMNS, **_BEST_FIRST}),
+    f"{names.VIEW_TAG}{names.VIEW_NESTED}": json.dumps({"selectedColumns": _COLUMNS}),
+    f"{names.VIEW_TAG}{names.VIEW_RUNS}": json.dumps({"selectedColumns": _COLUMNS, **_BEST_FIRST}),
 }
 
 

@@ -1,8 +1,11 @@
 """The servers are real processes; all but one test put a small web server in the place of MLflow and TensorBoard."""
 
+import http.server
+import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -208,3 +211,31 @@ def test_the_command_prints_addresses_and_stops_the_real_servers(root, ports, nu
     for page in pages:
         with pytest.raises(urllib.error.URLError, match="refused"):
             read(page)
+
+
+def test_the_views_of_each_sweep_are_found_in_the_mlflow_server():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            tags = [{"key": f"mlflow.sharedViewState.{view}", "value": "{}"} for view in ("runs", "sweep")]
+            experiments = [
+                {"experiment_id": "7", "name": "beans", "tags": tags},
+                {"experiment_id": "0", "name": "Default"},  # not ours: no view is kept with it
+            ]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"experiments": experiments}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        views = ui.find_views(address)
+        server.shutdown()
+    route = f"{address}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey="
+    assert [(view.name, view.url) for view in views] == [
+        ("beans: runs, best first", f"{route}runs"),
+        ("beans: runs under their sweep", f"{route}sweep"),
+    ]
+    assert ui.find_views("http://127.0.0.1:1") == []

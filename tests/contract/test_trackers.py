@@ -20,11 +20,6 @@ from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.tensorboard import TensorBoardTracker
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
 
-pytestmark = [
-    # MLflow's models still use a loader strategy that SQLAlchemy 2.1 deprecates
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
 
 @dataclass(kw_only=True)
 class Seen:

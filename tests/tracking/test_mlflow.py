@@ -27,11 +27,6 @@ from tests.factories import (
     make_trials,
 )
 
-pytestmark = [
-    # MLflow's models still use a loader strategy that SQLAlchemy 2.1 deprecates
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
 
 class Store:
     """The store of a root as a fresh client sees it."""

@@ -14,11 +14,6 @@ from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.mlflow_store import MlflowStore, mask_credentials
 from tests.factories import make_run_start, make_sweep_start
 
-pytestmark = [
-    # MLflow's models still use a loader strategy that SQLAlchemy 2.1 deprecates
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
-]
-
 
 @pytest.fixture
 def closed_port():

@@ -1,0 +1,119 @@
+"""`orchestrator sweep` as in the shell: what it prints where, and its exit codes. The training is a fake."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator import app
+from orchestrator.cli import main
+from tests.factories import TOTAL_PARAMS, count_trainable
+
+CONFIG = """\
+experiments:
+  fake:
+    data: {source: synthetic, image_size: 32, synthetic: {train: 8, validation: 4, test: 4}}
+    model: {weights: none, num_classes: 3}
+    trainer: {accelerator: cpu}
+    search: {mode: list, frozen: [none, stem, stem+layer1]}
+    execution: inline
+"""
+
+
+@pytest.fixture
+def sweep(mlflow_root, tmp_path, monkeypatch, capsys):
+    """Run `orchestrator sweep fake` with further words; returns exit code, stdout and stderr."""
+    config = tmp_path / "experiments.yaml"
+    config.write_text(CONFIG)
+    monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
+
+    def run(*words: str, root: bool = True) -> SimpleNamespace:
+        place = ("--root", str(mlflow_root.path)) if root else ()
+        monkeypatch.setattr(sys, "argv", ["orchestrator", "sweep", "fake", "-c", str(config), *place, *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return run
+
+
+def test_the_front_goes_to_stdout_and_all_else_to_stderr(sweep):
+    done = sweep("-f", "json")
+    assert done.code == 0
+    # stem has 0.96 with fewer parameters than none (0.95); stem+layer1 has 0.94 with fewer still
+    assert [row["frozen"] for row in json.loads(done.out)] == ["stem+layer1", "stem"]
+    assert "3 runs trained." in done.err
+    assert "trial_000_none_seed0: epoch 1/30" in done.err
+    assert "orchestrator best fake --root" in done.err
+
+
+def test_a_second_call_trains_nothing_and_says_why(sweep):
+    first = sweep("-f", "csv")
+    again = sweep("-f", "csv")
+    assert again.code == 0
+    assert "nothing to train: all 3 trials of the search space are finished" in again.err
+    assert "0 runs trained." in again.err
+    assert again.out == first.out
+
+
+def test_a_failed_trial_ends_in_exit_code_4_and_the_others_finish(sweep, monkeypatch):
+    monkeypatch.setenv("FAKE_FAIL", "stem")
+    done = sweep("-f", "json")
+    assert done.code == 4
+    assert "(stem): seed 0: ValueError: the fake was told to fail" in done.err
+    assert [row["frozen"] for row in json.loads(done.out)] == ["stem+layer1", "none"]
+    monkeypatch.delenv("FAKE_FAIL")
+    assert sweep().code == 0
+
+
+def test_an_interrupted_sweep_ends_in_130(sweep, monkeypatch):
+    monkeypatch.setenv("FAKE_INTERRUPT", "stem")
+    assert sweep().code == 130
+
+
+def test_quiet_is_silent_about_epochs(sweep):
+    assert "epoch" not in sweep("-q").err
+
+
+def test_the_dry_run_gives_the_plan_and_leaves_nothing(sweep, mlflow_root):
+    done = sweep("--dry-run", "-f", "json")
+    plan = json.loads(done.out)
+    assert [row["frozen"] for row in plan["trials"]] == ["none", "stem+layer1", "stem"]  # the two ends first
+    assert {row["frozen"]: row["trainable_params"] for row in plan["trials"]} == {
+        key: count_trainable(key) for key in ("none", "stem", "stem+layer1")
+    }
+    percent = {row["frozen"]: row["trainable_pct"] for row in plan["trials"]}
+    assert percent["stem"] == pytest.approx(100 * count_trainable("stem") / TOTAL_PARAMS)
+    assert plan["totals"]["trials"] == plan["totals"]["runs"] == 3
+    assert not mlflow_root.optuna_db.exists()
+
+
+def test_the_dry_run_says_what_a_budget_leaves_out(sweep):
+    done = sweep("--dry-run", "-s", "search.max_trainable_params=11100000")
+    assert "left out, over search.max_trainable_params: none, stem" in done.err
+    assert "none" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-s", "trainer.max_epoch=1"), "did you mean 'max_epochs'?"),
+        (("-s", "search.frozen=[stem, layer9]"), "layer9"),
+        (("-s", "data.source=./nowhere"), "does not exist"),
+        (("-s", "model.weights=IMAGENET1K_V9"), "did you mean 'IMAGENET1K_V1'?"),
+    ],
+)
+def test_a_mistake_ends_in_exit_code_2(sweep, words, said):
+    done = sweep(*words)
+    assert done.code == 2
+    assert said in done.err
+    assert done.out == ""
+
+
+def test_an_unreachable_tracking_server_ends_in_exit_code_5_before_anything_trains(sweep, mlflow_root):
+    done = sweep("-s", "tracking.mlflow_uri=http://127.0.0.1:1")
+    assert done.code == 5
+    assert "cannot open the MLflow store http://127.0.0.1:1" in done.err
+    assert not (mlflow_root.path / "checkpoints").exists()

@@ -1,0 +1,169 @@
+"""A whole sweep, small but real: worker processes, Lightning, MLflow, TensorBoard and Optuna, each read back."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from PIL import Image
+
+from orchestrator import ConfigError, SetupError, load_sweep, plan_sweep, run_sweep
+from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig, TrainerConfig
+from orchestrator.layout import Root
+from orchestrator.lock import hold_lock
+from tests.factories import count_trainable
+
+KEYS = ("none", "stem+layer1+layer2+layer3+layer4", "layer4")
+PICTURES = {
+    "pareto.png",
+    "accuracies.png",
+    "loss_progress.png",
+    "overfitting_analysis.png",
+    "convergence_analysis.png",
+    "params_vs_time.png",
+    "test_results.png",
+}
+
+
+def make_experiment(name: str = "small", **overrides) -> Experiment:
+    fields = {
+        "data": DataConfig(
+            source="synthetic",
+            image_size=32,
+            batch_size=8,
+            synthetic=SyntheticConfig(train=24, validation=12, test=9),
+        ),
+        "model": ModelConfig(weights="none", num_classes=3),
+        "trainer": TrainerConfig(max_epochs=2, lr=1e-3, accelerator="cpu"),
+        "search": SearchConfig(mode="list", frozen=KEYS),
+    }
+    return Experiment(name=name, **(fields | overrides))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, mlflow_store_template):
+    root = Root.at(tmp_path_factory.mktemp("ä root's ") / "mlruns")
+    root.create()
+    root.mlflow_db.write_bytes(mlflow_store_template.read_bytes())
+    return root
+
+
+@pytest.fixture(scope="module")
+def swept(root):
+    """The sweep and its outcome; three trainings of two epochs."""
+    return run_sweep(make_experiment(), root=root.path)
+
+
+def query(root: Root, sql: str) -> list[tuple]:
+    with closing(sqlite3.connect(root.mlflow_db)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_optuna_mlflow_and_the_files_agree_to_the_last_record(swept, root):
+    sweep, outcome = swept
+    assert (outcome.trained, outcome.failed_runs) == (3, 0)
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{root.optuna_db}")
+    values = {trial.params["frozen"]: trial.values for trial in study.trials}
+    assert {key: params for key, (_, params) in values.items()} == {key: count_trainable(key) for key in KEYS}
+
+    tracked = query(
+        root,
+        "select p.value, m.value from runs r join params p using (run_uuid) join latest_metrics m using (run_uuid)"
+        " where p.key = 'frozen' and m.key = 'val_acc' and r.status = 'FINISHED'",
+    )
+    assert dict(tracked) == {key: acc for key, (acc, _) in values.items()}
+    results = [json.loads(path.read_bytes()) for path in root.path.glob("checkpoints/*/result.json")]
+    assert sorted(result["val_acc"] for result in results) == sorted(acc for acc, _ in values.values())
+    assert {row["frozen"]: row["val_acc"] for row in sweep.trial_rows()} == dict(tracked)
+
+
+def test_each_training_is_one_run_under_the_sweep(swept, root):
+    runs = dict(query(root, "select run_uuid, name from runs"))
+    parents = dict(query(root, "select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
+    assert {runs[child] for child in parents} == {
+        "trial_000_none_seed0",
+        "trial_001_stem+layer1+layer2+layer3+layer4_seed0",
+        "trial_002_layer4_seed0",
+    }
+    assert {runs[parent] for parent in parents.values()} == {"small"}
+    assert len(runs) == 4
+    assert {path.name for path in root.tensorboard("small").iterdir()} == {runs[child] for child in parents}
+
+
+def test_the_parent_keeps_the_pictures(swept, root):
+    assert {path.name for path in root.reports("small").iterdir()} == PICTURES | {"pareto.html"}
+    kept = {path.name for path in root.artifacts.rglob("*.png")}
+    assert kept >= PICTURES
+
+
+def test_the_curves_have_a_point_an_epoch(swept, root):
+    points = query(root, "select run_uuid, step, count(*) from metrics where key = 'val/acc' group by run_uuid, step")
+    assert len(points) == 3 * 2
+    assert {(step, count) for _, step, count in points} == {(0, 1), (1, 1)}
+
+
+def test_a_second_sweep_trains_nothing(swept, root):
+    before = query(root, "select count(*) from runs")
+    sweep, outcome = run_sweep(make_experiment(), root=root.path)
+    assert (outcome.trained, outcome.reused, len(sweep.trials)) == (0, 0, 3)
+    assert query(root, "select count(*) from runs") == before
+
+
+def test_the_model_of_the_best_trial_loads_and_gives_logits(swept, root):
+    best = load_sweep("small", root.path).best()
+    network = best.load_model()
+    assert not network.training
+    with torch.no_grad():
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_another_experiment_is_answered_from_these_trainings(swept, root):
+    sweep, outcome = run_sweep(
+        make_experiment("wider", search=SearchConfig(mode="list", frozen=("none", "layer4"))), root=root.path
+    )
+    assert (outcome.trained, outcome.reused) == (0, 2)
+    assert set(sweep.runs_dataframe()["reused_from"]) == {"small/trial_000_none_seed0", "small/trial_002_layer4_seed0"}
+
+
+def test_another_training_under_the_same_name_is_refused_with_the_difference(swept, root):
+    changed = make_experiment(trainer=TrainerConfig(max_epochs=2, lr=0.01, accelerator="cpu"))
+    with pytest.raises(ConfigError, match=r"trainer\.lr: was 0\.001, is 0\.01"):
+        run_sweep(changed, root=root.path)
+
+
+def test_two_sweeps_of_one_experiment_do_not_run_at_once(tmp_path):
+    root = Root.at(tmp_path)
+    with hold_lock(root.lock("small")), pytest.raises(SetupError, match="being swept already, by process"):
+        run_sweep(make_experiment(), root=tmp_path)
+
+
+def test_a_head_that_does_not_fit_the_data_is_refused_before_anything_runs(tmp_path):
+    for split in ("train", "validation", "test"):
+        for label in ("round", "square"):
+            folder = tmp_path / "images" / split / label
+            folder.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(folder / "1.png")
+    experiment = make_experiment(data=DataConfig(source=str(tmp_path / "images"), image_size=32))
+    with pytest.raises(ConfigError, match=r"num_classes is 3, but .* has 2 classes: round, square"):
+        run_sweep(experiment, root=tmp_path / "mlruns")
+    assert not (tmp_path / "mlruns" / "checkpoints").exists()
+
+
+def test_a_plan_touches_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = make_experiment(data=DataConfig(source="nobody/has-this"))
+    plan = plan_sweep(experiment)
+    assert [choice.frozen for choice in plan.choices] == list(KEYS)
+    assert {key: cost.trainable_params for key, cost in plan.costs.items()} == {
+        key: count_trainable(key) for key in KEYS
+    }
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_plan_without_the_number_of_classes_says_what_it_needs():
+    experiment = make_experiment(data=DataConfig(source="nobody/has-this"), model=ModelConfig(weights="none"))
+    with pytest.raises(ConfigError, match="needs the number of classes"):
+        plan_sweep(experiment)
