@@ -29,8 +29,14 @@ class Root:
         """Create the root folder and check that it can be written.
 
         Raises:
-            SetupError: The folder cannot be created or written.
+            SetupError: The folder cannot be created or written, or its path cannot be part of a store's address.
         """
+        if strange := re.search(r"\?|%[0-9A-Fa-f]{2}", str(self.path)):
+            raise SetupError(
+                f"the path of the root, {self.path}, has {strange[0]!r} in it, which means something else in the address "
+                "of a database",
+                hint="choose another --root",
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

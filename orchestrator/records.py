@@ -27,7 +27,8 @@ TrialState = Literal["waiting", "running", "complete", "failed"]
 class Record(BaseModel):
     """Base of the records: frozen, closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # NaN and infinities stay what they are; the default writes null, which no number reads back
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
 
 class Hyperparameters(Record):

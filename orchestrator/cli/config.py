@@ -43,7 +43,8 @@ def show(
 def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
     """Validate every experiment of the file; all mistakes are named at once."""
     names = check_file(config, overrides or [])
-    print_note(f"{config}: {len(names)} experiments are valid: {', '.join(names)}")
+    count = "1 experiment is" if len(names) == 1 else f"{len(names)} experiments are"
+    print_note(f"{config}: {count} valid: {', '.join(names)}")
 
 
 @app.command()

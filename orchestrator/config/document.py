@@ -1,6 +1,7 @@
 """A YAML file as plain values that remember where they stand. `yaml.safe_load` semantics, but strict about keys."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import yaml
 from orchestrator.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
+_STRING_TAG = "tag:yaml.org,2002:str"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
+_MAPPING_TAG = "tag:yaml.org,2002:map"
+_SEQUENCE_TAG = "tag:yaml.org,2002:seq"
 _MAX_NODES = 100_000
 """Aliases can make a small file huge; a configuration has no use for that."""
 
@@ -49,37 +53,41 @@ def read_document(path: Path) -> Document:
     Raises:
         ConfigError: It is missing, a directory, not UTF-8, not YAML, empty, or no mapping.
     """
-    text = _read_text(path)
+    reader = _Reader(str(path))
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(_read_text(path), Loader=yaml.SafeLoader)
+        if node is None:
+            raise ConfigError(f"{path}: the file is empty", hint="it needs the keys defaults and experiments")
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{reader.place(node)}: the file must be a mapping with the key experiments")
+        values = reader.read_mapping(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigError(f"{place}: YAML syntax: {error.problem or error.context}") from error
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{place}: YAML syntax: {what}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: YAML syntax: {str(error).splitlines()[0]}") from error
-    if node is None:
-        raise ConfigError(f"{path}: the file is empty", hint="it needs the keys defaults and experiments")
-    if not isinstance(node, yaml.MappingNode):
-        mark = node.start_mark
-        raise ConfigError(
-            f"{path}:{mark.line + 1}:{mark.column + 1}: the file must be a mapping with the key experiments"
-        )
-    reader = _Reader(str(path))
-    values = reader.read_mapping(node, ())
-    return Document(values, reader.keys, reader.places, reader.mistakes)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+    mistakes = [f"{place}: {text}" for place, text in reader.mistakes]
+    return Document(values, reader.keys, reader.places, mistakes)
 
 
 def parse_value(text: str) -> object:
-    """Read one value as YAML.
+    """Read one value as YAML, as strictly as a file.
 
     Raises:
         ValueError: It is no YAML.
     """
+    reader = _Reader("")
     try:
-        value: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = None if node is None else reader.read(node, ())
+    except (yaml.YAMLError, RecursionError, ConfigError) as error:
         raise ValueError(f"not a YAML value: {text!r}") from error
+    if reader.mistakes:
+        raise ValueError(f"not a YAML value: {text!r}: {reader.mistakes[0][1]}")
     return value
 
 
@@ -111,70 +119,96 @@ class _Reader:
         self._constructor = yaml.SafeLoader("")
         self._open: list[yaml.Node] = []
         self._count = 0
+        self._blamed: set[int] = set()
         self.keys: dict[KeyPath, Place] = {}
         self.places: dict[KeyPath, Place] = {}
-        self.mistakes: list[str] = []
+        self.mistakes: list[tuple[Place, str]] = []
+
+    def read(self, node: yaml.Node, path: KeyPath) -> object:
+        """Read any node."""
+        self.places[path] = self.place(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.read_mapping(node, path)
+        with self._inside(node, path):
+            if isinstance(node, yaml.ScalarNode):
+                return self._read_scalar(node, path)
+            if node.tag != _SEQUENCE_TAG:
+                self._blame(node, path, f"the tag {node.tag} is not allowed here")
+            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def read_mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
-        values: dict[str, object] = {}
-        first: dict[str, Place] = {}
-        merged: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            place = self._place(key_node)
-            if key_node.tag == _MERGE_TAG:
-                for source in self._merge_sources(value_node):
-                    merged = self.read_mapping(source, path) | merged
-                continue
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                shown = getattr(key_node, "value", "a collection")
-                self.mistakes.append(f"{place}: {_dotted(path) or 'top level'}: keys must be strings ({shown})")
-                continue
-            key = key_node.value
-            if key in first:
-                self.mistakes.append(
-                    f"{place}: {_dotted((*path, key))}: duplicate key, first on line {first[key].line}"
-                )
-                continue
-            first[key] = place
-            values[key] = self._read(value_node, (*path, key))
-            self.keys[(*path, key)] = place
-        return merged | values
+        """Read a mapping. Its own keys win over merged ones, and of those the ones that are named first."""
+        with self._inside(node, path):
+            if node.tag != _MAPPING_TAG:
+                self._blame(node, path, f"the tag {node.tag} is not allowed here")
+            own, merged = self._split(node, path)
+            values: dict[str, object] = {}
+            # what wins is read last, so that places are its places too
+            for source in reversed(merged):
+                values |= self.read_mapping(source, path)
+            for key, (key_node, value_node) in own.items():
+                values[key] = self.read(value_node, (*path, key))
+                self.keys[(*path, key)] = self.place(key_node)
+            return values
 
-    def _read(self, node: yaml.Node, path: KeyPath) -> object:
-        self._count += 1
-        self.places[path] = self._place(node)
-        if node in self._open or self._count > _MAX_NODES:
-            why = "an alias that contains itself" if node in self._open else f"more than {_MAX_NODES} values"
-            raise ConfigError(f"{self._place(node)}: {_dotted(path)}: {why}")
-        if isinstance(node, yaml.ScalarNode):
-            return self._read_scalar(node, path)
-        self._open.append(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self.read_mapping(node, path)
-            return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
-        finally:
-            self._open.pop()
+    def place(self, node: yaml.Node) -> Place:
+        """Say where a node begins."""
+        return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def _split(
+        self, node: yaml.MappingNode, path: KeyPath
+    ) -> tuple[dict[str, tuple[yaml.Node, yaml.Node]], list[yaml.MappingNode]]:
+        """Tell a mapping's own keys, each once, from the mappings that it merges."""
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        merges: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag not in (_MERGE_TAG, _STRING_TAG) or not isinstance(key_node, yaml.ScalarNode):
+                shown = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a collection"
+                self._blame(key_node, path, f"keys must be strings, in quotes if need be ({shown})")
+                continue
+            known = merges if key_node.tag == _MERGE_TAG else own
+            key = key_node.value
+            if key in known:
+                first = self.place(known[key][0]).line
+                self._blame(key_node, (*path, key), f"duplicate key, first on line {first}")
+                continue
+            known[key] = key_node, value_node
+        return own, [source for _, value in merges.values() for source in self._merge_sources(value, path)]
+
+    def _merge_sources(self, node: yaml.Node, path: KeyPath) -> Iterator[yaml.MappingNode]:
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(source, yaml.MappingNode):
+                yield source
+            else:
+                self._blame(source, (*path, "<<"), "a merge needs a mapping")
 
     def _read_scalar(self, node: yaml.ScalarNode, path: KeyPath) -> object:
         try:
             value: object = self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             problem = getattr(error, "problem", None) or str(error)
-            self.mistakes.append(f"{self._place(node)}: {_dotted(path)}: {problem} ({node.value})")
+            self._blame(node, path, f"{problem} ({node.value})")
             return None
         return value
 
-    def _merge_sources(self, node: yaml.Node) -> Iterator[yaml.MappingNode]:
-        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            if isinstance(source, yaml.MappingNode) and source not in self._open:
-                yield source
-            else:
-                self.mistakes.append(f"{self._place(source)}: <<: a merge needs a mapping")
+    @contextmanager
+    def _inside(self, node: yaml.Node, path: KeyPath) -> Iterator[None]:
+        self._count += 1
+        if node in self._open or self._count > _MAX_NODES:
+            why = "an alias that contains itself" if node in self._open else f"more than {_MAX_NODES} values"
+            raise ConfigError(f"{self.place(node)}: {_dotted(path)}: {why}")
+        self._open.append(node)
+        try:
+            yield
+        finally:
+            self._open.pop()
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
+    def _blame(self, node: yaml.Node, path: KeyPath, text: str) -> None:
+        """Note a mistake, once, wherever aliases repeat it."""
+        if id(node) not in self._blamed:
+            self._blamed.add(id(node))
+            self.mistakes.append((self.place(node), f"{_dotted(path)}: {text}"))
 
 
 def _dotted(path: KeyPath) -> str:
-    return ".".join(str(part) for part in path)
+    return ".".join(str(part) for part in path) or "top level"

@@ -1,39 +1,29 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+from orchestrator.config.dimensions import (
+    BatchSizeDimension,
+    Dimension,
+    LearningRateDimension,
+    OptimizerDimension,
+    WeightDecayDimension,
+)
+from orchestrator.config.fields import BatchSize as BatchSize
+from orchestrator.config.fields import Channel, FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import LearningRate as LearningRate
+from orchestrator.config.fields import Optimizer as Optimizer
+from orchestrator.config.fields import WeightDecay as WeightDecay
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
-Optimizer = Literal["adam", "adamw", "sgd"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 Accelerator = Literal["auto", "cpu", "gpu"]
-
-LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-BatchSize = Annotated[int, Field(ge=1, le=8192)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Channel = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `true` where a number is meant: Python would read it as 1."""
-        field = cls.model_fields[info.field_name or ""]
-        if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("should not be a boolean")
-        return value
 
 
 class SyntheticConfig(Section):
@@ -125,112 +115,18 @@ class TrainerConfig(Section):
     """Training steps from one logged step loss to the next."""
 
 
-class FloatRange(Section):
-    """A range of numbers to sample from, ends included."""
-
-    low: float = Field(allow_inf_nan=False)
-    """Smallest value."""
-    high: float = Field(allow_inf_nan=False)
-    """Largest value."""
-    log: bool = False
-    """Sample evenly on a logarithmic axis."""
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low must be less than high ({self.low} and {self.high})")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range needs low greater than 0 ({self.low})")
-        return self
-
-
-class LearningRateDimension(Section):
-    """Learning rates to search: `choices`, or a `range`."""
-
-    choices: tuple[LearningRate, ...] | None = Field(default=None, min_length=1)
-    """The values to try."""
-    range: FloatRange | None = None
-    """The range to sample."""
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
-        if self.range is not None and (self.range.low <= 0 or self.range.high > 10):
-            raise ValueError("learning rates lie in (0, 10]")
-        return self
-
-
-class WeightDecayDimension(Section):
-    """Weight decays to search: `choices`, or a `range`."""
-
-    choices: tuple[WeightDecay, ...] | None = Field(default=None, min_length=1)
-    """The values to try."""
-    range: FloatRange | None = None
-    """The range to sample."""
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
-        if self.range is not None and (self.range.low < 0 or self.range.high > 10):
-            raise ValueError("weight decays lie in [0, 10]")
-        return self
-
-
-class IntRange(Section):
-    """A range of whole numbers to sample from, ends included."""
-
-    low: int = Field(ge=1)
-    """Smallest value."""
-    high: int = Field(le=8192)
-    """Largest value."""
-    log: bool = False
-    """Sample evenly on a logarithmic axis."""
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low must be less than high ({self.low} and {self.high})")
-        return self
-
-
-class BatchSizeDimension(Section):
-    """Batch sizes to search: `choices`, or a `range`."""
-
-    choices: tuple[BatchSize, ...] | None = Field(default=None, min_length=1)
-    """The values to try."""
-    range: IntRange | None = None
-    """The range to sample."""
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
-        return self
-
-
-class OptimizerDimension(Section):
-    """Optimizers to search."""
-
-    choices: tuple[Optimizer, ...] = Field(min_length=1)
-    """The values to try."""
-
-
-def _require_one(choices: object, span: object) -> None:
-    if (choices is None) == (span is None):
-        raise ValueError("give either choices or range")
-
-
 class SearchConfig(Section):
     """What the study searches."""
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[str, ...] = ()
+    frozen: tuple[FrozenKey, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
     sampler: Literal["auto", "tpe", "nsga2", "random", "gp"] = "auto"
     """`auto`: a finite space that fits `n_trials` is visited whole, each point once; else TPE."""
-    n_trials: int | None = Field(default=None, ge=1, le=100_000)
+    n_trials: int | None = Field(default=None, ge=1, le=100_000, validate_default=True)
     """Trials of the study at the most; null: the whole finite space."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     """A trial runs once for each seed; its objective is the mean."""
@@ -247,11 +143,45 @@ class SearchConfig(Section):
     optimizer: OptimizerDimension | None = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
 
+    # A validator of one field sees the valid ones before it: so each broken rule is reported beside other mistakes.
+
+    @field_validator("frozen")
+    @classmethod
+    def _frozen_goes_with_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        mode = info.data.get("mode")
+        if mode == "list" and not value:
+            raise blame("needs search.frozen, the frozen sets to try", ("mode",), mode)
+        if mode in {"prefix", "subset"} and value:
+            raise ValueError(f"belongs to search.mode list, and the mode is {mode}")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_goes_with_mode(cls, value: str, info: ValidationInfo) -> str:
+        mode = info.data.get("mode")
+        if value == "per_block" and mode in {"prefix", "list"}:
+            raise ValueError(f"belongs to search.mode subset, and the mode is {mode}")
+        return value
+
+    @field_validator("n_trials")
+    @classmethod
+    def _sampler_knows_its_end(cls, value: int | None, info: ValidationInfo) -> int | None:
+        sampler = info.data.get("sampler", "auto")
+        if value is None and sampler != "auto":
+            raise blame("needs search.n_trials: a sampler has no end of its own", ("sampler",), sampler)
+        return value
+
+    @field_validator("lr", "weight_decay", "batch_size")
+    @classmethod
+    def _range_knows_its_end(cls, value: Dimension | None, info: ValidationInfo) -> Dimension | None:
+        if getattr(value, "range", None) is not None and info.data.get("n_trials", 0) is None:
+            raise ValueError("a range needs search.n_trials: it has no end of its own")
+        return value
+
     @field_validator("seeds")
     @classmethod
     def _seeds_are_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("each seed may stand once")
+        require_distinct(value)
         return value
 
     @property
@@ -311,6 +241,15 @@ class Experiment(Section):
     """Where runs happen."""
     tracking: TrackingConfig = TrackingConfig()
     """Where results are tracked."""
+
+    @field_validator("model")
+    @classmethod
+    def _head_fits_drawn_images(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        data = info.data.get("data")
+        drawn = data.synthetic.classes if data is not None and data.source == "synthetic" else None
+        if drawn is not None and value.num_classes not in {None, drawn}:
+            raise blame(f"data.synthetic.classes is {drawn}", ("model", "num_classes"), value.num_classes)
+        return value
 
     @property
     def blocks(self) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from optuna.distributions import (
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
-from orchestrator.config.models import Experiment, FloatRange, IntRange
+from orchestrator.config.dimensions import FloatRange, IntRange
+from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
 from orchestrator.records import Hyperparameters
 
@@ -26,10 +27,9 @@ class Space:
         self._base = Hyperparameters.of(experiment)
 
     def distributions(self, keys: Sequence[str]) -> dict[str, BaseDistribution]:
-        """Give Optuna's view of the space.
+        """Give Optuna's view of the space, whose frozen sets are `keys`.
 
-        A planned search declares every frozen set of the backbone, so that it can be widened later: Optuna does not
-        let the choices of a study grow.
+        Choices are sorted: Optuna takes those of a study in another order for others.
         """
         space: dict[str, BaseDistribution] = {}
         if self._search.encoding == "per_block":
@@ -43,16 +43,20 @@ class Space:
             elif isinstance(span, IntRange):
                 space[name] = IntDistribution(span.low, span.high, log=span.log)
             else:
-                space[name] = CategoricalDistribution(list(dimension.choices or ()))
+                space[name] = CategoricalDistribution(sorted(dimension.choices or ()))
         return space
 
     def encode(self, choice: Choice) -> dict[str, Any]:
         """Write a point as Optuna's parameters."""
-        point: dict[str, Any] = {name: getattr(choice.hyperparameters, name) for name in self._search.dimensions}
+        point = {name: getattr(choice.hyperparameters, name) for name in self._search.dimensions}
+        return self.encode_frozen(choice.frozen) | point
+
+    def encode_frozen(self, key: str) -> dict[str, Any]:
+        """Write a frozen set as Optuna's parameters."""
         if self._search.encoding == "per_block":
-            frozen = FrozenSet.parse(choice.frozen, order=self._blocks)
-            return {f"{names.FREEZE_PREFIX}{block}": block in frozen for block in self._blocks} | point
-        return {names.FROZEN: choice.frozen} | point
+            frozen = FrozenSet.parse(key, order=self._blocks)
+            return {f"{names.FREEZE_PREFIX}{block}": block in frozen for block in self._blocks}
+        return {names.FROZEN: key}
 
     def decode(self, params: Mapping[str, Any]) -> Choice:
         """Read a point from Optuna's parameters; what is not searched is as configured."""
@@ -64,3 +68,11 @@ class Space:
             frozen = params[names.FROZEN]
         base = self._base.model_dump()
         return Choice(frozen=frozen, hyperparameters=Hyperparameters(**(base | searched)))
+
+
+def describe(distribution: BaseDistribution) -> str:
+    """Write a distribution for people."""
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in distribution.choices)
+    scale = ", logarithmic" if getattr(distribution, "log", False) else ""
+    return f"{getattr(distribution, 'low', None)} to {getattr(distribution, 'high', None)}{scale}"

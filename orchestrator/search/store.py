@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
@@ -49,7 +50,13 @@ def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
         experiment = study.user_attrs.get(EXPERIMENT)
         if experiment is None:
             raise NotFoundError(f"the study {name!r} in {root.optuna_db} was not made by this project")
-        return Experiment.model_validate(experiment), read_trials(study)
+        try:
+            return Experiment.model_validate(experiment), read_trials(study)
+        except ValidationError as error:
+            raise SetupError(
+                f"the study {name!r} in {root.optuna_db} cannot be read: {error.errors()[0]['msg']}",
+                hint="it was written by another version of this program",
+            ) from error
 
 
 def study_names(root: Root) -> list[str]:

@@ -1,6 +1,7 @@
 """The study of one experiment: proposes trials and is told what they gave."""
 
 import json
+import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import optuna
+from optuna.distributions import check_distribution_compatibility
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -19,7 +21,7 @@ from orchestrator.interfaces import Choice, Proposal
 from orchestrator.layout import Root
 from orchestrator.records import Cost, RunRecord, TrialRecord
 from orchestrator.search.plan import plan_choices
-from orchestrator.search.space import Space
+from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
     EXPERIMENT,
@@ -55,28 +57,61 @@ class OptunaSearch:
 
     def __init__(self, root: Root, experiment: Experiment, costs: Mapping[str, Cost]) -> None:
         self._experiment = experiment
+        self._root = root
         self._plan, self.left_out = plan_choices(experiment, costs)
         self._kept = [f.key for f in experiment.frozen_sets if f.key not in self.left_out]
         self._space = Space(experiment)
-        self._tried: list[Choice] = []
+        # a plan declares every frozen set of the backbone, so that it can be widened later
+        declared = [f.key for f in all_sets(experiment.blocks) if self._plan is not None or f.key in self._kept]
+        self._distributions = self._space.distributions(declared)
+        self._proposed: list[Choice] = []
+        self._lost = 0
         with translated(root):
-            storage = open_storage(root)
-            seed = experiment.search.sampler_seed
-            self._study = optuna.create_study(
-                study_name=experiment.name, storage=storage, directions=_DIRECTIONS, load_if_exists=True
+            self._study = self._open()
+            if self.planned() != []:
+                self._require_same_space()
+
+    def _open(self) -> optuna.Study:
+        experiment = self._experiment
+        study = optuna.create_study(
+            study_name=experiment.name, storage=open_storage(self._root), directions=_DIRECTIONS, load_if_exists=True
+        )
+        trials = study.get_trials(deepcopy=False)
+        stranger = trials and EXPERIMENT not in study.user_attrs
+        if study.directions != _DIRECTIONS or stranger:
+            found = ", ".join(direction.name.lower() for direction in study.directions)
+            raise ConfigError(
+                f"the study {experiment.name!r} in {self._root.optuna_db} was not made by this project"
+                if stranger
+                else f"the study {experiment.name!r} in {self._root.optuna_db} has the directions {found}, "
+                "not maximize, minimize",
+                hint="it is somebody else's: name the experiment otherwise or use another --root",
             )
-            if self._study.directions != _DIRECTIONS:
-                found = ", ".join(direction.name.lower() for direction in self._study.directions)
-                raise ConfigError(
-                    f"the study {experiment.name!r} in {root.optuna_db} has the directions {found}, "
-                    "not maximize, minimize",
-                    hint="it is somebody else's: name the experiment otherwise or use another --root",
-                )
-            with _experimental():
-                self._study.set_metric_names(_METRICS)
-            self._study.set_user_attr(EXPERIMENT, experiment.model_dump(mode="json"))
-            # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
-            self._study.sampler = _build_sampler(experiment.search.sampler, seed + len(self._study.trials))
+        with _experimental():
+            study.set_metric_names(_METRICS)
+        if EXPERIMENT not in study.user_attrs:
+            study.set_user_attr(EXPERIMENT, experiment.model_dump(mode="json"))
+        # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
+        seed = (experiment.search.sampler_seed + len(trials)) % 2**32
+        study.sampler = _build_sampler(experiment.search.sampler, seed)
+        return study
+
+    def _require_same_space(self) -> None:
+        """Refuse a space that Optuna would refuse in the middle: the choices of a study cannot change."""
+        changed: dict[str, str] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            for name, before in trial.distributions.items():
+                now = self._distributions.get(name, before)
+                try:
+                    check_distribution_compatibility(before, now)
+                except ValueError:
+                    changed[name] = f"  {name}: was {describe(before)}, is {describe(now)}"
+        if changed:
+            raise ConfigError(
+                f"the choices of the study {self._experiment.name!r} in {self._root.optuna_db} cannot change:\n"
+                + "\n".join(changed[name] for name in sorted(changed)),
+                hint="put them back, give this sweep another --root, or copy the experiment under another name",
+            )
 
     def require_identity(self, identity: Mapping[str, object]) -> None:
         """Refuse to mix results of different configurations in one study.
@@ -85,7 +120,8 @@ class OptunaSearch:
             ConfigError: The study has trials of another identity; the message lists the differences.
         """
         before = self._study.user_attrs.get(_IDENTITY)
-        now = json.loads(json.dumps(identity))
+        # the objective is a mean over the seeds
+        now = json.loads(json.dumps({**identity, "search.seeds": sorted(self._experiment.search.seeds)}))
         if before is not None and before != now and any(trial.state == "complete" for trial in self.trials()):
             keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
             lines = [f"  {key}: was {before.get(key)!r}, is {now.get(key)!r}" for key in keys]
@@ -95,6 +131,7 @@ class OptunaSearch:
                 hint="put it back, give this sweep another --root, or copy the experiment under another name",
             )
         self._study.set_user_attr(_IDENTITY, now)
+        self._study.set_user_attr(EXPERIMENT, self._experiment.model_dump(mode="json"))
 
     def planned(self) -> list[Choice] | None:
         """List what is left to run, in order; None where a sampler decides as it goes."""
@@ -125,34 +162,46 @@ class OptunaSearch:
         self._keep_runs(number, runs)
         self._set_attr(number, names.ERROR, error)
         self._study.tell(number, state=TrialState.FAIL)
+        self._lost += 1
         return self._record(number)
 
     def reconcile(self, reason: str) -> list[TrialRecord]:
         """Fail the trials that a dead owner left running, so that they are planned again."""
-        stale = [trial.number for trial in self.trials() if trial.state == "running"]
-        return [self.fail(number, reason, ()) for number in stale]
+        failed = []
+        for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if read_trial(trial) is None:  # its owner died before it said what it is
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            else:
+                failed.append(self.fail(trial.number, reason, ()))
+        self._lost = 0  # they count against that owner's call
+        return failed
 
     def trials(self) -> list[TrialRecord]:
         """List all trials by number, but for those that merely wait in the queue."""
         return read_trials(self._study)
 
     def _propose_planned(self) -> Proposal | None:
-        left = [choice for choice in self.planned() or [] if choice not in self._tried]
+        left = [choice for choice in self.planned() or [] if choice not in self._proposed]
         if not left:
             return None
         choice = left[0]
-        self._tried.append(choice)
-        keys = [frozen.key for frozen in all_sets(self._experiment.blocks)]
-        distributions = self._space.distributions(keys)
+        self._proposed.append(choice)
         self._study.enqueue_trial(self._space.encode(choice), skip_if_exists=False)
-        return self._start(self._study.ask(distributions), choice)
+        while True:
+            trial = self._study.ask(self._distributions)
+            found = self._space.decode(trial.params)
+            if found == choice:
+                return self._start(trial, choice)
+            self._discard(trial, found, "left in the queue by a process that died")
 
     def _propose_sampled(self) -> Proposal | None:
-        if self._count_told(with_running=True) >= (self._experiment.search.n_trials or 0):
+        # what failed in this call is not tried again in it: a sweep whose trials all fail must end
+        if self._count_told(with_running=True) + self._lost >= (self._experiment.search.n_trials or 0):
             return None
-        distributions = self._space.distributions(self._kept)
-        for _ in range(_MAX_ASKS):
-            trial = self._study.ask(distributions)
+        for asked in range(_MAX_ASKS):
+            if asked == _MAX_ASKS - 1 and len(self._kept) < len(self._experiment.frozen_sets):
+                self._suggest_kept()
+            trial = self._study.ask(self._distributions)
             choice = self._space.decode(trial.params)
             if choice.frozen not in self._kept:  # an encoding by block can say what the budget leaves out
                 self._discard(trial, choice, f"left out: over search.max_trainable_params={self._limit}")
@@ -168,6 +217,11 @@ class OptunaSearch:
                 continue
             return self._start(trial, choice)
         return None
+
+    def _suggest_kept(self) -> None:
+        """Put a frozen set within the budget in the queue: the sampler does not find one by itself."""
+        draw = random.Random(len(self._study.get_trials(deepcopy=False)))  # noqa: S311 - no secret
+        self._study.enqueue_trial(self._space.encode_frozen(draw.choice(self._kept)))
 
     @property
     def _limit(self) -> int | None:

@@ -1,0 +1,60 @@
+"""What all sections of the configuration share: their base, and the types of values that stand in several."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.errors import ConfigError
+
+BROKEN_RULE = "broken_rule"
+"""Type of the error of values that do not fit each other; its context says which one to blame."""
+
+
+def blame(text: str, at: tuple[str, ...], value: object) -> PydanticCustomError:
+    """Blame the value at `at`, beside the field that is validated."""
+    return PydanticCustomError(BROKEN_RULE, text, {"at": at, "value": value})
+
+
+def _refuse_bool(value: object) -> object:
+    """Refuse `true` where a number is meant: Python would read it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("must not be a boolean")  # noqa: TRY004 - pydantic collects ValueError only
+    return value
+
+
+def _normalise_key(key: str) -> str:
+    every = tuple(dict.fromkeys(block for blocks in BLOCKS.values() for block in blocks))
+    try:
+        return FrozenSet.parse(key, order=every).key
+    except ConfigError as error:
+        raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
+
+
+def require_distinct(values: tuple[object, ...]) -> None:
+    """Raise `ValueError` where a value stands twice."""
+    if len(set(values)) != len(values):
+        raise ValueError("each value may stand once")
+
+
+_NoBool = BeforeValidator(_refuse_bool)
+LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False), _NoBool]
+WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _NoBool]
+BatchSize = Annotated[int, Field(ge=1, le=8192), _NoBool]
+Seed = Annotated[int, Field(ge=0, lt=2**32), _NoBool]
+Channel = Annotated[float, Field(allow_inf_nan=False), _NoBool]
+Optimizer = Literal["adam", "adamw", "sgd"]
+FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        return value if field.annotation is bool else _refuse_bool(value)

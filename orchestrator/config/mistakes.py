@@ -1,0 +1,88 @@
+"""What pydantic finds wrong, as `place: key.path: what is wrong (value received)`."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.config.document import KeyPath
+from orchestrator.config.fields import BROKEN_RULE
+from orchestrator.config.layers import Draft, dotted
+from orchestrator.config.models import Experiment
+
+
+def list_problems(error: ValidationError) -> list[Mapping[str, Any]]:
+    """List the errors of pydantic, without a list's being too short for want of its items that are wrong."""
+    problems: list[Mapping[str, Any]] = [*error.errors(include_url=False)]
+    around = {problem["loc"][:-1] for problem in problems}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in around]
+
+
+def describe_problem(problem: Mapping[str, Any], draft: Draft, entry_place: Callable[[KeyPath], str], name: str) -> str:
+    """Write an error of pydantic as one line.
+
+    Args:
+        problem: One of `ValidationError.errors()`.
+        draft: The values that were validated.
+        entry_place: Where in the file the entry, or what it holds around a path, stands.
+        name: The entry's name.
+    """
+    path: KeyPath = tuple(problem["loc"])
+    kind, received = problem["type"], problem["input"]
+    if kind == BROKEN_RULE:
+        path, received = (*path[:-1], *problem["ctx"]["at"]), problem["ctx"]["value"]
+    origin = draft.origin(path)
+    missing = kind == "missing" and not isinstance(path[-1], int)
+    if missing or origin is None:
+        full = f"{entry_place(path)}: experiments.{name}.{dotted(path)}"
+        return f"{full}: the key is missing" if missing else f"{full}: {_say(problem, received)}"
+    if kind == "extra_forbidden":
+        known = did_you_mean(str(path[-1]), _known_keys(path[:-1]))
+        return f"{origin.key_place}: {origin.path}: unknown key{known}"
+    return f"{origin.place}: {origin.path}: {_say(problem, received)}"
+
+
+def did_you_mean(received: str, known: Sequence[str]) -> str:
+    """Offer the nearest of the known names, or all of them."""
+    close = get_close_matches(received, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def show(value: object, limit: int = 80) -> str:
+    """Write a value that was received, in `limit` characters at the most."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _say(problem: Mapping[str, Any], received: object) -> str:
+    kind, message = problem["type"], str(problem["msg"])
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", message)
+        close = get_close_matches(str(received), choices, n=1)
+        message = f"must be one of {', '.join(choices)}{f'; did you mean {close[0]!r}?' if close else ''}"
+    elif kind in ("model_type", "model_attributes_type"):
+        message = "must be a mapping"
+    elif kind == "tuple_type":
+        message = "must be a list"
+    elif kind == "missing":
+        message = "an item is missing"
+    elif kind in ("too_short", "too_long"):
+        bound = "least" if kind == "too_short" else "most"
+        message = f"must have at {bound} {problem['ctx']['min_length' if bound == 'least' else 'max_length']} items"
+    message = re.sub(r"^\w+ should", "must", message.removeprefix("Value error, "))
+    # what is said of a whole mapping names what it is about
+    return message if isinstance(received, dict) and kind == "value_error" else f"{message} ({show(received)})"
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    """List the keys of the model at `path`."""
+    model: type[BaseModel] | None = Experiment
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation if model and str(part) in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)
+    keys = [key for key in (model.model_fields if model else ()) if path or key != "name"]
+    return keys if path else [*keys, "extends"]

@@ -1,0 +1,14 @@
+"""A root for the studies of a test."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.layout import Root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    root = Root.at(tmp_path / "mlruns")
+    root.create()
+    return root

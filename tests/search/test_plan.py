@@ -1,0 +1,144 @@
+"""The plan of a finite space, against lists written by hand and parameter counts of the table of blocks."""
+
+from itertools import product
+
+import pytest
+
+from orchestrator.config.models import DataConfig, SearchConfig, TrainerConfig
+from orchestrator.errors import ConfigError
+from orchestrator.search import plan_choices
+from tests.factories import PREFIXES, RESNET18, count_trainable, make_cost, make_experiment
+from tests.search.studies import COSTS
+
+ALL_FROZEN = "+".join(RESNET18)
+
+
+def plan(**search):
+    choices, left_out = plan_choices(make_experiment(search=SearchConfig(**search)), COSTS)
+    return choices, left_out
+
+
+def keys(**search):
+    choices, _ = plan(**search)
+    assert choices is not None
+    return [choice.frozen for choice in choices]
+
+
+def test_prefixes_are_visited_with_the_two_ends_first():
+    assert keys(mode="prefix") == [
+        *("none", ALL_FROZEN),
+        *("stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3"),
+    ]
+
+
+def test_subsets_are_visited_each_once_with_the_two_ends_first():
+    every = {
+        "+".join(block for block, frozen in zip(RESNET18, bits, strict=True) if frozen) or "none"
+        for bits in product([False, True], repeat=5)
+    }
+    planned = keys(mode="subset")
+    assert planned[:2] == ["none", ALL_FROZEN]
+    assert len(planned) == 32
+    assert set(planned) == every
+
+
+@pytest.mark.parametrize(
+    ("frozen", "expected"),
+    [
+        # trainable: stem 11_168_515, layer4 2_784_323, layer1 11_030_083, so stem and layer4 are the ends
+        (("layer1", "stem", "layer4"), ["stem", "layer4", "layer1"]),
+        (("layer1+stem", "stem+layer1", "layer4"), ["stem+layer1", "layer4"]),
+        (("layer2",), ["layer2"]),
+        (("layer4", "none"), ["none", "layer4"]),
+    ],
+)
+def test_a_list_is_visited_with_its_ends_first(frozen, expected):
+    assert keys(mode="list", frozen=frozen) == expected
+
+
+def test_the_ends_go_by_cost_and_not_by_the_number_of_blocks():
+    costs = {key: make_cost("layer4" if key == "stem" else "none" if key == ALL_FROZEN else "stem") for key in PREFIXES}
+    choices, _ = plan_choices(make_experiment(), costs)
+    assert choices is not None
+    assert [choice.frozen for choice in choices][:2] == [ALL_FROZEN, "stem"]
+
+
+def test_the_grid_of_further_dimensions_is_visited_whole():
+    choices, _ = plan(
+        mode="list",
+        frozen=("none", "stem"),
+        lr={"choices": (1e-3, 1e-2)},
+        weight_decay={"choices": (0.0,)},
+        batch_size={"choices": (8, 4)},
+        optimizer={"choices": ("sgd", "adam")},
+    )
+    assert choices is not None
+    points = [
+        (c.frozen, c.hyperparameters.lr, c.hyperparameters.weight_decay, c.hyperparameters.batch_size,
+         c.hyperparameters.optimizer)
+        for c in choices
+    ]  # fmt: skip
+    assert points == list(product(("none", "stem"), (1e-3, 1e-2), (0.0,), (8, 4), ("sgd", "adam")))
+    assert len(points) == 16  # 2 * 2 * 1 * 2 * 2
+
+
+def test_what_is_not_searched_is_as_configured():
+    experiment = make_experiment(
+        data=DataConfig(source="synthetic", batch_size=7),
+        trainer=TrainerConfig(lr=0.3, weight_decay=0.2, optimizer="sgd"),
+        search=SearchConfig(lr={"choices": (0.1,)}),
+    )
+    choices, _ = plan_choices(experiment, COSTS)
+    assert choices is not None
+    assert choices[0].hyperparameters.model_dump() == {
+        "lr": 0.1,
+        "weight_decay": 0.2,
+        "batch_size": 7,
+        "optimizer": "sgd",
+    }
+
+
+@pytest.mark.parametrize(
+    ("search", "points"),
+    [
+        ({"mode": "subset", "n_trials": 32}, 32),
+        ({"mode": "subset", "n_trials": 31}, None),
+        ({"mode": "subset", "n_trials": 1000}, 32),
+        ({"mode": "subset", "n_trials": 63, "optimizer": {"choices": ("adam", "sgd")}}, None),
+        ({"mode": "subset", "n_trials": 64, "optimizer": {"choices": ("adam", "sgd")}}, 64),
+        ({"mode": "subset", "n_trials": 16, "max_trainable_params": 3_000_000}, 16),  # the half that freezes layer4
+        ({"lr": {"range": {"low": 0.1, "high": 1.0}}, "n_trials": 1000}, None),
+        ({"batch_size": {"range": {"low": 1, "high": 2}}, "n_trials": 1000}, None),
+        ({"sampler": "tpe", "n_trials": 1000}, None),
+        ({"sampler": "random", "n_trials": 6}, None),
+    ],
+)
+def test_a_space_that_is_infinite_or_too_large_is_left_to_a_sampler(search, points):
+    choices, _ = plan(**search)
+    assert (None if choices is None else len(choices)) == points
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"),
+    [
+        (11_178_051, 6),  # exactly what `none` trains
+        (11_178_050, 5),
+        (8_395_267, 2),  # exactly what is left without stem to layer3
+        (8_395_266, 1),
+        (1_539, 1),  # the head alone
+    ],
+)
+def test_a_budget_leaves_out_what_trains_more(budget, left):
+    choices, left_out = plan(max_trainable_params=budget)
+    assert choices is not None
+    assert {choice.frozen for choice in choices} == set(PREFIXES[6 - left :])
+    assert left_out == PREFIXES[: 6 - left]
+    assert all(count_trainable(key) > budget for key in left_out)
+
+
+def test_a_budget_that_leaves_nothing_is_a_mistake():
+    message = r"search\.max_trainable_params=1538 leaves no frozen set: the smallest trains 1,539 parameters"
+    with pytest.raises(ConfigError, match=message) as caught:
+        plan(max_trainable_params=1_538)
+    assert caught.value.hint is not None
+    assert "1539 at least" in caught.value.hint

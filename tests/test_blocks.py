@@ -1,0 +1,91 @@
+"""Frozen sets and their keys, against sets written by hand and plain set arithmetic."""
+
+from itertools import chain, combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+from orchestrator.errors import ConfigError
+
+RESNET18 = ("stem", "layer1", "layer2", "layer3", "layer4")
+
+
+def test_every_backbone_has_its_blocks_in_network_order():
+    assert BLOCKS == {"resnet18": RESNET18, "resnet34": RESNET18, "resnet50": RESNET18}
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        ((), "none"),
+        (("stem",), "stem"),
+        (("layer1", "stem"), "stem+layer1"),
+        (("layer4", "stem", "layer2", "stem", "layer4"), "stem+layer2+layer4"),
+        (reversed(RESNET18), "stem+layer1+layer2+layer3+layer4"),
+    ],
+)
+def test_a_set_has_one_key_whatever_the_order_and_repetition(names, key):
+    assert FrozenSet.of(names, order=RESNET18).key == key
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("none", "none"),
+        (" none ", "none"),
+        ("layer1+stem", "stem+layer1"),
+        (" layer1 +  stem + layer1", "stem+layer1"),
+        ("stem+layer1+layer2+layer3+layer4", "stem+layer1+layer2+layer3+layer4"),
+    ],
+)
+def test_a_key_is_read_in_any_order(text, key):
+    assert FrozenSet.parse(text, order=RESNET18).key == key
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "hint"),
+    [
+        ("layr1", "'layr1'", "did you mean 'layer1'?"),
+        ("stem+head", "'head'", None),
+        ("zzz+stem+aaa", "'aaa', 'zzz'", None),
+        ("", "''", None),
+        ("stem+", "''", None),
+        ("none+stem", "'none'", None),
+        ("Stem", "'Stem'", "did you mean 'stem'?"),
+    ],
+)
+def test_an_unknown_block_is_an_error_that_lists_the_valid_ones(text, unknown, hint):
+    message = rf"^unknown block {unknown}; valid blocks: stem, layer1, layer2, layer3, layer4$"
+    with pytest.raises(ConfigError, match=message) as caught:
+        FrozenSet.parse(text, order=RESNET18)
+    assert caught.value.hint == hint
+
+
+@given(st.lists(st.sampled_from(RESNET18)))
+def test_a_key_is_read_back_as_the_set_it_names(names):
+    frozen = FrozenSet.of(names, order=RESNET18)
+    assert FrozenSet.parse(frozen.key, order=RESNET18) == frozen
+    assert set(frozen.blocks) == set(names)
+    assert len(frozen) == len(set(names))
+    assert [block for block in RESNET18 if block in frozen] == list(frozen.blocks)
+    assert str(frozen) == frozen.key
+    assert hash(frozen) == hash(FrozenSet.of(reversed(names), order=RESNET18))
+
+
+def test_the_prefixes_are_six():
+    assert [frozen.key for frozen in prefix_sets(RESNET18)] == [
+        *("none", "stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3"),
+        "stem+layer1+layer2+layer3+layer4",
+    ]
+
+
+def test_the_subsets_are_thirty_two_by_size():
+    powerset = chain.from_iterable(combinations(RESNET18, size) for size in range(6))
+    assert [frozen.blocks for frozen in all_sets(RESNET18)] == list(powerset)
+    assert len({frozen.key for frozen in all_sets(RESNET18)}) == 32  # 2^5
+
+
+def test_a_backbone_without_blocks_has_one_set():
+    assert [frozen.key for frozen in prefix_sets(())] == [frozen.key for frozen in all_sets(())] == ["none"]
