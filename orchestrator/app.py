@@ -116,14 +116,14 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
-    from orchestrator.training.backbones import hash_weights
+    from orchestrator.training.backbones import describe_weights
     from orchestrator.training.data import describe_data
     from orchestrator.training.device import resolve_trainer
 
     trainer = resolve_trainer(experiment.trainer)
-    weights = hash_weights(experiment.model)
+    weights = describe_weights(experiment.model)
     data = describe_data(experiment.data)
-    for note in data.notes:
+    for note in (*weights.notes, *data.notes):
         observer.on_message(note)
     classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
@@ -135,7 +135,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     return Prepared(
         experiment=experiment.model_copy(update={"trainer": trainer}),
         data=data,
-        weights_sha256=weights,
+        weights_sha256=weights.sha256,
         costs=_measure_costs(experiment, classes),
     )
 

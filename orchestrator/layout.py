@@ -33,8 +33,8 @@ class Root:
         """
         if strange := re.search(r"\?|%[0-9A-Fa-f]{2}", str(self.path)):
             raise SetupError(
-                f"the path of the root, {self.path}, has {strange[0]!r} in it, which means something else in the address of "
-                "a database",
+                f"the path of the root, {self.path}, has {strange[0]!r} in it, which means something else in a "
+                "database's address",
                 hint="choose another --root",
             )
         try:

@@ -6,23 +6,31 @@ import signal
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.errors import RunError
-from orchestrator.execution.worker import WORKER_LOG, work
+from orchestrator.execution.child import (
+    GRACE_S,
+    STARTING,
+    describe_death,
+    end_children,
+    end_processes,
+    has_ended,
+    hidden_main,
+)
+from orchestrator.execution.target import as_run_error
+from orchestrator.execution.worker import work
 from orchestrator.interfaces import EpochSink
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 
-_GRACE_S = 5.0
-"""Seconds from SIGTERM to SIGKILL."""
-_LOG_TAIL = 2000
-"""Characters of a dead worker's output that its error shows."""
+_STOPPED = "the executor was closed before the run ended"
+_OPEN: set["ProcessExecutor"] = set()
+"""Executors within their context: they share one fork server, which ends with the last of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,22 +75,24 @@ class ProcessExecutor:
         return self._workers
 
     def __enter__(self) -> Self:
+        _OPEN.add(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop what still runs, with its children, and the fork server."""
         with self._lock:
             self._closed = True
-            for task in self._waiting:
-                task.future.cancel()
+            waiting, threads = list(self._waiting), list(self._threads)
             self._waiting.clear()
-            running = list(self._running)
-        for task in running:
-            _stop(task.process)
-        for thread in self._threads:
+            started = [task.process for task in self._running if task.process is not None]
+        for task in waiting:
+            task.future.cancel()
+        end_processes(started)
+        _OPEN.discard(self)
+        if not _OPEN:  # a start that waits for the fork server's imports fails with it, and need not be waited for
+            _end_fork_server()
+        for thread in threads:
             thread.join()
-        if self._context.get_start_method() == "forkserver":
-            forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001 - it has no public end
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
@@ -98,6 +108,8 @@ class ProcessExecutor:
         with self._lock:
             while self._free and self._waiting and not self._closed:
                 task = self._waiting.popleft()
+                if not task.future.set_running_or_notify_cancel():
+                    continue
                 task.slot = self._free.pop(0)
                 self._running.append(task)
                 thread = threading.Thread(target=self._watch, args=(task,), daemon=True)
@@ -106,41 +118,62 @@ class ProcessExecutor:
 
     def _watch(self, task: _Task) -> None:
         """Start the worker of a task, deliver what it sends, and settle the future."""
+        # inherited by fork server and workers: Ctrl-C reaches the whole terminal, and the main thread alone decides
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             outcome = self._run(task)
-        except Exception as error:  # noqa: BLE001 - a start that fails loses this run only
-            outcome = RunError(f"the worker could not be started: {error!r}")
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, this run alone is lost
+            outcome = as_run_error(error)
         with self._lock:
             self._running.remove(task)
             self._free.append(task.slot)
             self._free.sort()
+            stopped = self._closed
         if isinstance(outcome, RunResult):
             task.future.set_result(outcome)
         else:
-            task.future.set_exception(outcome)
+            task.future.set_exception(RunError(_STOPPED) if stopped else outcome)
         self._start_waiting()
 
     def _run(self, task: _Task) -> RunResult | RunError:
+        place = self._place(task)
         receiver, sender = self._context.Pipe(duplex=False)
         alive_receiver, alive_sender = self._context.Pipe(duplex=False)
+        process: BaseProcess = self._context.Process(
+            target=work, args=(self._target, task.spec, place, sender, alive_receiver), daemon=False
+        )
         with receiver, alive_sender:
-            place = self._place(task)
-            process = self._context.Process(
-                target=work, args=(self._target, task.spec, place, sender, alive_receiver), daemon=False
-            )
-            with self._lock:
-                if self._closed:
-                    return RunError("the sweep was stopped")
-                process.start()
-                task.process = process
-            sender.close()
-            alive_receiver.close()
-            outcome = _receive(receiver, task.on_epoch)
-            process.join()
-        return outcome or _describe_death(process.exitcode, Path(place.directory))
+            try:
+                with sender, alive_receiver, STARTING, hidden_main():
+                    process.start()
+            except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
+                return RunError(f"the worker could not be started: {error!r}")
+            try:
+                self._enter(task, process)
+                outcome = _receive(receiver, process, task.on_epoch)
+            finally:
+                code = self._end(process)
+        return outcome or describe_death(code, Path(place.directory))
+
+    def _enter(self, task: _Task, process: BaseProcess) -> None:
+        """Note the process of a task, so that closing ends it; end it where that came too late."""
+        with self._lock:
+            task.process = process
+            closed = self._closed
+        if closed:
+            end_processes([process])
+
+    def _end(self, process: BaseProcess) -> int | None:
+        """Wait for a worker that has nothing left to do, end what hangs, and give its exit code."""
+        if not has_ended(process, GRACE_S):
+            end_processes([process])
+        end_children(process)
+        with STARTING:
+            process.join(0)
+            return process.exitcode
 
     def _place(self, task: _Task) -> Workplace:
-        threads = task.workplace.threads or max(1, len(os.sched_getaffinity(0)) // self._workers)
+        threads = task.workplace.threads or max(1, _count_cores() // self._workers)
         gpu = task.workplace.gpu
         if gpu is None and self._gpus > 1:
             gpu = task.slot % self._gpus
@@ -157,9 +190,27 @@ def _start_method(target: str) -> Any:
     return context
 
 
-def _receive(receiver: Connection, on_epoch: EpochSink) -> RunResult | RunError | None:
-    """Deliver epochs until the result or error comes; None where the worker died without either."""
-    while True:
+def _count_cores() -> int:
+    """Count the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _end_fork_server() -> None:
+    """End the fork server, also one that still imports. `multiprocessing` has no public end of it."""
+    server: Any = forkserver._forkserver  # noqa: SLF001
+    if server._forkserver_pid is not None:  # noqa: SLF001
+        os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
+    server._stop()  # noqa: SLF001
+
+
+def _receive(receiver: Connection, process: BaseProcess, on_epoch: EpochSink) -> RunResult | RunError | None:
+    """Deliver epochs until the result or error comes; None where the worker died without either.
+
+    The pipe's end alone would not tell: children of the worker may hold it open.
+    """
+    while receiver in wait([receiver, process.sentinel]):
         try:
             message = receiver.recv()
         except (EOFError, OSError):
@@ -169,30 +220,4 @@ def _receive(receiver: Connection, on_epoch: EpochSink) -> RunResult | RunError 
         else:
             outcome: RunResult | RunError = message
             return outcome
-
-
-def _describe_death(code: int | None, folder: Path) -> RunError:
-    how = f"exit code {code}"
-    if code is not None and code < 0:
-        how = f"signal {-code} ({signal.Signals(-code).name})"
-    with suppress(OSError):
-        tail = (folder / WORKER_LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
-        if tail:
-            return RunError(f"the worker died from {how}", hint=f"its last output:\n{tail}")
-    return RunError(f"the worker died from {how}", hint="too little memory? see the system's log")
-
-
-def _stop(process: BaseProcess | None) -> None:
-    """End a worker and its children: politely, then for sure."""
-    if process is None or process.pid is None:
-        return
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError, PermissionError):
-            # before setsid the worker still is in the fork server's group, and must be ended alone
-            if os.getpgid(process.pid) == process.pid:
-                os.killpg(process.pid, sent)
-            else:
-                os.kill(process.pid, sent)
-        process.join(_GRACE_S)
-        if process.exitcode is not None:
-            return
+    return None

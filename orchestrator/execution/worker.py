@@ -1,5 +1,6 @@
 """What happens inside a worker process."""
 
+import io
 import os
 import signal
 import sys
@@ -30,8 +31,8 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
-    _redirect_output(Path(workplace.directory))
     try:
+        _redirect_output(Path(workplace.directory))
         result = load_function(target)(spec, workplace, messages.send)
     except BaseException as error:  # noqa: BLE001 - whatever a run raises, the parent must hear of it
         messages.send(as_run_error(error))
@@ -56,3 +57,5 @@ def _redirect_output(folder: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # else the last lines of a killed worker are lost

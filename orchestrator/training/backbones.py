@@ -1,6 +1,7 @@
 """Networks: a backbone in named blocks, and a head."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,19 @@ from orchestrator.training.weights import load_weights
 
 NETWORK_PREFIX = "network."
 """The network's place among the keys of a checkpoint's state dict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsInfo:
+    """What is known of a backbone's weights once they are loaded.
+
+    Attributes:
+        sha256: Hash of the tensors (hex), wherever they come from; None for random weights.
+        notes: What the user should hear, a sentence each.
+    """
+
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build_network(model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet) -> nn.Module:
@@ -56,15 +70,15 @@ def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) ->
     ]
 
 
-def hash_weights(model: ModelConfig) -> str | None:
-    """Hash the backbone's weights (sha256, hex), wherever they come from; None for random weights.
+def describe_weights(model: ModelConfig) -> WeightsInfo:
+    """Load the backbone's weights, make sure that they fit, and say what they are.
 
     Raises:
         ConfigError: The weights do not fit.
         SetupError: The weights cannot be brought.
     """
     weights = load_weights(model)
-    return None if weights is None else weights.sha256
+    return WeightsInfo() if weights is None else WeightsInfo(sha256=weights.sha256, notes=weights.notes)
 
 
 def load_checkpoint_network(path: Path) -> nn.Module:

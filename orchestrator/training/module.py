@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -76,7 +77,7 @@ class FreezingModule(pl.LightningModule):
         # batches travel as bytes and are normalised on the device
         self.register_buffer("_mean", 255 * torch.tensor(data.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
-        # the default drops NaN from the mean
+        # the default drops NaN from the mean; without it weights are not seen, so they are fed a loss an image
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.eval_loss = MeanMetric(nan_strategy="disable")
         self.train_confusion = MulticlassConfusionMatrix(len(class_names))
@@ -97,8 +98,9 @@ class FreezingModule(pl.LightningModule):
         """Give the batch's mean cross-entropy."""
         images, labels = batch
         logits = self(images)
-        loss = nn.functional.cross_entropy(logits, labels)
-        self.train_loss.update(loss.detach(), len(labels))
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        loss = losses.mean()
+        self.train_loss.update(losses.detach())
         self.train_confusion.update(logits.detach(), labels)
         self.log(CURVE_STEP_LOSS, loss.detach(), on_step=True, on_epoch=False)
         return loss
@@ -114,7 +116,7 @@ class FreezingModule(pl.LightningModule):
     def _evaluate(self, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)
-        self.eval_loss.update(nn.functional.cross_entropy(logits, labels), len(labels))
+        self.eval_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
         self.eval_confusion.update(logits, labels)
 
     def on_train_epoch_start(self) -> None:
@@ -142,7 +144,7 @@ class FreezingModule(pl.LightningModule):
             RunError: A loss of the epoch is not finite.
         """
         val_loss = self.eval_loss.compute()
-        if self.trainer.training:
+        if self.trainer.state.fn == TrainerFn.FITTING:
             self._require_finite(train=float(self.train_loss.compute()), validation=float(val_loss))
         self.log(VAL_LOSS, val_loss, logger=False)
 

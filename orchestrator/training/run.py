@@ -21,7 +21,7 @@ from orchestrator.errors import ConfigError, RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import BEST_CHECKPOINT, RESULT_FILE, SPEC_FILE
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
-from orchestrator.training.backbones import build_network, network_state, read_checkpoint
+from orchestrator.training.backbones import build_network, describe_weights, network_state, read_checkpoint
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import LoadedData, load_data, order_seed
 from orchestrator.training.device import device_name
@@ -56,7 +56,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         on_epoch: Called after each epoch, in this thread.
 
     Raises:
-        RunError: A loss is not finite, or the data are not those of the specification.
+        RunError: A loss is not finite, or data or weights are not those of the specification.
         ConfigError: Data or weights cannot be used.
         SetupError: Data or weights cannot be brought.
         KeyboardInterrupt: The user stopped it.
@@ -74,6 +74,8 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    with (folder / BEST_CHECKPOINT).open("rb") as file:
+        os.fsync(file.fileno())  # whoever finds the result finds the checkpoint too
     _write_atomically(folder / RESULT_FILE, result.model_dump_json())
     return result
 
@@ -82,6 +84,7 @@ def _train(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink, began: floa
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(workplace.gpu)
     data = _load_data(spec)
+    _require_weights(spec)
     _seed_everything(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
@@ -128,6 +131,17 @@ def _load_data(spec: RunSpec) -> LoadedData:
             f"model.num_classes is {spec.model.num_classes}, but {spec.data.source} has {classes} classes"
         )
     return data
+
+
+def _require_weights(spec: RunSpec) -> None:
+    found = describe_weights(spec.model).sha256
+    if found != spec.weights_sha256:
+        expected = spec.weights_sha256 or "none"
+        raise RunError(
+            f"the weights {spec.model.weights} are not those of the run's specification: sha256 "
+            f"{(found or 'none')[:16]} instead of {expected[:16]}",
+            hint="the file changed since the sweep began; put it back, or start the sweep again",
+        )
 
 
 def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> _Evaluation:

@@ -11,8 +11,11 @@ from pathlib import Path
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, Image
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.data_files import EmptyDatasetError
+from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
+from huggingface_hub.errors import HfHubHTTPError
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError, SetupError
@@ -20,6 +23,9 @@ from orchestrator.training.columns import Columns, find_columns, read_column
 from orchestrator.training.images import UNDECODABLE, Pixels, decode_image
 from orchestrator.training.splits import name_splits
 
+# the HTTP library's base class stands among the bases of the client's own error, whichever library that is
+_HUB_ERRORS = tuple(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind is not Exception)
+_UNUSABLE = (DataFilesNotFoundError, EmptyDatasetError, DatasetsError, ValueError, RuntimeError)
 _OFFLINE_HINT = (
     "connect once, or set HF_HUB_OFFLINE=1 if it is cached, or point data.source at a local folder; "
     "`make demo` needs no download"
@@ -71,9 +77,10 @@ class EncodedImages:
         try:
             return decode_image(self._bytes(row), size)
         except UNDECODABLE as error:
+            reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
             raise ConfigError(
                 f"{self._source}: the image in split {self._split}, row {row}{self._file(row)} "
-                f"cannot be decoded: {error}",
+                f"cannot be decoded: {reason}",
                 hint="repair or remove it",
             ) from error
 
@@ -148,21 +155,26 @@ def _load(config: DataConfig) -> Mapping[str, Dataset]:
             f"or it is private: {error}",
             hint="check the name and `hf auth login`",
         ) from error
-    except (ConnectionError, TimeoutError) as error:
+    except _UNUSABLE as error:
+        raise _unusable(config, error) from error
+    except _HUB_ERRORS as error:
+        if local:
+            raise _unusable(config, error) from error
         raise SetupError(
             f"data.source: {config.source!r} (revision {config.revision or 'newest'}) is not in the cache "
-            f"({datasets.config.HF_DATASETS_CACHE}) and the hub cannot be reached: {error}",
+            f"({datasets.config.HF_DATASETS_CACHE}) and cannot be downloaded: {error}",
             hint=_OFFLINE_HINT,
-        ) from error
-    except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
-        cause = error.__cause__ or error
-        raise ConfigError(
-            f"data.source: {config.source} cannot be read as a data set: {cause}",
-            hint="a folder holds Parquet files named train-, validation- and test-, or a folder of images a class",
         ) from error
     if not isinstance(found, DatasetDict):
         raise ConfigError(f"data.source: {config.source} gives a {type(found).__name__}, not splits")
     return dict(found)
+
+
+def _unusable(config: DataConfig, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"data.source: {config.source} cannot be read as a data set: {error.__cause__ or error}",
+        hint="a folder holds Parquet files named train-, validation- and test-, or a folder of images a class",
+    )
 
 
 @contextmanager

@@ -4,7 +4,13 @@ import torch
 from orchestrator.blocks import BLOCKS, all_sets
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
-from orchestrator.training.backbones import block_modules, build_network, hash_weights, load_checkpoint_network
+from orchestrator.training.backbones import (
+    WeightsInfo,
+    block_modules,
+    build_network,
+    describe_weights,
+    load_checkpoint_network,
+)
 from orchestrator.training.freezing import count_parameters
 from tests.training.tiny import RESNET18, parse
 
@@ -66,7 +72,7 @@ def test_building_leaves_the_global_generator_alone():
 
 
 def test_random_weights_have_no_hash():
-    assert hash_weights(MODEL) is None
+    assert describe_weights(MODEL) == WeightsInfo()
 
 
 def test_there_are_32_different_counts():

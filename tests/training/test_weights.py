@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.backbones import build_network, hash_weights
+from orchestrator.training.backbones import WeightsInfo, build_network, describe_weights
 from orchestrator.training.weights import load_weights
 from tests.training.tiny import parse
 
@@ -66,9 +66,21 @@ def test_the_hash_is_that_of_the_values_wherever_they_lie(state, tmp_path):
         save(no_head, tmp_path / "c.pth"),
         save(no_counters, tmp_path / "d.pth"),
     ]
-    assert {hash_weights(config) for config in configs} == {expected.hexdigest()}
+    assert {describe_weights(config).sha256 for config in configs} == {expected.hexdigest()}
     changed = dict(state) | {"bn1.bias": state["bn1.bias"] + 1e-3}
-    assert hash_weights(save(changed, tmp_path / "e.pth")) != expected.hexdigest()
+    assert describe_weights(save(changed, tmp_path / "e.pth")).sha256 != expected.hexdigest()
+
+
+def test_what_the_user_should_hear_comes_with_the_hash(state, tmp_path):
+    half = {key: t.half() if t.is_floating_point() else t for key, t in state.items()}
+    config = save(half, tmp_path / "w.pth")
+    info = describe_weights(config)
+    assert info.sha256 == load_weights(config).sha256
+    assert [note.removeprefix(f"{tmp_path}/w.pth: ") for note in info.notes] == [
+        "float16 cast to float32",
+        "its head of 200 classes is dropped; each run trains a new head",
+    ]
+    assert describe_weights(ModelConfig(weights="none")) == WeightsInfo(sha256=None, notes=())
 
 
 def without(state, *names):

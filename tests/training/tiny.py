@@ -11,11 +11,6 @@ from orchestrator.training.data import describe_data
 from orchestrator.training.run import run_training
 
 RESNET18 = BLOCKS["resnet18"]
-THIRD_PARTY = (
-    # Lightning 2.6 calls what torch 2.15 deprecates
-    "ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning",
-    "ignore:.*LeafSpec.*deprecated:Warning",
-)
 
 
 @cache

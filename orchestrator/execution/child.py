@@ -1,0 +1,92 @@
+"""One worker process, as its parent sees it: how it is started, how it ended, how it is ended."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator.errors import RunError
+from orchestrator.execution.worker import WORKER_LOG
+
+GRACE_S = 5.0
+"""Seconds that a worker has to end by itself, and again from SIGTERM to SIGKILL."""
+STARTING = threading.Lock()
+"""Held to start a process or to take its exit code: a start polls all children, and a code can be read only once."""
+_LOG_TAIL = 2000
+"""Characters of a dead worker's output that its error shows."""
+
+
+@contextmanager
+def hidden_main() -> Iterator[None]:
+    """Keep workers that are started meanwhile from running the user's script once more.
+
+    `multiprocessing` imports the parent's main module in each child, for functions that are defined there; ours are
+    not, and a script that sweeps without `if __name__ == "__main__"` would sweep again in each worker.
+    """
+    main = sys.modules["__main__"]
+    anonymous = ModuleType("__main__")
+    anonymous.__dict__.update({name: value for name, value in vars(main).items() if name != "__file__"})
+    anonymous.__spec__ = None
+    sys.modules["__main__"] = anonymous
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def has_ended(process: BaseProcess, timeout_s: float = 0.0) -> bool:
+    """Wait for a process's end without taking its exit code, which only one thread may do."""
+    return bool(wait([process.sentinel], timeout_s))
+
+
+def end_processes(processes: Sequence[BaseProcess]) -> None:
+    """End workers with all their children: politely, then for sure."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            _send(process, sent)
+        deadline = time.monotonic() + GRACE_S
+        for process in processes:
+            has_ended(process, max(0.0, deadline - time.monotonic()))
+
+
+def end_children(process: BaseProcess) -> None:
+    """End what a worker that is gone has left in its process group."""
+    if process.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _send(process: BaseProcess, sent: signal.Signals) -> None:
+    if process.pid is None:
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, sent)
+        return
+    if not has_ended(process):  # before setsid it is in the fork server's group, and must be ended alone
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, sent)
+
+
+def describe_death(code: int | None, folder: Path) -> RunError:
+    """Say how a worker died that sent neither result nor error."""
+    how = f"exit code {code}"
+    if code is not None and code < 0:
+        how = f"signal {-code} ({_signal_name(-code)})"
+    with suppress(OSError):
+        tail = (folder / WORKER_LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
+        if tail:
+            return RunError(f"the worker died from {how}", hint=f"its last output:\n{tail}")
+    return RunError(f"the worker died from {how}", hint="too little memory? see the system's log")
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):  # most real-time signals have no name
+        return signal.Signals(number).name
+    return "unnamed"

@@ -1,0 +1,96 @@
+"""One suite over every executor: what is submitted comes back, in order, and a lost run is a `RunError`."""
+
+import threading
+
+import pytest
+
+from orchestrator.errors import RunError
+from orchestrator.execution.inline import InlineExecutor
+from orchestrator.execution.processes import ProcessExecutor
+from orchestrator.records import Workplace
+from tests.execution.targets import HERE, ignore, read, spec
+from tests.factories import make_history
+
+EXECUTORS = {
+    "inline": InlineExecutor,
+    "one worker": lambda target: ProcessExecutor(target, workers=1),
+    "two workers": lambda target: ProcessExecutor(target, workers=2),
+}
+TIMEOUT_S = 60
+
+
+@pytest.fixture(params=EXECUTORS)
+def build(request):
+    return lambda name: EXECUTORS[request.param](f"{HERE}:{name}")
+
+
+def error_of(future):
+    return future.exception(TIMEOUT_S)
+
+
+def test_a_result_arrives_with_its_epochs_in_order(build, tmp_path):
+    seen = []
+    with build("count") as executor:
+        future = executor.submit(spec(), Workplace(directory=str(tmp_path)), seen.append)
+        result = future.result(TIMEOUT_S)
+    assert tuple(seen) == make_history((0.1, 0.2, 0.3, 0.4))  # all of them before the result
+    assert read(result) == {"seed": 0}
+    assert result.fingerprint == spec().fingerprint
+
+
+def test_each_future_has_the_result_of_its_own_run(build, tmp_path):
+    seen = {seed: [] for seed in range(5)}
+    with build("count") as executor:
+        futures = {
+            seed: executor.submit(spec(seed), Workplace(directory=str(tmp_path / str(seed))), seen[seed].append)
+            for seed in seen
+        }
+        assert {seed: read(future.result(TIMEOUT_S)) for seed, future in futures.items()} == {
+            seed: {"seed": seed} for seed in seen
+        }
+    assert all(tuple(epochs) == make_history((0.1, 0.2, 0.3, 0.4)) for epochs in seen.values())
+
+
+def test_an_exception_is_a_run_error_with_its_traceback(build, tmp_path):
+    with build("fail") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
+    assert type(error) is RunError
+    assert error.message == "ValueError: the fake broke"
+    assert "Traceback" in error.hint
+    assert 'raise ValueError("the fake broke")' in error.hint
+
+
+def test_our_own_errors_keep_message_and_hint(build, tmp_path):
+    with build("fail_as_we_do") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
+    assert (type(error), error.message, error.hint) == (RunError, "data.source: no such folder", "give another")
+
+
+def test_an_exception_that_cannot_be_pickled_arrives_all_the_same(build, tmp_path):
+    with build("fail_unpicklably") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
+    assert error.message == "UnpicklableError: this and that"
+
+
+def test_a_sink_that_raises_loses_the_run(build, tmp_path):
+    def sink(epoch):
+        raise OSError("the disk is full")
+
+    with build("count") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), sink))
+        assert error.message == "OSError: the disk is full"
+        # and the next one runs
+        assert executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore).result(TIMEOUT_S)
+
+
+def test_a_target_that_is_not_there_loses_the_run(build, tmp_path):
+    with build("no_such_function") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
+    assert "no_such_function" in error.message
+
+
+def test_closing_leaves_no_thread(build, tmp_path):
+    before = set(threading.enumerate())
+    with build("count") as executor:
+        executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore).result(TIMEOUT_S)
+    assert set(threading.enumerate()) == before

@@ -1,0 +1,242 @@
+"""Worker processes: however they end, the parent says how, and nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.errors import RunError
+from orchestrator.execution import processes
+from orchestrator.execution.processes import ProcessExecutor
+from orchestrator.records import Workplace
+from tests.execution.targets import HERE, ignore, read, spec
+
+TIMEOUT_S = 60
+
+
+def submit(executor, folder: Path, seed: int = 0, **workplace):
+    return executor.submit(spec(seed), Workplace(directory=str(folder), **workplace), ignore)
+
+
+def error_of(target: str, folder: Path) -> RunError:
+    with ProcessExecutor(f"{HERE}:{target}") as executor:
+        error = submit(executor, folder).exception(TIMEOUT_S)
+    assert type(error) is RunError
+    return error
+
+
+def wait_until(condition, timeout_s: float = 20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def read_pid(path: Path) -> int:
+    wait_until(path.exists)
+    return int(path.read_text())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_killed_worker_names_the_signal_and_shows_its_last_output(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    error = error_of("speak_and_die", tmp_path)
+    assert error.message == "the worker died from signal 9 (SIGKILL)"
+    assert "last words on stdout" in error.hint
+    assert "last words on stderr" in error.hint
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path):
+    error = error_of("die_of_an_unnamed_signal", tmp_path)
+    assert error.message == f"the worker died from signal {signal.SIGRTMIN + 1} (unnamed)"
+
+
+def test_a_worker_that_vanishes_tells_its_exit_code(tmp_path):
+    error = error_of("vanish", tmp_path)
+    assert (error.message, error.hint) == (
+        "the worker died from exit code 7",
+        "too little memory? see the system's log",
+    )
+
+
+def test_sys_exit_in_a_run_loses_that_run_only(tmp_path):
+    error = error_of("leave", tmp_path)
+    assert error.message == "SystemExit: 3"
+    assert "sys.exit(3)" in error.hint
+
+
+def test_a_folder_that_cannot_be_made_says_so(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    error = error_of("count", tmp_path / "file")
+    assert "FileExistsError" in error.message
+    assert str(tmp_path / "file") in error.message
+
+
+def test_a_lost_run_does_not_hold_up_the_next(tmp_path):
+    with ProcessExecutor(f"{HERE}:vanish") as executor:
+        futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(3)]
+        assert [future.exception(TIMEOUT_S).message for future in futures] == ["the worker died from exit code 7"] * 3
+
+
+def test_each_run_has_a_process_of_its_own(tmp_path):
+    with ProcessExecutor(f"{HERE}:look") as executor:
+        seen = [read(submit(executor, tmp_path / str(seed), seed).result(TIMEOUT_S)) for seed in range(2)]
+    assert len({run["pid"] for run in seen} | {os.getpid()}) == 3
+    assert all(run["group"] == run["pid"] for run in seen)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_so_many_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(7)))
+    with ProcessExecutor(f"{HERE}:look", workers=workers) as executor:
+        assert executor.workers == workers
+        futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(4)]
+        seen = [read(future.result(TIMEOUT_S)) for future in futures]
+    beside = [sum(a["began"] < b["ended"] and b["began"] < a["ended"] for b in seen) for a in seen]
+    assert max(beside) <= workers  # each overlaps with itself
+    assert {run["threads"] for run in seen} == {7 // workers}
+
+
+def test_more_workers_than_cores_have_a_thread_each(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with ProcessExecutor(f"{HERE}:look", workers=3) as executor:
+        assert read(submit(executor, tmp_path).result(TIMEOUT_S))["threads"] == 1
+        assert read(submit(executor, tmp_path, threads=5).result(TIMEOUT_S))["threads"] == 5
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, {None}), (1, {None}), (2, {0, 1})])
+def test_runs_are_spread_over_several_gpus(tmp_path, gpus, expected):
+    with ProcessExecutor(f"{HERE}:look", workers=2, gpus=gpus) as executor:
+        futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(2)]
+        assert {read(future.result(TIMEOUT_S))["gpu"] for future in futures} == expected
+        assert read(submit(executor, tmp_path, gpu=5).result(TIMEOUT_S))["gpu"] == 5
+
+
+def test_output_goes_to_the_log_and_not_to_the_terminal(tmp_path, capfd):
+    with ProcessExecutor(f"{HERE}:speak") as executor:
+        submit(executor, tmp_path).result(TIMEOUT_S)
+    assert (tmp_path / "worker.log").read_text().splitlines() == ["said by the run", "said by its child"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_does_not_hear_ctrl_c(tmp_path):
+    with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+        future = submit(executor, tmp_path)
+        worker = read_pid(tmp_path / "worker")
+        os.kill(worker, signal.SIGINT)
+        (tmp_path / "go").touch()
+        assert read(future.result(TIMEOUT_S)) == {"pid": worker}
+
+
+def test_leaving_the_context_ends_workers_with_their_children(tmp_path):
+    with ProcessExecutor(f"{HERE}:sleep", workers=2) as executor:
+        futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(3)]
+        pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in ("worker", "child")]
+        assert all(map(is_alive, pids))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    wait_until(lambda: not any(map(is_alive, pids)))
+    for future in futures[:2]:
+        with pytest.raises(RunError, match="the executor was closed before the run ended"):
+            future.result(0)
+    with pytest.raises(CancelledError, match=r"^$"):
+        futures[2].result(0)
+    with pytest.raises(RuntimeError, match="the executor is closed"):
+        submit(executor, tmp_path)
+
+
+def test_closing_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypatch):
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
+    monkeypatch.chdir(tmp_path)
+    with ProcessExecutor("slow_import:run") as executor:
+        future = submit(executor, tmp_path)
+        time.sleep(0.5)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    with pytest.raises(RunError, match="the executor was closed"):
+        future.result(0)
+
+
+def test_a_worker_that_dies_beside_a_fork_is_noticed_and_the_fork_ended(tmp_path):
+    began = time.monotonic()
+    error = error_of("die_beside_a_fork", tmp_path)
+    assert error.message == "the worker died from signal 9 (SIGKILL)"
+    assert time.monotonic() - began < 20
+    wait_until(lambda: not is_alive(read_pid(tmp_path / "child")))
+
+
+def test_a_worker_that_does_not_end_after_its_result_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE_S", 0.2)
+    with ProcessExecutor(f"{HERE}:leave_a_thread") as executor:
+        assert submit(executor, tmp_path).result(TIMEOUT_S)
+
+
+def test_a_child_that_a_finished_run_left_is_ended(tmp_path):
+    with ProcessExecutor(f"{HERE}:leave_a_child") as executor:
+        assert submit(executor, tmp_path).result(TIMEOUT_S)
+        wait_until(lambda: not is_alive(read_pid(tmp_path / "child")))
+
+
+def test_a_run_that_waits_can_be_cancelled_and_one_that_runs_cannot(tmp_path):
+    with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+        first, second, third = (submit(executor, tmp_path / str(seed), seed) for seed in range(3))
+        read_pid(tmp_path / "0" / "worker")
+        assert not first.cancel()
+        assert second.cancel()
+        for seed in (0, 2):
+            (tmp_path / str(seed)).mkdir(exist_ok=True)
+            (tmp_path / str(seed) / "go").touch()
+        assert first.result(TIMEOUT_S)
+        assert third.result(TIMEOUT_S)
+    assert not (tmp_path / "1").exists()
+
+
+def test_one_executor_that_closes_leaves_anothers_runs_alone(tmp_path):
+    with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+        future = submit(executor, tmp_path / "one")
+        worker = read_pid(tmp_path / "one" / "worker")
+        with ProcessExecutor(f"{HERE}:count") as other:
+            assert submit(other, tmp_path / "two").result(TIMEOUT_S)
+        (tmp_path / "one" / "go").touch()
+        assert read(future.result(TIMEOUT_S)) == {"pid": worker}
+
+
+def test_a_parent_that_is_killed_leaves_no_orphan(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-m", HERE, str(tmp_path)])
+    try:
+        pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in ("worker", "child")]
+        everyone = psutil.Process(parent.pid).children(recursive=True)
+        assert set(pids) <= {process.pid for process in everyone}
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(is_alive(process.pid) for process in everyone))
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path):
+    """Else each worker would import the user's script, and sweep once more."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""\
+import sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.execution import test_processes as t
+open({str(tmp_path / "ran")!r}, "a").write("ran\\n")
+with t.ProcessExecutor(t.HERE + ":count") as executor:
+    t.submit(executor, t.Path({str(tmp_path)!r})).result(30)
+assert sys.modules["__main__"].__file__.endswith("script.py")
+""")
+    subprocess.run([sys.executable, str(script)], check=True, timeout=60)
+    assert (tmp_path / "ran").read_text() == "ran\n"

@@ -1,0 +1,99 @@
+"""What needs a CUDA device: `make test-gpu`."""
+
+import os
+import subprocess
+
+import pytest
+import torch
+
+from orchestrator.config.models import ModelConfig, TrainerConfig
+from orchestrator.execution.processes import ProcessExecutor
+from orchestrator.records import Workplace
+from orchestrator.training.backbones import build_network, load_checkpoint_network
+from orchestrator.training.device import count_gpus, device_name, resolve_trainer
+from orchestrator.training.seeds import derive_seed
+from tests.training.targets import HERE
+from tests.training.tiny import RESNET18, make_spec, parse, train
+
+pytestmark = pytest.mark.gpu
+
+MIB = 2**20
+# parameters with gradients and two moments of Adam in fp32: 11,178,051 * 4 * 4 bytes
+FULL_TRAINING_MIB = 11_178_051 * 16 / MIB
+TIMEOUT_S = 300
+
+
+@pytest.fixture(autouse=True)
+def device():
+    """Fail where the tests were asked for without a GPU; they are not skipped in silence then."""
+    if not torch.cuda.is_available():
+        if os.environ.get("ORCHESTRATOR_REQUIRE_GPU"):
+            pytest.fail("make test-gpu needs a CUDA device and found none")
+        pytest.skip("no CUDA device")
+
+
+def gpu_spec(key: str, **trainer):
+    resolved = resolve_trainer(TrainerConfig())
+    return make_spec(key, accelerator=resolved.accelerator, precision=resolved.precision, **trainer)
+
+
+def test_auto_takes_the_gpu_and_the_precision_that_it_has_natively():
+    resolved = resolve_trainer(TrainerConfig())
+    major, _ = torch.cuda.get_device_capability()
+    assert resolved.accelerator == "gpu"
+    assert resolved.precision == ("bf16-mixed" if major >= 8 else "16-mixed")  # 8: Ampere
+    assert count_gpus() == torch.cuda.device_count() >= 1
+    assert device_name("gpu") == torch.cuda.get_device_name(0)
+
+
+@pytest.mark.parametrize("precision", ["auto", "32-true", "16-mixed"])
+def test_a_run_on_the_gpu_finishes_and_uses_it(tmp_path, precision):
+    resolved = resolve_trainer(TrainerConfig(precision=precision))
+    result, seen = train(make_spec("none", accelerator="gpu", precision=resolved.precision), tmp_path)
+    assert tuple(seen) == result.history
+    assert (result.device, result.precision) == (torch.cuda.get_device_name(0), resolved.precision)
+    assert FULL_TRAINING_MIB * 0.9 < result.peak_memory_mb < FULL_TRAINING_MIB * 10
+    assert 0 <= result.val_acc <= 1
+
+
+def test_frozen_blocks_are_bit_identical_and_the_others_moved(tmp_path):
+    spec = gpu_spec("stem+layer2", max_epochs=1, lr=0.01)
+    train(spec, tmp_path)
+    before = build_network(ModelConfig(weights="none"), 3, derive_seed(spec.seed, "head"), parse("none")).state_dict()
+    after = load_checkpoint_network(tmp_path / "best.ckpt").state_dict()
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert not {name for name in moved if name.startswith(("conv1.", "bn1.", "layer2."))}
+    for block in ("layer1", "layer3", "layer4", "fc"):
+        assert any(name.startswith(f"{block}.") for name in moved)
+
+
+def test_two_runs_of_one_specification_agree(tmp_path):
+    spec = gpu_spec("stem+layer1")
+    one, two = (train(spec, tmp_path / name)[0] for name in ("one", "two"))
+    assert [epoch.val_loss for epoch in one.history] == [epoch.val_loss for epoch in two.history]
+    assert one.test_confusion == two.test_confusion
+
+
+def test_freezing_everything_takes_less_memory_than_training_everything(tmp_path):
+    """In workers, so that neither sees what the other left."""
+    with ProcessExecutor(f"{HERE}:run_or_die") as executor:
+        none, everything = (
+            executor.submit(gpu_spec(key), Workplace(directory=str(tmp_path / key)), print).result(TIMEOUT_S)
+            for key in ("none", "+".join(RESNET18))
+        )
+    assert everything.peak_memory_mb < none.peak_memory_mb / 2
+
+
+def used_mib() -> int:
+    """Memory in use on the GPUs, whoever uses it."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return sum(int(line) for line in subprocess.run(query, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_memory_comes_back_when_a_worker_ends(tmp_path):
+    torch.zeros(1, device="cuda")  # this process's own context is in both numbers
+    before = used_mib()
+    with ProcessExecutor(f"{HERE}:run_or_die") as executor:
+        executor.submit(gpu_spec("none"), Workplace(directory=str(tmp_path)), print).result(TIMEOUT_S)
+        assert used_mib() - before < 64  # the fork server lives, and holds nothing
+    assert abs(used_mib() - before) < 64

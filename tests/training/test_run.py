@@ -1,0 +1,343 @@
+"""A run, against a naive loop in plain torch, against its own repetition, and by reading back what it wrote."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from orchestrator.config.models import ModelConfig, SyntheticConfig
+from orchestrator.errors import ConfigError, RunError
+from orchestrator.layout import Root
+from orchestrator.ledger import Ledger
+from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.training.backbones import build_network, load_checkpoint_network
+from orchestrator.training.data import load_data, order_seed
+from orchestrator.training.module import FreezingModule
+from orchestrator.training.run import run_training
+from orchestrator.training.seeds import derive_seed
+from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
+
+ALL = "+".join(RESNET18)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
+
+
+def without_times(result: RunResult) -> dict:
+    values = result.model_dump(exclude=TIMES)
+    for epoch in values["history"]:
+        del epoch["duration_s"]
+    return values
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    return (images / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float, float, list[list[int]]]:
+    """Accuracy, loss and confusion of a split, image by image."""
+    data = load_data(spec.data)
+    labels = data.images[split].labels.tolist()
+    with torch.no_grad():
+        logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+    confusion = [[0] * 3 for _ in range(3)]
+    for label, predicted in zip(labels, logits.argmax(1).tolist(), strict=True):
+        confusion[label][predicted] += 1
+    right = sum(confusion[label][label] for label in range(3))
+    return right / len(labels), float(cross_entropy(logits, torch.tensor(labels))), confusion
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run whose `val_loss` falls, then rises: its best epoch is neither first nor last, and it stops early."""
+    folder = tmp_path_factory.mktemp("stopped")
+    spec = make_spec("stem+layer1", max_epochs=8, patience=2, optimizer="sgd")
+    result, seen = train(spec, folder)
+    return spec, folder, result, seen
+
+
+def test_the_result_is_that_of_the_best_checkpoint_recomputed_by_hand(stopped):
+    spec, folder, result, _ = stopped
+    assert 0 < result.best_epoch < result.epochs_run - 1  # else the first or last epoch would do as well
+    network = load_checkpoint_network(folder / "best.ckpt")
+    for split, found in (
+        ("validation", (result.val_acc, result.val_loss, result.val_confusion)),
+        ("test", (result.test_acc, result.test_loss, result.test_confusion)),
+    ):
+        accuracy, loss, confusion = evaluate(network, spec, split)
+        assert found[0] == accuracy
+        assert found[1] == pytest.approx(loss, rel=1e-4)
+        assert [list(row) for row in found[2]] == confusion
+    assert (result.n_val, result.n_test) == (12, 9)
+
+
+def test_the_best_epoch_is_the_first_with_the_lowest_loss(stopped):
+    *_, result, _ = stopped
+    losses = [epoch.val_loss for epoch in result.history]
+    best = result.history[losses.index(min(losses))]
+    assert result.best_epoch == best.epoch
+    for name in ("val_acc", "val_loss", "train_acc", "train_loss"):
+        assert getattr(result, name) == getattr(best, name)
+
+
+def test_training_stops_after_patience_epochs_without_a_lower_loss(stopped):
+    *_, result, _ = stopped
+    losses = [epoch.val_loss for epoch in result.history]
+    lowest, waited, expected = float("inf"), 0, 0
+    for loss in losses:
+        expected += 1
+        lowest, waited = (loss, 0) if loss < lowest else (lowest, waited + 1)
+        if waited == 2:
+            break
+    assert result.epochs_run == len(losses) == expected < 8
+    assert result.best_epoch == result.epochs_run - 1 - 2
+
+
+def test_epochs_reach_the_sink_in_order_and_are_the_history(stopped):
+    *_, result, seen = stopped
+    assert tuple(seen) == result.history
+    assert [epoch.epoch for epoch in seen] == list(range(result.epochs_run))
+
+
+def test_times_and_memory_are_sane(stopped):
+    *_, result, _ = stopped
+    seconds = [epoch.duration_s for epoch in result.history]
+    assert min(seconds) > 0
+    assert sum(seconds) < result.duration_s < 120
+    assert result.s_per_epoch == pytest.approx(float(np.median(seconds)))
+    # 24 training and 12 validation images an epoch
+    assert result.images_per_s == pytest.approx(36 * len(seconds) / sum(seconds))
+    # this process holds torch at least, and the 11 million parameters with their gradients and moments
+    assert 200 < result.peak_memory_mb < 64_000
+
+
+def test_what_was_written_says_the_same(stopped):
+    spec, folder, result, _ = stopped
+    assert {path.name for path in folder.iterdir()} == {"spec.json", "best.ckpt", "result.json"}
+    assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
+    assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
+    written = [(folder / name).stat().st_mtime_ns for name in ("spec.json", "best.ckpt", "result.json")]
+    assert written == sorted(written)
+
+
+def test_the_checkpoint_tells_what_it_needs_to_be_used(stopped):
+    spec, folder, result, _ = stopped
+    hparams = torch.load(folder / "best.ckpt", weights_only=True)["hyper_parameters"]
+    assert hparams == {
+        "backbone": "resnet18",
+        "num_classes": 3,
+        "class_names": list(result.class_names),
+        "frozen": "stem+layer1",
+        "image_size": 32,
+        "mean": list(MEAN),
+        "std": list(STD),
+        "fingerprint": spec.fingerprint,
+    }
+    assert not load_checkpoint_network(folder / "best.ckpt").training
+
+
+def plain_loop(spec: RunSpec) -> tuple[list[dict[str, float]], list[float], list[dict[str, torch.Tensor]]]:
+    """Train by the book, without Lightning: curves by epoch, losses by step, the network's tensors by epoch."""
+    data = load_data(spec.data)
+    frozen = parse(spec.frozen)
+    network = build_network(spec.model, 3, derive_seed(spec.seed, "head"), frozen)
+    trainable = [p for name, p in network.named_parameters() if name.startswith("fc.") or p.requires_grad]
+    optimizer = torch.optim.SGD(trainable, lr=spec.trainer.lr, momentum=0.9)
+    pixels, labels = normalise(data.pixels["train"]), torch.tensor(data.images["train"].labels)
+    curves, steps, states = [], [], []
+    for epoch in range(spec.trainer.max_epochs):
+        network.train()
+        for name, module in network.named_children():
+            module.train({"conv1": "stem", "bn1": "stem"}.get(name, name) not in frozen)
+        order = np.random.default_rng([order_seed(spec.seed), epoch]).permutation(len(pixels))
+        loss_sum = right = 0.0
+        for start in range(0, len(order), spec.data.batch_size):
+            rows = torch.tensor(order[start : start + spec.data.batch_size])
+            logits = network(pixels[rows])
+            loss = cross_entropy(logits, labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps.append(loss.item())
+            loss_sum += loss.item() * len(rows)
+            right += (logits.argmax(1) == labels[rows]).sum().item()
+        val_acc, val_loss, _ = evaluate(network.eval(), spec, "validation")
+        states.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        count = len(order)
+        curves.append(
+            {"train_loss": loss_sum / count, "train_acc": right / count, "val_loss": val_loss, "val_acc": val_acc}
+        )
+    return curves, steps, states
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    data = make_data(synthetic=SyntheticConfig(train=28, validation=13, test=9))  # batches of 8, 8, 8, 4
+    spec = make_spec("stem+layer2", seed=3, data=data, optimizer="sgd", lr=1e-4)
+    folder = tmp_path_factory.mktemp("plain")
+    result, _ = train(spec, folder)
+    return spec, folder, result, *plain_loop(spec)
+
+
+def test_a_naive_loop_gives_the_same_curves(plain):
+    *_, result, curves, _, _ = plain
+    assert len(curves) == len(result.history) == 2
+    for epoch, expected in zip(result.history, curves, strict=True):
+        assert {name: getattr(epoch, name) for name in expected} == pytest.approx(expected, rel=1e-3)
+        assert epoch.lr == 1e-4
+
+
+def test_a_naive_loop_gives_the_same_network(plain):
+    _, folder, result, _, _, states = plain
+    expected = states[result.best_epoch]
+    for name, tensor in load_checkpoint_network(folder / "best.ckpt").state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_every_nth_step_loss_is_logged(plain):
+    *_, result, _, steps, _ = plain
+    logged = [(loss.step, epoch.epoch) for epoch in result.history for loss in epoch.step_losses]
+    # 4 steps an epoch and every second: the steps 2, 4, 6, 8 of a person's count, 1, 3, 5, 7 from 0
+    assert logged == [(1, 0), (3, 0), (5, 1), (7, 1)]
+    found = [loss.loss for epoch in result.history for loss in epoch.step_losses]
+    assert found == pytest.approx(steps[1::2], rel=1e-3)
+
+
+@pytest.mark.parametrize("key", ["stem+layer1+layer2", ALL])
+def test_a_second_run_gives_equal_metrics_and_weights_to_the_last_bit(key, tmp_path):
+    spec = make_spec(key, seed=1)
+    one, _ = train(spec, tmp_path / "one")
+    torch.rand(7)  # what happened before does not count
+    np.random.rand(7)
+    two, _ = train(spec, tmp_path / "two")
+    assert without_times(one) == without_times(two)
+    states = [torch.load(tmp_path / name / "best.ckpt", weights_only=True)["state_dict"] for name in ("one", "two")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_images_that_do_not_fit_in_memory_train_the_same(tmp_path):
+    kept, _ = train(make_spec(ALL), tmp_path / "kept")
+    streamed_data = make_data(memory_mb=0)
+    streamed, _ = train(make_spec(ALL, data=streamed_data), tmp_path / "streamed")
+    assert without_times(kept) == without_times(streamed)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The images of every training batch, by run, and the head before the first step."""
+    runs = []
+    step, start = FreezingModule.training_step, FreezingModule.on_train_start
+
+    def on_train_start(module):
+        runs.append({"batches": [], "head": module.network.fc.weight.detach().clone()})
+        return start(module)
+
+    def training_step(module, batch):
+        runs[-1]["batches"].append(batch[0].clone())
+        return step(module, batch)
+
+    monkeypatch.setattr(FreezingModule, "on_train_start", on_train_start)
+    monkeypatch.setattr(FreezingModule, "training_step", training_step)
+    return runs
+
+
+def test_trials_with_a_seed_see_one_order_and_start_from_one_head(watched, tmp_path):
+    for number, (key, seed, lr) in enumerate([("none", 0, 1e-3), (ALL, 0, 0.1), (ALL, 1, 1e-3)]):
+        train(make_spec(key, seed=seed, lr=lr), tmp_path / str(number))
+    one, two, other = watched
+    assert len(one["batches"]) == 2 * 3
+    assert all(torch.equal(a, b) for a, b in zip(one["batches"], two["batches"], strict=True))
+    assert torch.equal(one["head"], two["head"])
+    assert not all(torch.equal(a, b) for a, b in zip(one["batches"], other["batches"], strict=True))
+    assert not torch.equal(one["head"], other["head"])
+    first, second = torch.cat(one["batches"][:3]), torch.cat(one["batches"][3:])
+    assert not torch.equal(first, second)  # each epoch has an order of its own
+    assert torch.equal(first.flatten(1).sort(0).values, second.flatten(1).sort(0).values)
+
+
+def test_a_last_batch_of_one_image_trains(watched, tmp_path):
+    data = make_data(synthetic=SyntheticConfig(train=17, validation=9, test=9))
+    result, _ = train(make_spec("none", data=data, max_epochs=1), tmp_path)
+    assert [len(batch) for batch in watched[0]["batches"]] == [8, 9]
+    assert (result.n_val, result.n_test) == (9, 9)
+
+
+def leave_a_stale_run(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "best.ckpt").write_bytes(b"of an interrupted run")
+    (folder / "result.json").write_text("{}")
+
+
+def test_a_loss_that_is_not_a_number_is_a_lost_run(tmp_path, monkeypatch):
+    leave_a_stale_run(tmp_path)
+    seen = []
+    monkeypatch.setattr(FreezingModule, "forward", lambda module, images: module.network(images * float("nan")))
+    with pytest.raises(RunError, match=r"the train loss is nan in epoch 0 \(epochs count from 0\)") as caught:
+        run_training(make_spec(ALL), Workplace(directory=str(tmp_path)), seen.append)
+    assert "lower trainer.lr (0.001)" in caught.value.hint
+    assert seen == []
+    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_validation_loss_that_is_infinite_is_a_lost_run(tmp_path, monkeypatch):
+    evaluate_batch = FreezingModule.validation_step
+
+    def spoilt(module, batch):
+        evaluate_batch(module, batch)
+        module.eval_loss.update(torch.tensor(float("inf")))
+
+    monkeypatch.setattr(FreezingModule, "validation_step", spoilt)
+    with pytest.raises(RunError, match="the validation loss is inf in epoch 0"):
+        train(make_spec(ALL), tmp_path)
+
+
+def test_other_images_than_those_of_the_specification_are_refused(tmp_path):
+    spec = make_spec(ALL).model_copy(update={"data_fingerprint": "0" * 64})
+    with pytest.raises(RunError, match=r"images of synthetic are not those .* instead of 0000000000000000") as caught:
+        train(spec, tmp_path)
+    assert "changed since the sweep began" in caught.value.hint
+
+
+def test_other_weights_than_those_of_the_specification_are_refused(tmp_path):
+    weights = tmp_path / "w.pth"
+    torch.save(build_network(ModelConfig(weights="none"), 3, 0, parse("none")).state_dict(), weights)
+    spec = make_spec(ALL, model=ModelConfig(weights=str(weights))).model_copy(update={"weights_sha256": "0" * 64})
+    with pytest.raises(RunError, match=r"weights .*w\.pth are not those of the run's specification: sha256 .* 0000"):
+        train(spec, tmp_path / "run")
+
+
+def test_a_head_that_does_not_fit_the_data_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.num_classes is 4, but synthetic has 3 classes"):
+        train(make_spec(ALL, model=ModelConfig(weights="none", num_classes=4)), tmp_path)
+
+
+def test_ctrl_c_comes_out_as_what_it_is_and_leaves_no_result(tmp_path):
+    """Lightning would make it `SystemExit(1)` and ignore the next one."""
+    root = Root.at(tmp_path)
+    spec = make_spec(ALL)
+    folder = root.run_dir(spec.fingerprint)
+    before = signal.getsignal(signal.SIGINT)
+    leave_a_stale_run(folder)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        run_training(spec, Workplace(directory=str(folder)), lambda epoch: signal.raise_signal(signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (folder / "result.json").exists()
+    assert Ledger(root).find_result(spec.fingerprint) is None
+
+    result, _ = train(spec, folder)  # what it left is no obstacle
+    clean, _ = train(spec, tmp_path / "clean")
+    assert without_times(result) == without_times(clean)
+    assert Ledger(root).find_result(spec.fingerprint) == result
+
+
+def test_a_run_leaves_the_process_as_it_found_it(tmp_path):
+    torch.set_num_threads(2)
+    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
+    result = run_training(make_spec(ALL, max_epochs=1), Workplace(directory=str(tmp_path), threads=1), print)
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before
+    assert json.loads((tmp_path / "result.json").read_text())["epochs_run"] == result.epochs_run == 1

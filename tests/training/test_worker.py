@@ -1,0 +1,67 @@
+"""A real training in a worker process: equal to one in this process, and no obstacle when it was killed."""
+
+import pytest
+
+from orchestrator.errors import RunError
+from orchestrator.execution.processes import ProcessExecutor
+from orchestrator.layout import Root
+from orchestrator.ledger import Ledger
+from orchestrator.records import Workplace
+from orchestrator.training.run import run_training
+from tests.training.targets import HERE
+from tests.training.test_run import without_times
+from tests.training.tiny import RESNET18, make_spec
+
+SPEC = make_spec("+".join(RESNET18))
+TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="module")
+def killed_and_repeated(tmp_path_factory):
+    """A training killed after its first epoch, and the next one in the same folder."""
+    root = Root.at(tmp_path_factory.mktemp("root"))
+    folder = root.run_dir(SPEC.fingerprint)
+    folder.mkdir(parents=True)
+    place = Workplace(directory=str(folder), threads=1)
+    (folder / "die").touch()
+    first, second = [], []
+    with ProcessExecutor(f"{HERE}:run_or_die") as executor:
+        error = executor.submit(SPEC, place, first.append).exception(TIMEOUT_S)
+        left = {path.name for path in folder.iterdir()}, Ledger(root).find_result(SPEC.fingerprint)
+        (folder / "die").unlink()
+        result = executor.submit(SPEC, place, second.append).result(TIMEOUT_S)
+    return root, error, first, left, result, second
+
+
+def test_a_killed_training_leaves_no_result(killed_and_repeated):
+    _, error, first, (names, found), _, _ = killed_and_repeated
+    assert type(error) is RunError
+    assert error.message == "the worker died from signal 9 (SIGKILL)"
+    assert [epoch.epoch for epoch in first] == [0]
+    assert "best.ckpt" in names
+    assert "result.json" not in names
+    assert found is None
+
+
+def test_the_next_training_takes_its_place(killed_and_repeated):
+    root, _, _, _, result, second = killed_and_repeated
+    assert Ledger(root).find_result(SPEC.fingerprint) == result
+    assert tuple(second) == result.history
+    assert {path.name for path in root.run_dir(SPEC.fingerprint).iterdir()} == {
+        "spec.json",
+        "best.ckpt",
+        "result.json",
+        "worker.log",
+    }
+
+
+def test_worker_and_inline_agree_to_the_last_bit(killed_and_repeated, tmp_path):
+    *_, result, _ = killed_and_repeated
+    here = run_training(SPEC, Workplace(directory=str(tmp_path), threads=1), lambda epoch: None)
+    assert without_times(here) == without_times(result)
+    assert 100 < result.peak_memory_mb < 64_000
+
+
+def test_the_worker_says_nothing(killed_and_repeated):
+    root, *_ = killed_and_repeated
+    assert (root.run_dir(SPEC.fingerprint) / "worker.log").read_text() == ""
