@@ -1,0 +1,81 @@
+"""Files that are there whole or not at all, and that say whether they still are what was written."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+DIGEST_SUFFIX = ".sha256"
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Write a file that is there whole or not at all, also after a power cut; an old one is replaced.
+
+    Raises:
+        OSError: It cannot be written; what was there before stays.
+    """
+    with _replacing(path) as file:
+        file.write(content.encode())
+
+
+def write_checked(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file likewise, with its sha256 beside it, which `is_whole` compares.
+
+    The digest is in place before the file: a death between them leaves a digest alone, which is no file. So a name
+    must not be used twice for different contents where a death in between matters.
+
+    Args:
+        path: The file.
+        write: Writes the content to an open file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _replacing(path) as file:
+        write(file)
+        file.flush()
+        with Path(file.name).open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        write_atomically(digest_path(path), digest)
+
+
+def is_whole(path: Path) -> bool:
+    """Compare a file with the digest beside it; False where one of them is not there."""
+    try:
+        expected = digest_path(path).read_text()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == expected
+    except OSError:
+        return False
+
+
+def digest_path(path: Path) -> Path:
+    """Name the file that holds the digest of `path`."""
+    return path.with_name(path.name + DIGEST_SUFFIX)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file of the same folder that takes the place of `path` at the end, unless the body raises."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a change of names in a folder last over a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
