@@ -1,21 +1,25 @@
 """Composition root: an experiment becomes the concrete parts, wired. Heavy libraries load when a sweep needs them."""
 
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
+from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
-from orchestrator.observers import LoggingObserver
+from orchestrator.observers import LoggingObserver, ObserverGroup
+from orchestrator.prepared import Prepared
+from orchestrator.progress import ProgressFile
 from orchestrator.records import Cost, TrialRecord
 from orchestrator.results import Sweep
-from orchestrator.sweep import Prepared, SweepLoop, SweepOutcome
+from orchestrator.sweep import SweepLoop
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
 
@@ -47,7 +51,12 @@ def plan_sweep(experiment: Experiment) -> Plan:
 
 
 def run_sweep(
-    experiment: Experiment, *, root: str | Path = DEFAULT_ROOT, observer: Observer | None = None
+    experiment: Experiment,
+    *,
+    root: str | Path = DEFAULT_ROOT,
+    observer: Observer | None = None,
+    stop: threading.Event | None = None,
+    fresh: bool = False,
 ) -> tuple[Sweep, SweepOutcome]:
     """Run what is left of an experiment's sweep and return what is known at its end.
 
@@ -55,21 +64,30 @@ def run_sweep(
         experiment: The experiment; its name is the study's.
         root: Folder that holds everything a sweep writes.
         observer: Hears what happens; None: the `orchestrator` logger does.
+        stop: Once set, no new run starts, those under way end with their epoch, and this returns.
+        fresh: Train everything anew under a new study; the old one stays, as `<name>~<number>`.
 
     Raises:
         ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
-        SetupError: Device, disk, download or tracking store; nothing has run.
+        SetupError: Device, disk, download or tracking store; nothing has run. Or the experiment is being swept already.
+        SweepError: Too many runs were lost (`execution.max_failures`); what finished is kept.
     """
     place = Root.at(root)
     place.create()
     with hold_lock(place.lock(experiment.name)):
-        return _run_locked(experiment, place, observer or LoggingObserver())
+        watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
+        return _run_locked(experiment, place, watching, stop, fresh=fresh)
 
 
-def _run_locked(experiment: Experiment, root: Root, observer: Observer) -> tuple[Sweep, SweepOutcome]:
-    from orchestrator.search import OptunaSearch
+def _run_locked(
+    experiment: Experiment, root: Root, observer: Observer, stop: threading.Event | None, *, fresh: bool
+) -> tuple[Sweep, SweepOutcome]:
+    from orchestrator.search import OptunaSearch, count_archives
 
     prepared = prepare(experiment, observer)
+    if fresh:
+        _begin_anew(root, experiment.name, observer)
+    prepared = replace(prepared, generation=count_archives(root, experiment.name))
     search = OptunaSearch(root, experiment, prepared.costs)
     search.require_identity(prepared.identity)
     if search.left_out:
@@ -82,7 +100,7 @@ def _run_locked(experiment: Experiment, root: Root, observer: Observer) -> tuple
     planned = search.planned()
     done = [trial for trial in search.trials() if trial.state == "complete"]
     observer.on_plan(prepared.experiment, planned, done)
-    if planned == []:
+    if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
@@ -92,10 +110,11 @@ def _run_locked(experiment: Experiment, root: Root, observer: Observer) -> tuple
         prepared,
         search=search,
         executor=build_executor(experiment),
-        tracker=build_tracker(root, experiment),
+        tracker=build_tracker(root, experiment, observer.on_message),
         observer=observer,
         ledger=Ledger(root),
         summarise=summarise,
+        stop=stop,
     )
     outcome = loop.run(
         SweepStart(
@@ -106,7 +125,21 @@ def _run_locked(experiment: Experiment, root: Root, observer: Observer) -> tuple
             git_commit=find_git_commit(),
         )
     )
+    search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _begin_anew(root: Root, name: str, observer: Observer) -> None:
+    """Put an experiment's study, event files and pictures aside, so that it is swept anew."""
+    from orchestrator.search import archive_study
+
+    archived = archive_study(root, name)
+    if archived is None:
+        return
+    for place in (root.tensorboard, root.reports):
+        if place(name).exists():
+            place(name).rename(place(archived))
+    observer.on_message(f"the sweep of {name} begins anew; the old study is {archived!r}")
 
 
 def prepare(experiment: Experiment, observer: Observer) -> Prepared:
@@ -149,15 +182,24 @@ def build_executor(experiment: Experiment) -> Executor:
     from orchestrator.execution.processes import ProcessExecutor
     from orchestrator.training.device import count_gpus
 
-    return ProcessExecutor(_RUN_FUNCTION, workers=experiment.execution.workers, gpus=count_gpus())
+    execution = experiment.execution
+    return ProcessExecutor(
+        _RUN_FUNCTION,
+        workers=execution.workers,
+        gpus=count_gpus(),
+        timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
+        stall_s=None if execution.stall_min is None else 60 * execution.stall_min,
+    )
 
 
-def build_tracker(root: Root, experiment: Experiment) -> Tracker:
-    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on."""
+def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker:
+    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on. `say` hears of a store that is lost."""
     from orchestrator.tracking.fanout import FanoutTracker
     from orchestrator.tracking.mlflow import MlflowTracker
+    from orchestrator.tracking.spool import SpoolingTracker
 
-    trackers: list[Tracker] = [MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)]
+    mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)
+    trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
     if experiment.tracking.tensorboard:
         from orchestrator.tracking.tensorboard import TensorBoardTracker
 

@@ -55,8 +55,8 @@ class Search(Protocol):
     def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
         """Complete a trial with the results of all its runs: mean `val_acc`, `trainable_params`."""
 
-    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
-        """Mark a trial as failed, with the reason and whatever runs it has."""
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
+        """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
 
     def reconcile(self, reason: str) -> list[TrialRecord]:
         """Fail the trials that a dead owner left running, so that they are planned again. Returns them."""
@@ -78,8 +78,16 @@ class Executor(AbstractContextManager["Executor", None], Protocol):
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunResult]":
         """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
 
-        The future raises `RunError` when the run is lost, whatever the reason: an exception in the run (its
-        traceback in the hint's place, `RunError.hint`), a worker that died.
+        A run whose folder holds a whole checkpoint continues from it; its earlier epochs are given to `on_epoch`
+        first, once more. The future raises `RunError` when the run is lost, whatever the reason: an exception in the
+        run (its traceback in the hint's place, `RunError.hint`), a worker that died; `RunStoppedError` after `stop`.
+        """
+
+    def stop(self) -> None:
+        """Ask all runs to stop at the end of their epoch, and end those that have not within ten seconds.
+
+        Returns at once; the futures raise `RunStoppedError`. What waits is not started. May be called from a signal
+        handler and more than once.
         """
 
 
@@ -106,6 +114,8 @@ class RunStart:
     blocks: tuple[str, ...]
     """Block names of the backbone, in network order."""
     reused_from: str | None = None
+    resumes_from: int = 0
+    """Epochs that the run's last whole checkpoint holds; 0: it starts anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +143,7 @@ class RunTracker(Protocol):
         """The MLflow run, if there is one."""
 
     def log_epoch(self, metrics: EpochMetrics) -> None:
-        """Add an epoch to the curves."""
+        """Add an epoch to the curves; one that is there already (a run that continues repeats them) is passed over."""
 
     def finish(self, result: RunResult) -> None:
         """End as FINISHED with the summary metrics, the confusion matrices and the HParams row."""
@@ -156,7 +166,14 @@ class Tracker(Protocol):
         """
 
     def start_run(self, start: RunStart) -> RunTracker:
-        """Open a child run."""
+        """Open a child run; where `start.resumes_from` is not 0, go on with the unfinished one of its fingerprint.
+
+        That one takes the name and trial of `start`. Where it is gone, or where the run starts anew, a new one opens
+        and unfinished ones of its fingerprint are closed as KILLED.
+        """
+
+    def adopt_run(self, run_id: str, start: RunStart) -> None:
+        """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`."""
 
     def update_sweep(self, summary: SweepSummary) -> None:
         """Write table, metrics, note and files to the parent, and the `pareto` tag to each child."""

@@ -81,6 +81,14 @@ class Root:
         """File that is locked while a sweep of the experiment lives."""
         return self.path / "locks" / f"{safe_name(experiment)}.lock"
 
+    def progress(self, experiment: str) -> Path:
+        """File that says how far the sweep of the experiment is."""
+        return self.path / "locks" / f"{safe_name(experiment)}.json"
+
+    def spool(self, experiment: str) -> Path:
+        """File of what the tracking store has not received yet."""
+        return self.path / "spool" / f"{safe_name(experiment)}.jsonl"
+
     def relative(self, path: Path) -> str:
         """Write `path` relative to the root, so that a root can be moved; elsewhere the absolute path."""
         return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)

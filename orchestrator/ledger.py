@@ -1,13 +1,19 @@
-"""Finished trainings by fingerprint, so that an equal run is answered from its result."""
+"""Trainings by fingerprint: finished ones answer an equal run, interrupted ones are continued."""
 
-import os
+import fcntl
+import re
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.files import digest_path, is_whole, write_atomically
 from orchestrator.layout import Root
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records import Record, RunRecord, RunResult
+
+_CLAIM = "claim.lock"
+_LAST = re.compile(r"last-(\d+)\.ckpt")
 
 
 class LedgerEntry(Record):
@@ -40,7 +46,8 @@ class Ledger:
     def find_result(self, fingerprint: str) -> RunResult | None:
         """Read the result of a finished training; None where there is none that can be read whole."""
         folder = self.directory(fingerprint)
-        if not (folder / BEST_CHECKPOINT).is_file():
+        best = folder / BEST_CHECKPOINT
+        if not best.is_file() or (digest_path(best).exists() and not is_whole(best)):
             return None
         try:
             result = RunResult.model_validate_json((folder / RESULT_FILE).read_bytes())
@@ -60,6 +67,41 @@ class Ledger:
         path = self.directory(run.fingerprint) / RECORD_FILE
         # the result lies beside it already, so the record need not repeat it
         entry = LedgerEntry(experiment=experiment, run=run.model_copy(update={"result": None}))
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(entry.model_dump_json(indent=1))
-        os.replace(temporary, path)  # noqa: PTH105 - the name of the system call that is atomic
+        write_atomically(path, entry.model_dump_json(indent=1))
+
+    def claim(self, fingerprint: str, until: ExitStack) -> bool:
+        """Keep every other sweep from training this until `until` is closed; False where another one does.
+
+        The system releases the claim of a process that dies, however it dies.
+        """
+        folder = self.directory(fingerprint)
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            file = stack.enter_context((folder / _CLAIM).open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            until.push(stack.pop_all())
+        return True
+
+    def find_checkpoint(self, fingerprint: str) -> tuple[int, list[Path]]:
+        """Find the newest whole checkpoint of an interrupted training, and set damaged ones aside.
+
+        Returns:
+            Epochs that it holds (0: there is none), and where the damaged ones lie now.
+        """
+        found = []
+        for path in self.directory(fingerprint).glob("last-*.ckpt"):
+            match = _LAST.fullmatch(path.name)
+            if match is not None:
+                found.append((int(match[1]), path))
+        damaged: list[Path] = []
+        for epoch, path in sorted(found, reverse=True):
+            if is_whole(path):
+                return epoch + 1, damaged
+            aside = path.with_name(f"{path.name}.damaged")
+            with suppress(FileNotFoundError):
+                path.replace(aside)
+                damaged.append(aside)
+        return 0, damaged

@@ -4,13 +4,16 @@ import fcntl
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.errors import SetupError
 from orchestrator.records import Record
+
+_BEAT_S = 5.0
 
 
 class Owner(Record):
@@ -47,10 +50,22 @@ def hold_lock(path: Path) -> Iterator[None]:
         )
         file.write(owner.model_dump_json())
         file.flush()
+        ended = threading.Event()
+        heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+        heart.start()
         try:
             yield
         finally:
+            ended.set()
+            heart.join()
             file.truncate(0)
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    """Touch the lock while its owner lives. The lock says who lives; the beat says so to people and other hosts."""
+    while not ended.wait(_BEAT_S):
+        with suppress(OSError):  # a full or lost disk shows itself elsewhere
+            os.utime(path)
 
 
 def read_owner(path: Path) -> Owner | None:

@@ -1,10 +1,10 @@
-"""An observer for programs: what happens goes to the `orchestrator` logger."""
+"""Observers for programs: what happens goes to the `orchestrator` logger, or to several observers."""
 
 import logging
 from collections.abc import Sequence
 
 from orchestrator.config.models import Experiment
-from orchestrator.interfaces import Choice, RunStart
+from orchestrator.interfaces import Choice, Observer, RunStart
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
 _LOG = logging.getLogger("orchestrator")
@@ -40,3 +40,40 @@ class LoggingObserver:
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Log the state."""
         _LOG.info("trial %d (%s): %s", trial.number, trial.frozen, trial.state)
+
+
+class ObserverGroup:
+    """Several observers as one, told in order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def on_message(self, text: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_message(text)
+
+    def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_plan(experiment, choices, done)
+
+    def on_run_start(self, start: RunStart) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_run_start(start)
+
+    def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_epoch(start, metrics)
+
+    def on_run_end(self, start: RunStart, record: RunRecord) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_run_end(start, record)
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_trial_end(trial)

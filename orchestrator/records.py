@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +17,7 @@ from orchestrator.config.models import (
     TrainerConfig,
     WeightDecay,
 )
+from orchestrator.errors import RunCause
 
 RECIPE_VERSION = 1
 """Raised when the same configuration would train differently than before: old results no longer answer."""
@@ -106,12 +107,14 @@ class RunSpec(Record):
     """sha256 (hex) of the weights' tensors; None for random weights."""
     recipe: int = RECIPE_VERSION
     """Version of the training recipe."""
+    generation: int = 0
+    """Times that the study was begun anew before: what was trained then does not answer."""
 
     @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
         data = self.data.model_dump(
-            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "synthetic"}
+            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
         )
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         return {**plain, "data": data}
@@ -229,6 +232,10 @@ class RunRecord(Record):
     """None where the run is lost."""
     error: str | None = None
     """Why it is lost."""
+    cause: RunCause | None = None
+    """Kind of the loss."""
+    attempts: int = 1
+    """Times that it was started in this sweep's call."""
     mlflow_run_id: str | None = None
     reused_from: str | None = None
     """Name of the experiment and run that answered instead of a training."""
@@ -255,6 +262,22 @@ class TrialRecord(Record):
     """Why the trial failed."""
     repeats: int | None = None
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
+    put_off: bool = False
+    """It failed because the sweep was stopped or died: the next one runs it again."""
+
+
+def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
+    """Give the numbers of the complete trials that a later one answers with more seeds."""
+    newest: dict[tuple[str, Hyperparameters], TrialRecord] = {}
+    old = set()
+    for trial in trials:
+        if trial.state != "complete" or trial.repeats is not None:
+            continue
+        before = newest.get((trial.frozen, trial.hyperparameters))
+        if before is not None and {run.seed for run in before.runs} < {run.seed for run in trial.runs}:
+            old.add(before.number)
+        newest[trial.frozen, trial.hyperparameters] = trial
+    return frozenset(old)
 
 
 def run_name(trial: int, frozen: str, seed: int) -> str:

@@ -1,52 +1,40 @@
-"""The loop of a sweep: plan, submit, collect, tell, track; and what happens when a run is lost."""
+"""The loop of a sweep: plan, submit, collect, tell, track; and what happens when a run is lost or the sweep stopped.
+
+A finished run is committed in this order, and each point between is one at which the process may die:
+
+    1. the worker writes `result.json`    before: the run continues from its last checkpoint
+    2. the run's tracker is finished      before: the run is tracked to its end from the result
+    3. the ledger enters the run          before: the tracked run is found by its fingerprint
+    4. the search is told the trial       before: the trial is told from the ledger, under a new number
+"""
 
 import queue
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
-from orchestrator.blocks import NONE_KEY
-from orchestrator.config.models import Experiment
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
 from orchestrator.interfaces import (
-    Choice,
     Executor,
     Observer,
-    Proposal,
     RunStart,
-    RunTracker,
     Search,
     SweepStart,
     SweepStatus,
     SweepSummary,
     Tracker,
 )
+from orchestrator.jobs import Job, SweepOutcome, TrialRuns
 from orchestrator.ledger import Ledger
-from orchestrator.records import (
-    Cost,
-    DatasetInfo,
-    EpochMetrics,
-    Hyperparameters,
-    RunRecord,
-    RunResult,
-    RunSpec,
-    TrialRecord,
-    Workplace,
-    flatten,
-    run_name,
-)
+from orchestrator.prepared import Prepared
+from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord, Workplace, run_name
 
 INTERRUPTED = "interrupted"
-_PLACES = {
-    "lr": "trainer.lr",
-    "weight_decay": "trainer.weight_decay",
-    "batch_size": "data.batch_size",
-    "optimizer": "trainer.optimizer",
-}
-"""Where each further dimension stands in a run's identity."""
+_POLL_S = 0.2
+"""Seconds from one look at the stop signal to the next."""
 
 
 class Summarise(Protocol):
@@ -57,76 +45,22 @@ class Summarise(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """What is found out once before anything trains. The experiment's `auto` values are concrete here."""
-
-    experiment: Experiment
-    data: DatasetInfo
-    weights_sha256: str | None
-    costs: Mapping[str, Cost]
-    """By key of the frozen set."""
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What all trials of the study have in common and what identifies their results, as plain values."""
-        base = self.experiment
-        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
-        varied = {"frozen", "seed", *(_PLACES[name] for name in base.search.dimensions)}
-        return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
-
-    def build_spec(self, choice: Choice, seed: int) -> RunSpec:
-        """Write down all that the run of `choice` with `seed` needs."""
-        chosen = choice.hyperparameters
-        base = self.experiment
-        return RunSpec(
-            data=base.data.model_copy(update={"batch_size": chosen.batch_size}),
-            model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
-            trainer=base.trainer.model_copy(
-                update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}
-            ),
-            frozen=choice.frozen,
-            seed=seed,
-            data_fingerprint=self.data.fingerprint,
-            weights_sha256=self.weights_sha256,
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class SweepOutcome:
-    """What a call of the sweep did. Counts of this call alone."""
-
-    trained: int = 0
-    """Runs that trained to their end."""
-    reused: int = 0
-    """Runs that were answered from a finished training."""
-    repeated: int = 0
-    """Trials that the sampler suggested again and that were answered from their result."""
-    failed_runs: int = 0
-    failed_trials: list[TrialRecord] = field(default_factory=list)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Trial:
-    """A trial under way."""
-
-    proposal: Proposal
-    waiting: int
-    """Runs that have not ended."""
-    runs: list[RunRecord] = field(default_factory=list)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Job:
-    """A run that waits or is under way."""
-
-    trial: _Trial
-    start: RunStart
-    tracker: RunTracker | None = None
+_Event = tuple[Job, "EpochMetrics | Future[RunResult]"]
 
 
 class SweepLoop:
-    """Runs a sweep to its end. All of search, tracker and observer is called from the calling thread only."""
+    """Runs a sweep to its end. All of search, tracker and observer is called from the calling thread only.
+
+    Args:
+        prepared: What to run.
+        search: Proposes trials.
+        executor: Runs them.
+        tracker: Keeps them.
+        observer: Watches.
+        ledger: Knows the finished trainings.
+        summarise: Sums the trials up for the tracker.
+        stop: Once set, no new run starts, those under way end with their epoch, and `run` returns.
+    """
 
     def __init__(
         self,
@@ -138,6 +72,7 @@ class SweepLoop:
         observer: Observer,
         ledger: Ledger,
         summarise: Summarise,
+        stop: threading.Event | None = None,
     ) -> None:
         self._prepared = prepared
         self._experiment = prepared.experiment
@@ -147,10 +82,12 @@ class SweepLoop:
         self._observer = observer
         self._ledger = ledger
         self._summarise = summarise
+        self._stop = stop or threading.Event()
+        self._stopping = False
         self._outcome = SweepOutcome()
-        self._waiting: deque[_Job] = deque()
-        self._active: set[_Job] = set()
-        self._events: queue.SimpleQueue[tuple[_Job, EpochMetrics | Future[RunResult]]] = queue.SimpleQueue()
+        self._waiting: deque[Job] = deque()
+        self._active: set[Job] = set()
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._thread = threading.get_ident()
 
     def run(self, start: SweepStart) -> SweepOutcome:
@@ -158,17 +95,17 @@ class SweepLoop:
 
         Raises:
             SetupError: The tracking store cannot be opened; nothing has run.
+            SweepError: `execution.max_failures` runs were lost; what finished is kept.
         """
         self._thread = threading.get_ident()
         self._tracker.start_sweep(start)
         status: SweepStatus = "killed"
         try:
             with self._executor:
-                self._fill()
-                while self._active:
-                    self._handle(*self._events.get())
-                    self._fill()
-            status = "failed" if self._outcome.failed_trials else "finished"
+                self._loop()
+            self._close_waiting()
+            self._outcome.stopped = self._stopping
+            status = self._status()
         except BaseException:
             self._abandon()
             raise
@@ -177,29 +114,64 @@ class SweepLoop:
                 self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
             finally:
                 self._tracker.end_sweep(status)
+        if self._has_failed_too_often():
+            raise SweepError(
+                f"stopped after {self._outcome.failed_runs} lost runs (execution.max_failures="
+                f"{self._experiment.execution.max_failures}); the last: {self._outcome.failed_trials[-1].error}",
+                hint="what finished is kept: mend the cause and give the same command again",
+            )
         return self._outcome
+
+    def _loop(self) -> None:
+        self._fill()
+        while self._active or (self._waiting and not self._stopping):
+            if self._stop.is_set():
+                self._begin_stop()
+            try:
+                event = self._events.get(timeout=_POLL_S)
+            except queue.Empty:
+                if not self._active:  # what waits is trained by another sweep
+                    self._fill()
+                continue
+            self._handle(*event)
+            self._fill()
+
+    def _begin_stop(self) -> None:
+        """Start nothing more, and ask what runs to end with its epoch."""
+        if not self._stopping:
+            self._stopping = True
+            self._executor.stop()
+            if self._active:
+                self._observer.on_message("stopping: the runs under way end with their epoch, or within ten seconds")
 
     def _fill(self) -> None:
         """Start runs while there are free workers and runs to start."""
-        while len(self._active) < self._executor.workers:
-            if self._waiting:
-                self._begin(self._waiting.popleft())
-                continue
-            proposal = self._search.propose()
-            if proposal is None:
-                return
-            if proposal.repeats is not None:
-                self._outcome.repeated += 1
-                self._observer.on_message(
-                    f"trial {proposal.number} ({proposal.choice.frozen}) repeats trial {proposal.repeats}: "
-                    "answered from its result"
-                )
-                continue
-            self._plan(proposal)
+        passed_over: list[Job] = []
+        while len(self._active) < self._executor.workers and not self._stopping:
+            if self._stop.is_set():
+                self._begin_stop()
+            elif self._waiting:
+                job = self._waiting.popleft()
+                if not self._begin(job):
+                    passed_over.append(job)
+            elif not self._propose():
+                break
+        self._waiting.extendleft(reversed(passed_over))
 
-    def _plan(self, proposal: Proposal) -> None:
+    def _propose(self) -> bool:
+        """Queue the runs of the next trial; False where none is left."""
+        proposal = self._search.propose()
+        if proposal is None:
+            return False
+        if proposal.repeats is not None:
+            self._outcome.repeated += 1
+            self._observer.on_message(
+                f"trial {proposal.number} ({proposal.choice.frozen}) repeats trial {proposal.repeats}: "
+                "answered from its result"
+            )
+            return True
         seeds = self._experiment.search.seeds
-        trial = _Trial(proposal=proposal, waiting=len(seeds))
+        trial = TrialRuns(proposal=proposal, waiting=len(seeds))
         frozen = proposal.choice.frozen
         for seed in seeds:
             start = RunStart(
@@ -209,44 +181,69 @@ class SweepLoop:
                 cost=self._prepared.costs[frozen],
                 blocks=self._experiment.blocks,
             )
-            self._waiting.append(_Job(trial=trial, start=start))
+            self._waiting.append(Job(trial=trial, start=start))
+        return True
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: Job) -> bool:
+        """Start a run, or answer it from a finished training; False where another sweep trains the same right now."""
         fingerprint = job.start.spec.fingerprint
+        if not self._ledger.claim(fingerprint, job.claim):
+            return False
         result = self._ledger.find_result(fingerprint)
         if result is not None:
             self._reuse(job, result)
-            return
+            return True
+        epochs, damaged = self._ledger.find_checkpoint(fingerprint)
+        for path in damaged:
+            self._observer.on_message(f"{job.start.name}: the checkpoint {path} is damaged and was set aside")
+        job.start = replace(job.start, resumes_from=epochs)
+        job.epochs = epochs
+        if epochs:
+            self._outcome.resumed += 1
+            self._observer.on_message(f"{job.start.name} continues after epoch {epochs}")
         job.tracker = self._tracker.start_run(job.start)
         self._observer.on_run_start(job.start)
         self._active.add(job)
-        workplace = Workplace(directory=str(self._ledger.directory(fingerprint)))
+        self._submit(job)
+        return True
+
+    def _submit(self, job: Job) -> None:
+        job.attempts += 1
+        workplace = Workplace(directory=str(self._ledger.directory(job.start.spec.fingerprint)))
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 
-    def _on_epoch(self, job: _Job, metrics: EpochMetrics) -> None:
+    def _on_epoch(self, job: Job, metrics: EpochMetrics) -> None:
         if threading.get_ident() == self._thread:  # an executor that runs in this thread blocks the queue's reader
             self._handle(job, metrics)
+            if self._stop.is_set():
+                self._begin_stop()
         else:
             self._events.put((job, metrics))
 
-    def _handle(self, job: _Job, event: "EpochMetrics | Future[RunResult]") -> None:
+    def _handle(self, job: Job, event: "EpochMetrics | Future[RunResult]") -> None:
         if isinstance(event, EpochMetrics):
             if job.tracker is not None:
                 job.tracker.log_epoch(event)
-            self._observer.on_epoch(job.start, event)
+            if event.epoch >= job.epochs:
+                job.epochs = event.epoch + 1
+                self._observer.on_epoch(job.start, event)
             return
-        self._active.discard(job)
         error = event.exception()
         if error is None:
+            self._active.discard(job)
             self._finish(job, event.result())
+        elif isinstance(error, RunStoppedError):
+            self._active.discard(job)
+            self._put_off(job)
         elif isinstance(error, OrchestratorError):
             self._lose(job, error)
         else:
+            self._active.discard(job)
             raise error
 
-    def _finish(self, job: _Job, result: RunResult) -> None:
-        """Keep a result. It is on disk already; a death between these lines is mended by the ledger."""
+    def _finish(self, job: Job, result: RunResult) -> None:
+        """Keep a result, in the order that the module's docstring gives."""
         if job.tracker is not None:
             job.tracker.finish(result)
         record = self._record(job, result=result)
@@ -254,39 +251,77 @@ class SweepLoop:
         self._outcome.trained += 1
         self._end_run(job, record)
 
-    def _lose(self, job: _Job, error: OrchestratorError) -> None:
-        detail = f"{error.message}\n\n{error.hint}" if error.hint else error.message
+    def _put_off(self, job: Job) -> None:
+        """Close a run that was stopped on request; its checkpoint stays."""
+        if job.tracker is not None:
+            job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
+        job.trial.stopped = True
+        self._end_run(job, self._record(job, error=INTERRUPTED))
+
+    def _lose(self, job: Job, error: OrchestratorError) -> None:
+        cause = error.cause if isinstance(error, RunError) else "error"
+        if isinstance(error, RunError) and error.may_pass and self._may_retry(job):
+            self._outcome.retried += 1
+            self._observer.on_message(f"{job.start.name} is tried again: {error.message}")
+            self._submit(job)
+            return
+        self._active.discard(job)
+        detail = f"{cause}: {error.message}\n\n{error.hint}" if error.hint else f"{cause}: {error.message}"
         if job.tracker is not None:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
-        self._end_run(job, self._record(job, error=error.message))
+        record = self._record(job, error=error.message)
+        self._end_run(job, record.model_copy(update={"cause": cause}))
+        if self._has_failed_too_often():
+            self._begin_stop()
 
-    def _reuse(self, job: _Job, result: RunResult) -> None:
+    def _may_retry(self, job: Job) -> bool:
+        return not self._stopping and job.attempts <= self._experiment.execution.retries
+
+    def _has_failed_too_often(self) -> bool:
+        limit = self._experiment.execution.max_failures
+        return limit is not None and self._outcome.failed_runs >= limit
+
+    def _reuse(self, job: Job, result: RunResult) -> None:
         """Answer a run from a finished training.
 
         Another experiment's training shows up here as a run of its own, marked; one of this experiment is
-        tracked already.
+        tracked already, and goes over to this trial.
         """
         entry = self._ledger.find_entry(result.fingerprint)
-        source = f"{entry.experiment}/{entry.run.name}" if entry else f"training {result.fingerprint}"
+        if entry is None:  # this or another sweep died before it could enter the run
+            self._observer.on_message(f"{job.start.name} was trained by a sweep that died before it said so")
+            self._outcome.reused += 1
+            job.start = replace(job.start, resumes_from=len(result.history))
+            self._track_finished(job, result)
+            record = self._record(job, result=result)
+            self._ledger.enter(self._experiment.name, record)
+            self._end_run(job, record)
+            return
+        source = f"{entry.experiment}/{entry.run.name}"
         self._observer.on_message(f"{job.start.name} is answered from {source}: the same training is done")
         self._outcome.reused += 1
-        if entry is not None and entry.experiment == self._experiment.name:
+        run_id = entry.run.mlflow_run_id
+        if entry.experiment == self._experiment.name and run_id is not None:
+            self._tracker.adopt_run(run_id, job.start)
             record = self._record(job, result=result, reused_from=source)
-            self._end_run(job, record.model_copy(update={"mlflow_run_id": entry.run.mlflow_run_id}))
+            record = record.model_copy(update={"mlflow_run_id": run_id})
+            self._ledger.enter(self._experiment.name, record)
+            self._end_run(job, record)
             return
-        job.tracker = self._tracker.start_run(replace(job.start, reused_from=source))
+        job.start = replace(job.start, reused_from=source)
+        self._track_finished(job, result)
+        self._end_run(job, self._record(job, result=result, reused_from=source))
+
+    def _track_finished(self, job: Job, result: RunResult) -> None:
+        job.tracker = self._tracker.start_run(job.start)
         for metrics in result.history:
             job.tracker.log_epoch(metrics)
         job.tracker.finish(result)
-        record = self._record(job, result=result, reused_from=source)
-        if entry is None:
-            self._ledger.enter(self._experiment.name, record)
-        self._end_run(job, record)
 
     def _record(
         self,
-        job: _Job,
+        job: Job,
         *,
         result: RunResult | None = None,
         error: str | None = None,
@@ -299,12 +334,14 @@ class SweepLoop:
             fingerprint=fingerprint,
             result=result,
             error=error,
+            attempts=max(1, job.attempts),
             mlflow_run_id=job.tracker.run_id if job.tracker is not None else None,
             reused_from=reused_from,
             checkpoint=self._ledger.checkpoint(fingerprint) if result is not None else None,
         )
 
-    def _end_run(self, job: _Job, record: RunRecord) -> None:
+    def _end_run(self, job: Job, record: RunRecord) -> None:
+        job.claim.close()
         self._observer.on_run_end(job.start, record)
         trial = job.trial
         trial.runs.append(record)
@@ -312,21 +349,34 @@ class SweepLoop:
         if trial.waiting:
             return
         runs = sorted(trial.runs, key=lambda run: self._experiment.search.seeds.index(run.seed))
-        lost = [run for run in runs if run.error is not None]
+        number = trial.proposal.number
+        lost = [run for run in runs if run.error is not None and run.cause is not None]
         if lost:
-            reason = "; ".join(f"seed {run.seed}: {run.error}" for run in lost)
-            ended = self._search.fail(trial.proposal.number, reason, runs)
+            ended = self._search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
             self._outcome.failed_trials.append(ended)
+        elif trial.stopped:
+            ended = self._search.fail(number, INTERRUPTED, runs, put_off=True)
         else:
-            ended = self._search.tell(trial.proposal.number, runs)
+            ended = self._search.tell(number, runs)
         self._observer.on_trial_end(ended)
         self._tracker.update_sweep(self._summarise(self._search.trials(), final=False))
 
+    def _close_waiting(self) -> None:
+        """End the runs that were proposed and not begun when the sweep was stopped."""
+        while self._waiting:
+            self._put_off(self._waiting.popleft())
+
+    def _status(self) -> SweepStatus:
+        if self._has_failed_too_often() or self._outcome.failed_trials:
+            return "failed"
+        return "killed" if self._stopping else "finished"
+
     def _abandon(self) -> None:
-        """Close what was under way when the sweep was stopped, so that no status lies."""
+        """Close what was under way when the sweep was torn down, so that no status lies."""
         for job in self._active:
             if job.tracker is not None:
                 job.tracker.kill(INTERRUPTED)
+            job.claim.close()
         trials = {id(job.trial): job.trial for job in [*self._active, *self._waiting]}
         for trial in trials.values():
-            self._search.fail(trial.proposal.number, INTERRUPTED, trial.runs)
+            self._search.fail(trial.proposal.number, INTERRUPTED, trial.runs, put_off=True)

@@ -1,6 +1,7 @@
 """A training that takes no time: its accuracy is known, and it leaves what a real one leaves."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,11 @@ TRAINABLE = {"none": 100, "stem": 90, "stem+layer1": 70, "stem+layer1+layer2": 4
 
 
 def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics], None]) -> RunResult:
-    """Pretend to train two epochs. The variable FAKE_FAIL names a frozen set whose runs raise."""
+    """Pretend to train two epochs.
+
+    FAKE_FAIL names a frozen set whose runs raise, FAKE_INTERRUPT one whose runs are interrupted, FAKE_SIGNAL a signal
+    that this process gets in its first epoch.
+    """
     folder = Path(workplace.directory)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "trained.log").open("a") as file:
@@ -27,6 +32,8 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
         metrics = EpochMetrics(
             epoch=epoch, train_loss=0.5, train_acc=accuracy, val_loss=0.4, val_acc=accuracy, lr=1e-4, duration_s=0.1
         )
+        if epoch == 0 and "FAKE_SIGNAL" in os.environ:
+            os.kill(os.getpid(), signal.Signals[os.environ["FAKE_SIGNAL"]])
         on_epoch(metrics)
         history.append(metrics)
     result = RunResult(

@@ -86,7 +86,7 @@ def test_where_and_how_it_is_found_does_not_change_a_fingerprint(other):
 
 
 def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
-    free = {"source", "revision", "loader_workers", "memory_mb", "synthetic"}
+    free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     assert SPEC.identity.keys() == RunSpec.model_fields.keys()
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
@@ -131,6 +131,7 @@ def test_a_fingerprint_is_the_hash_of_the_canonical_identity():
         "data_fingerprint": "d" * 64,
         "weights_sha256": "a" * 64,
         "recipe": SPEC.recipe,
+        "generation": 0,
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     assert SPEC.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]

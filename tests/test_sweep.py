@@ -1,19 +1,24 @@
 """The loop: what is asked for is run once, what is lost fails alone, what stops is closed truly."""
 
+import threading
+from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
+from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
+from orchestrator.errors import RunError, SweepError
 from orchestrator.execution.inline import InlineExecutor
-from orchestrator.interfaces import SweepStart, SweepSummary
+from orchestrator.interfaces import Choice, SweepStart, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
-from orchestrator.records import Cost, DatasetInfo
+from orchestrator.prepared import Prepared
+from orchestrator.records import Cost, DatasetInfo, Hyperparameters
 from orchestrator.results import Sweep
 from orchestrator.search import OptunaSearch, read_study
-from orchestrator.sweep import Prepared, SweepLoop
+from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryTracker
 from tests.fake_training import ACCURACY, TRAINABLE
 
@@ -23,7 +28,7 @@ KEYS = ("none", "stem", "stem+layer1", "stem+layer1+layer2")
 class Bench:
     """A sweep over four frozen sets whose training is a fake; everything else is real, but for the tracker."""
 
-    def __init__(self, root: Path, *, name: str = "fake", seeds: tuple[int, ...] = (0,)) -> None:
+    def __init__(self, root: Path, *, name: str = "fake", seeds: tuple[int, ...] = (0,), **execution: int) -> None:
         self.root = Root.at(root)
         self.root.create()
         self.experiment = Experiment(
@@ -32,7 +37,11 @@ class Bench:
             model=ModelConfig(weights="none"),
             trainer=TrainerConfig(accelerator="cpu", precision="32-true"),
             search=SearchConfig(mode="list", frozen=KEYS, seeds=seeds),
+            execution=ExecutionConfig(**execution),
         )
+        self.stop = threading.Event()
+        self.executor = InlineExecutor("tests.fake_training:train")
+        self.observer = LoggingObserver()
         self.data = DatasetInfo(source="synthetic", fingerprint="d", class_names=("a", "b"), split_sizes={"train": 2})
         self.tracker = MemoryTracker()
 
@@ -52,11 +61,12 @@ class Bench:
         loop = SweepLoop(
             prepared,
             search=search,
-            executor=InlineExecutor("tests.fake_training:train"),
+            executor=self.executor,
             tracker=self.tracker,
-            observer=LoggingObserver(),
+            observer=self.observer,
             ledger=Ledger(self.root),
             summarise=self.summarise,
+            stop=self.stop,
         )
         start = SweepStart(experiment=self.experiment, data=self.data, config_yaml="", config_hash="c", git_commit=None)
         return loop.run(start)
@@ -168,3 +178,121 @@ def test_a_torn_result_is_no_result(tmp_path, damage):
     torn.write_bytes(damage)
     outcome = Bench(tmp_path, name="other").sweep()
     assert (outcome.trained, outcome.reused) == (1, 3)
+
+
+class StopAfterEpoch(LoggingObserver):
+    """Asks for a stop when the first epoch of a frozen set is seen."""
+
+    def __init__(self, stop: threading.Event, frozen: str) -> None:
+        self.stop, self.frozen = stop, frozen
+
+    def on_epoch(self, start, metrics):
+        if start.spec.frozen == self.frozen:
+            self.stop.set()
+
+
+def test_a_stop_ends_the_run_with_its_epoch_and_starts_no_other(tmp_path):
+    bench = Bench(tmp_path, seeds=(0, 1))
+    bench.observer = StopAfterEpoch(bench.stop, "stem")
+    outcome = bench.sweep()
+    assert outcome.stopped
+    assert (outcome.failed_runs, outcome.failed_trials) == (0, [])
+    assert bench.tracker.status == "killed"
+    stopped = bench.tracker.runs[-1]
+    assert (stopped.start.spec.frozen, stopped.status) == ("stem", "killed")
+    assert stopped.reason == "stopped after 1 epochs; the next sweep continues it"
+    (trial,) = [trial for trial in bench.trials if trial.frozen == "stem"]
+    assert (trial.state, trial.error, trial.put_off) == ("failed", "interrupted", True)
+
+    again = Bench(tmp_path, seeds=(0, 1))
+    assert not again.sweep().stopped
+    assert sorted(trial.frozen for trial in again.trials if trial.state == "complete") == sorted(KEYS)
+    assert Sweep(again.root, again.experiment, again.trials).open_failures == ()
+
+
+class Flaky(InlineExecutor):
+    """Loses the first runs that are submitted, for a cause."""
+
+    def __init__(self, cause: str, times: int) -> None:
+        super().__init__("tests.fake_training:train")
+        self.cause, self.left = cause, times
+
+    def submit(self, spec, workplace, on_epoch):
+        if not self.left:
+            return super().submit(spec, workplace, on_epoch)
+        self.left -= 1
+        lost = Future()
+        lost.set_exception(RunError("the fake worker is gone", cause=self.cause))
+        return lost
+
+
+@pytest.mark.parametrize("cause", ["died", "out_of_memory", "timeout"])
+def test_what_may_pass_is_tried_again_in_the_same_tracked_run(tmp_path, cause):
+    bench = Bench(tmp_path, retries=2)
+    bench.executor = Flaky(cause, times=2)
+    outcome = bench.sweep()
+    assert (outcome.retried, outcome.failed_runs, outcome.trained) == (2, 0, 4)
+    assert [run.status for run in bench.tracker.runs] == ["finished"] * 4
+    assert bench.trials[0].runs[0].attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("cause", "times", "retries"), [("diverged", 1, 5), ("error", 1, 5), ("data", 1, 5), ("died", 3, 2)]
+)
+def test_what_will_not_pass_and_what_failed_too_often_is_lost(tmp_path, cause, times, retries):
+    bench = Bench(tmp_path, retries=retries)
+    bench.executor = Flaky(cause, times=times)
+    outcome = bench.sweep()
+    assert (outcome.failed_runs, outcome.trained) == (1, 3)
+    (run,) = outcome.failed_trials[0].runs
+    assert (run.cause, run.attempts) == (cause, times)
+    assert bench.tracker.runs[0].reason == f"{cause}: the fake worker is gone"
+
+
+def test_too_many_lost_runs_stop_the_sweep_and_keep_what_finished(tmp_path):
+    bench = Bench(tmp_path, max_failures=2)
+    bench.executor = Flaky("diverged", times=2)
+    with pytest.raises(
+        SweepError, match=r"stopped after 2 lost runs \(execution\.max_failures=2\); the last: seed 0: the fake"
+    ):
+        bench.sweep()
+    assert bench.tracker.status == "failed"
+    assert len(bench.trials) == 2
+    assert Bench(tmp_path).sweep().trained == 4
+
+
+def test_more_seeds_extend_a_sweep_and_train_only_what_is_new(tmp_path):
+    Bench(tmp_path).sweep()
+    wider = Bench(tmp_path, seeds=(0, 1))
+    outcome = wider.sweep()
+    assert (outcome.trained, outcome.reused) == (4, 4)
+    sweep = Sweep(wider.root, wider.experiment, wider.trials)
+    assert [trial.val_acc for trial in sweep.candidates] == [
+        pytest.approx(ACCURACY[trial.frozen] - 0.005) for trial in sweep.candidates
+    ]
+    assert sorted(trial.frozen for trial in sweep.candidates) == sorted(KEYS)
+
+
+class CloseAfterTrials(LoggingObserver):
+    """Closes something once so many trials have ended."""
+
+    def __init__(self, stack: ExitStack, trials: int) -> None:
+        self.stack, self.left = stack, trials
+
+    def on_trial_end(self, trial):
+        self.left -= 1
+        if not self.left:
+            self.stack.close()
+
+
+def test_a_training_that_another_sweep_is_doing_is_waited_for(tmp_path):
+    bench = Bench(tmp_path)
+    costs = {"none": None}
+    claimed = ExitStack()
+    prepared = Prepared(experiment=bench.experiment, data=bench.data, weights_sha256=None, costs=costs)
+    point = Choice(frozen="none", hyperparameters=Hyperparameters.of(bench.experiment))
+    fingerprint = prepared.build_spec(point, 0).fingerprint
+    assert Ledger(bench.root).claim(fingerprint, claimed)
+    bench.observer = CloseAfterTrials(claimed, 3)
+    assert bench.sweep().trained == 4
+    assert [run.start.spec.frozen for run in bench.tracker.runs][-1] == "none"  # it was planned first

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import config, query, sweep, ui
+from orchestrator.cli import config, data, doctor, query, sweep, ui
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
 
 EXIT_UNEXPECTED = 1
@@ -31,7 +31,9 @@ app = typer.Typer(
 sweep.register(app)
 query.register(app)
 ui.register(app)
+doctor.register(app)
 app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
 
 
 def main() -> NoReturn:

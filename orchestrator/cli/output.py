@@ -62,10 +62,19 @@ def print_record(record: Row, form: Format) -> None:
             pairs = [{"key": key, "value": format_cell(key, value)} for key, value in record.items()]
             sys.stdout.write(format_markdown(pairs, ("key", "value")))
         case Format.table:
-            lines = {key: text for key, value in record.items() if (text := format_cell(key, value))}
-            width = max(map(len, lines), default=0)
-            for key, text in lines.items():
-                print(f"{key:<{width}}  {text}")
+            _print_lines(record)
+
+
+def _print_lines(record: Row) -> None:
+    """Print a line a value; a list has a line an item, the first of them beside the key. What is empty has none."""
+    lines = []
+    for key, value in record.items():
+        items = value if isinstance(value, list) else [value]
+        texts = [text for item in items if (text := format_cell(key, item))]
+        lines += [(key if number == 0 else "", text) for number, text in enumerate(texts)]
+    width = max((len(key) for key, _ in lines), default=0)
+    for key, text in lines:
+        print(f"{key:<{width}}  {text}")
 
 
 def print_json(value: object) -> None:

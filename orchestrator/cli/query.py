@@ -1,8 +1,9 @@
 """`orchestrator status|trials|pareto|best|runs|history|report`: ask what a sweep knows."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +13,11 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.lock import read_owner
+from orchestrator.progress import read_progress
+from orchestrator.tracking.masking import mask_credentials
 
 if TYPE_CHECKING:
+    from orchestrator.records import TrialRecord
     from orchestrator.results import Sweep
 
 FRONT_COLUMNS = (
@@ -86,37 +90,65 @@ def register(app: typer.Typer) -> None:
 
 
 def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
-    """Say whether a sweep is alive, how far it is, and where everything lies."""
+    """Say whether a sweep is alive, how far it is, what failed and why, and where everything lies."""
     sweep = _load(name, root)
-    place = sweep.root
+    record = describe_status(sweep)
+    if form is Format.table:
+        record["runs"] = [_say_run(run) for run in record["runs"]]
+        record["failures"] = [_say_failure(failure) for failure in record["failures"]]
+    print_record(record, form)
+    if not record["alive"] and record["runs"]:
+        print_note("no sweep is alive: it died or was stopped with these runs; the next sweep continues them")
+
+
+def describe_status(sweep: "Sweep") -> dict[str, Any]:
+    """Say how far a sweep is; `runs` are under way, or were when it died, `failures` are not made good yet."""
+    name, place = sweep.experiment.name, sweep.root
     rows = sweep.trial_rows()
-    counts = {state: sum(row[names.STATE] == state for row in rows) for state in _STATES}
-    planned = count_points(sweep.experiment)
     owner = read_owner(place.lock(name))
+    progress = read_progress(place.progress(name))
+    planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
+    done = len(sweep.candidates)
     best_row = _best_row(sweep, rows)
-    print_record(
-        {
-            "experiment": name,
-            "alive": owner is not None,
-            "pid": owner.pid if owner else None,
-            "host": owner.host if owner else None,
-            "started": owner.started if owner else None,
-            **counts,
-            "left": None if planned is None else max(0, planned - counts["complete"]),
-            "best_trial": best_row.get(names.TRIAL),
-            "best_frozen": best_row.get(names.FROZEN),
-            names.BEST_VAL_ACC: best_row.get(names.VAL_ACC),
-            names.FRONT_SIZE: sum(row[names.PARETO] is True for row in rows),
-            "root": str(place.path),
-            "mlflow": sweep.experiment.tracking.mlflow_uri or place.mlflow_uri,
-            "optuna": str(place.optuna_db),
-            "tensorboard": str(place.tensorboard(name)),
-            "reports": str(place.reports(name)),
-        },
-        form,
-    )
-    if owner is None and counts["running"]:
-        print_note("no sweep is alive: the running trials were left by one that died; the next sweep runs them again")
+    return {
+        "experiment": name,
+        "alive": owner is not None,
+        "pid": owner.pid if owner else None,
+        "host": owner.host if owner else None,
+        "started": owner.started if owner else None,
+        "updated": progress.updated if progress else None,
+        **{state: sum(row[names.STATE] == state for row in rows) for state in _STATES},
+        "left": None if planned is None else max(0, planned - done),
+        "to_go_s": progress.to_go_s if progress and owner else None,
+        "runs": [run.model_dump() for run in progress.runs] if progress else [],
+        "failures": [
+            {names.TRIAL: trial.number, names.FROZEN: trial.frozen, "causes": _causes(trial), names.ERROR: trial.error}
+            for trial in sweep.open_failures
+        ],
+        "best_trial": best_row.get(names.TRIAL),
+        "best_frozen": best_row.get(names.FROZEN),
+        names.BEST_VAL_ACC: best_row.get(names.VAL_ACC),
+        names.FRONT_SIZE: len(sweep.front),
+        "root": str(place.path),
+        "mlflow": mask_credentials(sweep.experiment.tracking.mlflow_uri or place.mlflow_uri),
+        "optuna": str(place.optuna_db),
+        "tensorboard": str(place.tensorboard(name)),
+        "reports": str(place.reports(name)),
+    }
+
+
+def _causes(trial: "TrialRecord") -> list[str]:
+    return sorted({run.cause for run in trial.runs if run.cause is not None})
+
+
+def _say_run(run: Mapping[str, Any]) -> str:
+    accuracy = "" if run[names.VAL_ACC] is None else f", val_acc {run[names.VAL_ACC]:.4f}"
+    return f"{run['name']}: epoch {run['epochs']}/{run['max_epochs']}{accuracy}"
+
+
+def _say_failure(failure: Mapping[str, Any]) -> str:
+    causes = f" ({', '.join(failure['causes'])})" if failure["causes"] else ""
+    return f"trial {failure[names.TRIAL]} ({failure[names.FROZEN]}): {failure[names.ERROR]}{causes}"
 
 
 def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:

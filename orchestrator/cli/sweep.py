@@ -3,9 +3,12 @@
 import shlex
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +21,11 @@ from orchestrator.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from orchestrator.app import Plan
+    from orchestrator.jobs import SweepOutcome
     from orchestrator.results import Sweep
-    from orchestrator.sweep import SweepOutcome
 
 _EXIT_FAILED_TRIALS = 4
-_EXIT_TERMINATED = 143
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +42,9 @@ def sweep(
     root: Annotated[
         Path, typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes.")
     ] = Path(DEFAULT_ROOT),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train everything anew under a new study; the old one stays.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
     output: Annotated[
         Format, typer.Option("-f", "--format", help="Format of the front or plan on stdout.")
@@ -46,7 +52,9 @@ def sweep(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Messages and failures only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="A plain line an epoch, with all metrics.")] = False,
 ) -> None:
-    """Sweep an experiment's frozen sets; what is finished is not trained again.
+    """Sweep an experiment's frozen sets; what is finished is not trained again, what was interrupted continues.
+
+    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once.
 
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
@@ -54,18 +62,55 @@ def sweep(
     if dry_run:
         _print_plan(experiment, output)
         return
-    signal.signal(signal.SIGTERM, _stop)
-    result, outcome = _run(experiment, root, verbosity=verbose - quiet)
+    stopper = _Stopper()
+    with stopper.listening():
+        result, outcome = _run(experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh)
     _print_end(result, outcome, output, root)
+    if outcome.stopped:
+        words = [word for word in sys.argv[1:] if word != "--fresh"]
+        print_note(f"stopped; this goes on with it:\n  orchestrator {shlex.join(words)}")
+        raise typer.Exit(stopper.exit_code)
     if outcome.failed_trials:
         raise typer.Exit(_EXIT_FAILED_TRIALS)
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(_EXIT_TERMINATED)
+class _Stopper:
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends the command at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._first: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the number of the first signal; 130 without one."""
+        return 128 + (self._first or signal.SIGINT)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals while the context lasts."""
+        before = {number: signal.signal(number, self._hear) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._first is None:
+            self._first = number
+            self.event.set()
+            return
+        for each in _STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
 
 
-def _run(experiment: Experiment, root: Path, *, verbosity: int) -> "tuple[Sweep, SweepOutcome]":
+def _run(
+    experiment: Experiment, root: Path, stop: threading.Event, *, verbosity: int, fresh: bool
+) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
     from orchestrator.app import run_sweep
@@ -74,8 +119,9 @@ def _run(experiment: Experiment, root: Path, *, verbosity: int) -> "tuple[Sweep,
     console = Console(stderr=True)
     if console.is_terminal and verbosity == 0:
         with LiveObserver(console) as live:
-            return run_sweep(experiment, observer=live, root=root)
-    return run_sweep(experiment, observer=PlainObserver(console, verbosity=verbosity), root=root)
+            return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh)
+    plain = PlainObserver(console, verbosity=verbosity)
+    return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh)
 
 
 def _print_plan(experiment: Experiment, output: Format) -> None:
@@ -139,6 +185,8 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
         print_rows(front, FRONT_COLUMNS, output)
     parts = [f"{outcome.trained} runs trained"]
     parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []
+    parts += [f"{outcome.resumed} of them continued from a checkpoint"] if outcome.resumed else []
+    parts += [f"{outcome.retried} tried again"] if outcome.retried else []
     parts += [f"{outcome.repeated} repeated suggestions answered"] if outcome.repeated else []
     parts += [f"{outcome.failed_runs} runs lost"] if outcome.failed_runs else []
     option = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"

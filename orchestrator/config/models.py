@@ -64,6 +64,8 @@ class DataConfig(Section):
     """Threads that decode images into memory, or loader processes where they do not fit `memory_mb`."""
     memory_mb: int = Field(default=4096, ge=0)
     """Decoded images are kept in memory up to this size (MiB a run); larger sets are decoded each epoch."""
+    on_corrupt: Literal["fail", "skip"] = "fail"
+    """A broken image refuses the data set before anything trains (`fail`), or is left out and named (`skip`)."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training split that becomes the validation split where the data set has none."""
     split_seed: Seed = 0
@@ -205,6 +207,14 @@ class ExecutionConfig(Section):
     """Each run in a worker process of its own, or all in this process (for debugging)."""
     workers: int = Field(default=1, ge=1, le=256)
     """Runs at the same time."""
+    timeout_min: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Minutes after which a run is ended and lost; null: no limit."""
+    stall_min: float | None = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Minutes without an epoch after which a worker counts as hung and is ended; null: no limit."""
+    retries: int = Field(default=1, ge=0, le=100)
+    """Times that a run is tried again when what lost it may pass: a dead worker, a full GPU, a timeout."""
+    max_failures: int | None = Field(default=None, ge=1)
+    """Lost runs after which the sweep stops; null: it goes on to its end."""
 
     @model_validator(mode="before")
     @classmethod

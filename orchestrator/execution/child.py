@@ -16,7 +16,7 @@ from orchestrator.errors import RunError
 from orchestrator.execution.worker import WORKER_LOG
 
 GRACE_S = 5.0
-"""Seconds that a worker has to end by itself, and again from SIGTERM to SIGKILL."""
+"""Seconds that a worker has to end by itself once it has nothing left to do, and after SIGKILL."""
 STARTING = threading.Lock()
 """Held to start a process or to take its exit code: a start polls all children, and a code can be read only once."""
 _LOG_TAIL = 2000
@@ -46,14 +46,20 @@ def has_ended(process: BaseProcess, timeout_s: float = 0.0) -> bool:
     return bool(wait([process.sentinel], timeout_s))
 
 
-def end_processes(processes: Sequence[BaseProcess]) -> None:
-    """End workers with all their children: politely, then for sure."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            _send(process, sent)
-        deadline = time.monotonic() + GRACE_S
-        for process in processes:
-            has_ended(process, max(0.0, deadline - time.monotonic()))
+def ask_to_stop(process: BaseProcess) -> None:
+    """Tell a worker, and none of its children, to stop at the end of its epoch."""
+    if process.pid is not None and not has_ended(process):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, signal.SIGTERM)
+
+
+def kill_processes(processes: Sequence[BaseProcess]) -> None:
+    """End workers with all their children, at once; what they write is whole or not there at any moment."""
+    for process in processes:
+        _kill(process)
+    deadline = time.monotonic() + GRACE_S
+    for process in processes:
+        has_ended(process, max(0.0, deadline - time.monotonic()))
 
 
 def end_children(process: BaseProcess) -> None:
@@ -63,15 +69,15 @@ def end_children(process: BaseProcess) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _send(process: BaseProcess, sent: signal.Signals) -> None:
+def _kill(process: BaseProcess) -> None:
     if process.pid is None:
         return
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, sent)
+        os.killpg(process.pid, signal.SIGKILL)
         return
     if not has_ended(process):  # before setsid it is in the fork server's group, and must be ended alone
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process.pid, sent)
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def describe_death(code: int | None, folder: Path) -> RunError:
@@ -79,11 +85,17 @@ def describe_death(code: int | None, folder: Path) -> RunError:
     how = f"exit code {code}"
     if code is not None and code < 0:
         how = f"signal {-code} ({_signal_name(-code)})"
-    with suppress(OSError):
+    hint = last_output(folder) or "too little memory? see the system's log"
+    return RunError(f"the worker died from {how}", hint=hint, cause="died")
+
+
+def last_output(folder: Path) -> str | None:
+    """Read what a worker printed last; None where it said nothing."""
+    try:
         tail = (folder / WORKER_LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
-        if tail:
-            return RunError(f"the worker died from {how}", hint=f"its last output:\n{tail}")
-    return RunError(f"the worker died from {how}", hint="too little memory? see the system's log")
+    except OSError:
+        return None
+    return f"its last output:\n{tail}" if tail else None
 
 
 def _signal_name(number: int) -> str:

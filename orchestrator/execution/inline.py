@@ -3,6 +3,8 @@
 from concurrent.futures import Future
 from typing import Self
 
+from orchestrator.errors import RunStoppedError
+from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
 from orchestrator.records import RunResult, RunSpec, Workplace
@@ -19,6 +21,7 @@ class InlineExecutor:
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._stop = StopRequest()
 
     def __enter__(self) -> Self:
         return self
@@ -33,10 +36,17 @@ class InlineExecutor:
             KeyboardInterrupt: The user stopped it.
         """
         future: Future[RunResult] = Future()
+        if self._stop.asked:
+            future.set_exception(RunStoppedError("stopped on request before it began"))
+            return future
         try:
-            result = load_function(self._target)(spec, workplace, on_epoch)
+            result = load_function(self._target)(spec, workplace, self._stop.ending(on_epoch))
         except Exception as error:  # noqa: BLE001 - whatever a run raises, the run alone is lost
             future.set_exception(as_run_error(error))
         else:
             future.set_result(result)
         return future
+
+    def stop(self) -> None:
+        """Let the run that runs end with its epoch, and no other begin. For a signal handler, or a sink."""
+        self._stop.ask()

@@ -4,69 +4,79 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.child import (
     GRACE_S,
     STARTING,
+    ask_to_stop,
     describe_death,
     end_children,
-    end_processes,
     has_ended,
     hidden_main,
+    kill_processes,
 )
+from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error
+from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import work
 from orchestrator.interfaces import EpochSink
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 
-_STOPPED = "the executor was closed before the run ended"
+STOP_GRACE_S = 10.0
+"""Seconds that a worker has to end its epoch once it was asked to stop."""
+_POLL_S = 0.1
+"""Seconds from one look at the workers to the next."""
+_CLOSED = "the executor was closed before the run ended"
+_NOT_BEGUN = "stopped on request before it began"
 _OPEN: set["ProcessExecutor"] = set()
 """Executors within their context: they share one fork server, which ends with the last of them."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Task:
-    """A run that was submitted."""
-
-    spec: RunSpec
-    workplace: Workplace
-    on_epoch: EpochSink
-    future: Future[RunResult]
-    slot: int = 0
-    process: BaseProcess | None = None
 
 
 class ProcessExecutor:
     """Runs at most `workers` specifications at a time, each in a fresh process.
 
     A fork server imports the target's module once, so a worker starts in a fraction of a second. It never touches
-    CUDA. Epochs are delivered from a thread of this process, one thread a run.
+    CUDA. Epochs are delivered from a thread of this process, one thread a run; one more thread looks after the
+    workers, and ends those that hang, take too long or do not stop.
 
     Args:
         target: `package.module:function` that trains.
         workers: Runs at the same time.
         gpus: GPUs to spread the runs over; 0 or 1 leaves the choice to the run.
+        timeout_s: Seconds after which a run is ended and lost; None: no limit.
+        stall_s: Seconds without an epoch after which it likewise is; None: no limit.
     """
 
-    def __init__(self, target: str, *, workers: int = 1, gpus: int = 0) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        workers: int = 1,
+        gpus: int = 0,
+        timeout_s: float | None = None,
+        stall_s: float | None = None,
+    ) -> None:
         self._target = target
         self._workers = workers
         self._gpus = gpus
+        self._limits = Limits(timeout_s=timeout_s, stall_s=stall_s)
         self._free = list(range(workers))
-        self._waiting: deque[_Task] = deque()
-        self._running: list[_Task] = []
+        self._waiting: deque[Task] = deque()
+        self._running: list[Task] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._closed = False
+        self._stop = StopRequest()
+        self._stop_deadline: float | None = None
+        self._closed = threading.Event()
         self._context = _start_method(target)
 
     @property
@@ -76,18 +86,20 @@ class ProcessExecutor:
 
     def __enter__(self) -> Self:
         _OPEN.add(self)
+        with self._lock:
+            self._start_thread(self._look_after)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop what still runs, with its children, and the fork server."""
+        """End what still runs at once, with its children, and the fork server."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             waiting, threads = list(self._waiting), list(self._threads)
             self._waiting.clear()
             started = [task.process for task in self._running if task.process is not None]
         for task in waiting:
             task.future.cancel()
-        end_processes(started)
+        kill_processes(started)
         _OPEN.discard(self)
         if not _OPEN:  # a start that waits for the fork server's imports fails with it, and need not be waited for
             _end_fork_server()
@@ -96,30 +108,83 @@ class ProcessExecutor:
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
-        task = _Task(spec=spec, workplace=workplace, on_epoch=on_epoch, future=Future())
+        task = Task(spec=spec, workplace=workplace, on_epoch=on_epoch, future=Future())
+        if self._stop.asked:
+            task.future.set_exception(RunStoppedError(_NOT_BEGUN))
+            return task.future
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise RuntimeError("the executor is closed")
             self._waiting.append(task)
         self._start_waiting()
         return task.future
 
+    def stop(self) -> None:
+        """Ask all runs to stop at the end of their epoch; those that have not after 10 s are killed.
+
+        Returns at once. Safe in a signal handler: it sets what the looking thread sees.
+        """
+        self._stop.ask()
+
+    def _start_thread(self, function: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=function, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _look_after(self) -> None:
+        """End runs that hang, take too long, or do not stop, until the executor is closed."""
+        _leave_signals_to_the_main_thread()
+        while not self._closed.wait(_POLL_S):
+            with self._lock:
+                running = list(self._running)
+            if self._stop.asked:
+                self._stop_all(running)
+                continue
+            for task in running:
+                if task.process is not None and task.verdict is None:
+                    task.verdict = self._limits.exceeded(task)
+                    if task.verdict is not None:
+                        kill_processes([task.process])
+
+    def _stop_all(self, running: Sequence[Task]) -> None:
+        """Ask workers to stop, and end those that had their time."""
+        if self._stop_deadline is None:
+            self._stop_deadline = time.monotonic() + STOP_GRACE_S
+        self._refuse_waiting()
+        started = [task.process for task in running if task.process is not None]
+        for task in running:
+            if task.process is not None and not task.asked:
+                task.asked = True
+                ask_to_stop(task.process)
+        if not running or (started and time.monotonic() < self._stop_deadline):
+            return
+        for task in running:
+            task.verdict = RunStoppedError(f"stopped on request: its epoch did not end within {STOP_GRACE_S:g} s")
+        kill_processes(started)
+        if len(started) < len(running) and {self} == _OPEN:  # a start waits for the fork server's imports
+            _end_fork_server()
+
+    def _refuse_waiting(self) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for task in waiting:
+            if task.future.set_running_or_notify_cancel():
+                task.future.set_exception(RunStoppedError(_NOT_BEGUN))
+
     def _start_waiting(self) -> None:
         with self._lock:
-            while self._free and self._waiting and not self._closed:
+            while self._free and self._waiting and not self._closed.is_set() and not self._stop.asked:
                 task = self._waiting.popleft()
                 if not task.future.set_running_or_notify_cancel():
                     continue
                 task.slot = self._free.pop(0)
                 self._running.append(task)
-                thread = threading.Thread(target=self._watch, args=(task,), daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._start_thread(self._watch, task)
 
-    def _watch(self, task: _Task) -> None:
+    def _watch(self, task: Task) -> None:
         """Start the worker of a task, deliver what it sends, and settle the future."""
-        # inherited by fork server and workers: Ctrl-C reaches the whole terminal, and the main thread alone decides
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        _leave_signals_to_the_main_thread()
         try:
             outcome = self._run(task)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, this run alone is lost
@@ -128,14 +193,25 @@ class ProcessExecutor:
             self._running.remove(task)
             self._free.append(task.slot)
             self._free.sort()
-            stopped = self._closed
         if isinstance(outcome, RunResult):
             task.future.set_result(outcome)
         else:
-            task.future.set_exception(RunError(_STOPPED) if stopped else outcome)
+            task.future.set_exception(self._judge(task, outcome))
         self._start_waiting()
 
-    def _run(self, task: _Task) -> RunResult | RunError:
+    def _judge(self, task: Task, error: RunError) -> RunError:
+        """Say why a run ended without a result: a worker that was ended died for the reason that it was ended for."""
+        if task.verdict is not None:
+            return task.verdict
+        if self._closed.is_set():
+            return RunStoppedError(_CLOSED)
+        if self._stop.asked:
+            return RunStoppedError("stopped on request: its worker is gone") if error.cause == "died" else error
+        if isinstance(error, RunStoppedError):  # SIGTERM came from elsewhere
+            return RunError(f"the worker was told to stop by SIGTERM: {error.message}", cause="died")
+        return error
+
+    def _run(self, task: Task) -> RunResult | RunError:
         place = self._place(task)
         receiver, sender = self._context.Pipe(duplex=False)
         alive_receiver, alive_sender = self._context.Pipe(duplex=False)
@@ -147,37 +223,46 @@ class ProcessExecutor:
                 with sender, alive_receiver, STARTING, hidden_main():
                     process.start()
             except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
-                return RunError(f"the worker could not be started: {error!r}")
+                return RunError(f"the worker could not be started: {error!r}", cause="died")
             try:
                 self._enter(task, process)
-                outcome = _receive(receiver, process, task.on_epoch)
+                outcome = _receive(receiver, process, task)
             finally:
                 code = self._end(process)
-        return outcome or describe_death(code, Path(place.directory))
+        return outcome or describe_death(code, task.folder)
 
-    def _enter(self, task: _Task, process: BaseProcess) -> None:
+    def _enter(self, task: Task, process: BaseProcess) -> None:
         """Note the process of a task, so that closing ends it; end it where that came too late."""
         with self._lock:
+            task.began = task.heard = time.monotonic()
             task.process = process
-            closed = self._closed
+            closed = self._closed.is_set()
         if closed:
-            end_processes([process])
+            kill_processes([process])
 
     def _end(self, process: BaseProcess) -> int | None:
         """Wait for a worker that has nothing left to do, end what hangs, and give its exit code."""
         if not has_ended(process, GRACE_S):
-            end_processes([process])
+            kill_processes([process])
         end_children(process)
         with STARTING:
             process.join(0)
             return process.exitcode
 
-    def _place(self, task: _Task) -> Workplace:
+    def _place(self, task: Task) -> Workplace:
         threads = task.workplace.threads or max(1, _count_cores() // self._workers)
         gpu = task.workplace.gpu
         if gpu is None and self._gpus > 1:
             gpu = task.slot % self._gpus
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
+
+
+def _leave_signals_to_the_main_thread() -> None:
+    """Block Ctrl-C and SIGTERM in this thread, and in the fork server and workers that it starts.
+
+    Both reach a whole terminal or service: the main thread alone decides, and workers unblock SIGTERM once they listen.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _start_method(target: str) -> Any:
@@ -205,7 +290,7 @@ def _end_fork_server() -> None:
     server._stop()  # noqa: SLF001
 
 
-def _receive(receiver: Connection, process: BaseProcess, on_epoch: EpochSink) -> RunResult | RunError | None:
+def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunResult | RunError | None:
     """Deliver epochs until the result or error comes; None where the worker died without either.
 
     The pipe's end alone would not tell: children of the worker may hold it open.
@@ -216,7 +301,8 @@ def _receive(receiver: Connection, process: BaseProcess, on_epoch: EpochSink) ->
         except (EOFError, OSError):
             return None
         if isinstance(message, EpochMetrics):
-            on_epoch(message)
+            task.on_epoch(message)
+            task.heard = time.monotonic()
         else:
             outcome: RunResult | RunError = message
             return outcome

@@ -1,17 +1,21 @@
 """What happens inside a worker process."""
 
+import ctypes
 import io
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 
 WORKER_LOG = "worker.log"
+_PR_SET_PDEATHSIG = 1
 
 Message = EpochMetrics | RunResult | Exception
 """What a worker sends: epochs, then a result or an error."""
@@ -19,6 +23,8 @@ Message = EpochMetrics | RunResult | Exception
 
 def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection, alive: Connection) -> None:
     """Run `spec` and send what it gives; the last message is the result or a `RunError`.
+
+    SIGTERM asks the run to stop at the end of its epoch.
 
     Args:
         target: `package.module:function` that trains.
@@ -29,16 +35,36 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
     """
     os.setsid()  # a group of its own, so that it can be ended with all its children
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop = StopRequest()
+    _stop_on_sigterm(stop)
+    _die_with_fork_server()
     threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
     try:
         _redirect_output(Path(workplace.directory))
-        result = load_function(target)(spec, workplace, messages.send)
+        result = load_function(target)(spec, workplace, stop.ending(messages.send))
     except BaseException as error:  # noqa: BLE001 - whatever a run raises, the parent must hear of it
         messages.send(as_run_error(error))
     else:
         messages.send(result)
     messages.close()
+
+
+def _stop_on_sigterm(stop: StopRequest) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask())
+    # a loader's process has no epoch to end
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    # it was blocked from the fork server on, so that none is missed; one that waited is heard now
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _die_with_fork_server() -> None:
+    """Have Linux kill this process when the fork server goes, which goes with the parent.
+
+    A run that hangs in foreign code, or that was halted, would not let the thread of `_die_with_parent` work.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent(alive: Connection) -> None:

@@ -11,7 +11,7 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.records import TrialRecord
+from orchestrator.records import TrialRecord, superseded
 from orchestrator.results import tables
 from orchestrator.results.tables import Row, results_of
 from orchestrator.results.trial import Trial
@@ -46,6 +46,7 @@ class Sweep:
         self.root = root
         self.experiment = experiment
         self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
+        self._superseded = superseded(self.trials)
         self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
         """Trials on the front, by rising `trainable_params`."""
         self._front_numbers = frozenset(trial.number for trial in self.front)
@@ -55,14 +56,27 @@ class Sweep:
 
     @property
     def candidates(self) -> tuple[TrialRecord, ...]:
-        """Complete trials that repeat no other, with finite objectives; by number."""
+        """Complete trials with finite objectives, without repetitions and those answered later with more seeds."""
         return tuple(
             trial
             for trial in self.trials
             if trial.state == "complete"
             and trial.repeats is None
+            and trial.number not in self._superseded
             and math.isfinite(_gain(trial))
             and math.isfinite(_cost(trial))
+        )
+
+    @property
+    def open_failures(self) -> tuple[TrialRecord, ...]:
+        """Trials that failed, and whose point no later trial has answered or begun again; by number."""
+        newest = {(trial.frozen, trial.hyperparameters): trial.number for trial in self.trials}
+        return tuple(
+            trial
+            for trial in self.trials
+            if trial.state == "failed"
+            and not trial.put_off
+            and newest[trial.frozen, trial.hyperparameters] == trial.number
         )
 
     def is_on_front(self, trial: TrialRecord) -> bool:

@@ -19,13 +19,14 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice, Proposal
 from orchestrator.layout import Root
-from orchestrator.records import Cost, RunRecord, TrialRecord
+from orchestrator.records import Cost, RunRecord, TrialRecord, superseded
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
     EXPERIMENT,
     HYPERPARAMETERS,
+    PUT_OFF,
     REPEATS,
     RUNS,
     dump_run,
@@ -38,6 +39,7 @@ from orchestrator.search.store import (
 _DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 _METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
 _IDENTITY = "identity"
+_CLOSED = "closed"
 _MAX_ASKS = 20
 """Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
 
@@ -110,7 +112,7 @@ class OptunaSearch:
             raise ConfigError(
                 f"the choices of the study {self._experiment.name!r} in {self._root.optuna_db} cannot change:\n"
                 + "\n".join(changed[name] for name in sorted(changed)),
-                hint="put them back, give this sweep another --root, or copy the experiment under another name",
+                hint="put them back, or train anew with --fresh (the old study stays, under another name)",
             )
 
     def require_identity(self, identity: Mapping[str, object]) -> None:
@@ -120,26 +122,45 @@ class OptunaSearch:
             ConfigError: The study has trials of another identity; the message lists the differences.
         """
         before = self._study.user_attrs.get(_IDENTITY)
-        # the objective is a mean over the seeds
-        now = json.loads(json.dumps({**identity, "search.seeds": sorted(self._experiment.search.seeds)}))
-        if before is not None and before != now and any(trial.state == "complete" for trial in self.trials()):
-            keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-            lines = [f"  {key}: was {before.get(key)!r}, is {now.get(key)!r}" for key in keys]
+        now = json.loads(json.dumps(identity))
+        complete = [trial for trial in self.trials() if trial.state == "complete"]
+        keys = sorted(key for key in {*(before or now), *now} if (before or now).get(key) != now.get(key))
+        lines = [f"  {key}: was {(before or now).get(key)!r}, is {now.get(key)!r}" for key in keys]
+        seeds = {run.seed for trial in complete for run in trial.runs}
+        if not seeds <= set(self._experiment.search.seeds):
+            lines.append(
+                f"  search.seeds: was {sorted(seeds)}, is {sorted(self._experiment.search.seeds)}; "
+                "seeds can be added, not taken away"
+            )
+        if complete and lines:
             raise ConfigError(
                 f"the finished trials of {self._experiment.name!r} were made with another configuration:\n"
                 + "\n".join(lines),
-                hint="put it back, give this sweep another --root, or copy the experiment under another name",
+                hint="put it back, or train anew with --fresh (the old study stays, under another name)",
             )
         self._study.set_user_attr(_IDENTITY, now)
         self._study.set_user_attr(EXPERIMENT, self._experiment.model_dump(mode="json"))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the sweep said at its end that all of these trials are tracked."""
+        return bool(self._study.user_attrs.get(_CLOSED) == len(self._study.get_trials(deepcopy=False)))
+
+    def close(self) -> None:
+        """Note that all trials so far are tracked."""
+        self._study.set_user_attr(_CLOSED, len(self._study.get_trials(deepcopy=False)))
 
     def planned(self) -> list[Choice] | None:
         """List what is left to run, in order; None where a sampler decides as it goes."""
         if self._plan is None:
             limit = self._experiment.search.n_trials or 0
-            return [] if self._count_told() >= limit else None
-        done = [_choice_of(trial) for trial in self.trials() if trial.state == "complete"]
+            return [] if self._count_told() >= limit and not self._left_over() else None
+        done = [_choice_of(trial) for trial in self.trials() if self._is_answered(trial)]
         return [choice for choice in self._plan if choice not in done]
+
+    def _is_answered(self, trial: TrialRecord) -> bool:
+        """Say whether a trial is complete with every seed that is asked for now."""
+        return trial.state == "complete" and set(self._experiment.search.seeds) <= {run.seed for run in trial.runs}
 
     def propose(self) -> Proposal | None:
         """Start the next trial; None when nothing is left."""
@@ -157,9 +178,10 @@ class OptunaSearch:
         self._study.tell(number, values)
         return self._record(number)
 
-    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
-        """Mark a trial as failed, with the reason and whatever runs it has."""
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
+        """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
         self._keep_runs(number, runs)
+        self._set_attr(number, PUT_OFF, put_off)
         self._set_attr(number, names.ERROR, error)
         self._study.tell(number, state=TrialState.FAIL)
         self._lost += 1
@@ -172,7 +194,7 @@ class OptunaSearch:
             if read_trial(trial) is None:  # its owner died before it said what it is
                 self._study.tell(trial.number, state=TrialState.FAIL)
             else:
-                failed.append(self.fail(trial.number, reason, ()))
+                failed.append(self.fail(trial.number, reason, (), put_off=True))
         self._lost = 0  # they count against that owner's call
         return failed
 
@@ -184,7 +206,10 @@ class OptunaSearch:
         left = [choice for choice in self.planned() or [] if choice not in self._proposed]
         if not left:
             return None
-        choice = left[0]
+        return self._propose_again(left[0])
+
+    def _propose_again(self, choice: Choice) -> Proposal:
+        """Start a trial of a point that is known."""
         self._proposed.append(choice)
         self._study.enqueue_trial(self._space.encode(choice), skip_if_exists=False)
         while True:
@@ -196,6 +221,9 @@ class OptunaSearch:
 
     def _propose_sampled(self) -> Proposal | None:
         # what failed in this call is not tried again in it: a sweep whose trials all fail must end
+        left_over = self._left_over()
+        if left_over:
+            return self._propose_again(left_over[0])
         if self._count_told(with_running=True) + self._lost >= (self._experiment.search.n_trials or 0):
             return None
         for asked in range(_MAX_ASKS):
@@ -217,6 +245,13 @@ class OptunaSearch:
                 continue
             return self._start(trial, choice)
         return None
+
+    def _left_over(self) -> list[Choice]:
+        """List the points that were begun by an earlier sweep, or with fewer seeds, and are not answered."""
+        trials = self.trials()
+        begun = [t for t in trials if t.put_off or (t.state == "complete" and t.repeats is None)]
+        settled = [_choice_of(t) for t in trials if t.state == "running" or self._is_answered(t)]
+        return [c for c in dict.fromkeys(map(_choice_of, begun)) if c not in settled and c not in self._proposed]
 
     def _suggest_kept(self) -> None:
         """Put a frozen set within the budget in the queue: the sampler does not find one by itself."""
@@ -251,7 +286,9 @@ class OptunaSearch:
     def _count_told(self, *, with_running: bool = False) -> int:
         """Count the trials that stand for a point of the space: failed ones are tried again."""
         states = {"complete", "running"} if with_running else {"complete"}
-        return sum(trial.state in states for trial in self.trials())
+        trials = self.trials()
+        old = superseded(trials)
+        return sum(trial.state in states and trial.number not in old for trial in trials)
 
     def _keep_runs(self, number: int, runs: Iterable[RunRecord]) -> None:
         self._set_attr(number, RUNS, [dump_run(run) for run in runs])

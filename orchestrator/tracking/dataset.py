@@ -7,6 +7,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from orchestrator.config.models import DataConfig
 from orchestrator.records import DatasetInfo
+from orchestrator.tracking.masking import mask_credentials
 
 _DIGEST_LIMIT = 36
 _NAME_LIMIT = 500
@@ -17,10 +18,10 @@ def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
     source_type, source = _describe_source(config)
     profile = {"num_rows": sum(info.split_sizes.values()), **info.split_sizes, "classes": len(info.class_names)}
     dataset = Dataset(
-        name=_name(config.source)[:_NAME_LIMIT],
+        name=mask_credentials(_name(config.source))[:_NAME_LIMIT],
         digest=info.fingerprint[:_DIGEST_LIMIT],
         source_type=source_type,
-        source=json.dumps(source),
+        source=mask_credentials(json.dumps(source)),
         profile=json.dumps(profile),
     )
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])

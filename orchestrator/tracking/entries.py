@@ -1,9 +1,24 @@
 """What a run leaves in every tracker: its params, its summary metrics, its curves."""
 
+from typing import Self
+
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
-from orchestrator.interfaces import RunStart
-from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.interfaces import RunStart, SweepStart
+from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult
+
+
+class Origin(Record):
+    """What a run says of the sweep's call that started it; holds no configuration, so no credentials."""
+
+    data: DatasetInfo
+    config_hash: str
+    git_commit: str | None
+
+    @classmethod
+    def of(cls, start: SweepStart) -> Self:
+        """Take it from what is known when a sweep starts."""
+        return cls(data=start.data, config_hash=start.config_hash, git_commit=start.git_commit)
 
 
 def run_params(start: RunStart) -> dict[str, str | int | float]:

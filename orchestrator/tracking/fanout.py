@@ -69,6 +69,10 @@ class FanoutTracker:
             raise
         return FanoutRun(opened)
 
+    def adopt_run(self, run_id: str, start: RunStart) -> None:
+        """Give a finished run to another trial, everywhere."""
+        _tell_all(self._trackers, lambda tracker: tracker.adopt_run(run_id, start))
+
     def update_sweep(self, summary: SweepSummary) -> None:
         """Update the sweep everywhere."""
         _tell_all(self._trackers, lambda tracker: tracker.update_sweep(summary))

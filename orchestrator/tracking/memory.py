@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from orchestrator import names
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
@@ -39,7 +40,9 @@ class MemoryRun:
         return None
 
     def log_epoch(self, metrics: EpochMetrics) -> None:
-        """Add an epoch to the curves."""
+        """Add an epoch to the curves, unless it is there."""
+        if any(step == metrics.epoch for step, _ in self.curves.get(names.CURVE_VAL_ACC, ())):
+            return
         for name, value, step in curve_points(metrics):
             self.curves.setdefault(name, []).append((step, value))
 
@@ -58,6 +61,12 @@ class MemoryRun:
         """Keep the reason."""
         self._end("killed")
         self.reason = reason
+
+    def reopen(self, start: RunStart) -> None:
+        """Go on with the run under the name and trial of `start`."""
+        self.start = start
+        self.status = "running"
+        self.reason = None
 
     def _end(self, status: Status) -> None:
         if self.status != "running":
@@ -90,10 +99,19 @@ class MemoryTracker:
                 run.kill("the sweep that ran it is gone")
 
     def start_run(self, start: RunStart) -> MemoryRun:
-        """Open a run."""
+        """Open a run, or go on with the newest of its fingerprint that does not run."""
+        ended = [run for run in self._find(start) if run.status != "running"]
+        if start.resumes_from and ended:
+            ended[-1].reopen(start)
+            return ended[-1]
         run = MemoryRun(start=start, params=run_params(start))
         self.runs.append(run)
         return run
+
+    def adopt_run(self, run_id: str, start: RunStart) -> None:  # noqa: ARG002 - there are no MLflow runs here
+        """Give the finished run of this fingerprint to another trial."""
+        for run in [run for run in self._find(start) if run.status == "finished"][-1:]:
+            run.start = start
 
     def update_sweep(self, summary: SweepSummary) -> None:
         """Keep the summary and mark the runs of the front."""
@@ -104,3 +122,6 @@ class MemoryTracker:
     def end_sweep(self, status: SweepStatus) -> None:
         """Keep the status."""
         self.status = status
+
+    def _find(self, start: RunStart) -> list[MemoryRun]:
+        return [run for run in self.runs if run.start.spec.fingerprint == start.spec.fingerprint]

@@ -4,9 +4,8 @@ import fcntl
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
@@ -19,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from orchestrator import names
-from orchestrator.errors import OrchestratorError, SetupError, SweepError
+from orchestrator.errors import NotFoundError, OrchestratorError, SetupError, SweepError
 from orchestrator.layout import Root, safe_name
+from orchestrator.tracking.masking import mask_credentials
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
@@ -32,7 +32,14 @@ _FOREIGN = (
     ImportError,  # the database's driver
     ValueError,  # a URI that cannot be read
 )
-_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_TIMEOUT_S = 20
+_REFUSALS = {
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+}
 _COLUMNS = [
     f"params.`{names.FROZEN}`",
     *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
@@ -65,7 +72,6 @@ class MlflowStore:
         self._root = root
         self._experiment_name = experiment_name
         self._uri = uri or root.mlflow_uri
-        self._lost = False
 
     @property
     def uri(self) -> str:
@@ -81,22 +87,21 @@ class MlflowStore:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        with self.translated("open", SetupError), _impatient():
+        with self.translated("open", SetupError):
             client = self._connect()
             return client, self._find_experiment(client)
 
     @contextmanager
     def translated(self, action: str, kind: type[OrchestratorError] = SweepError) -> Iterator[None]:
-        """Turn what MLflow raises into `kind`. A store that was lost once is no longer waited for.
+        """Turn what MLflow raises into `kind`; a server is not waited for longer than some seconds a call.
 
         Raises:
             OrchestratorError: Of type `kind`, naming the store without its credentials.
         """
         try:
-            with _impatient() if self._lost else ExitStack():
+            with impatient():
                 yield
         except _FOREIGN as error:
-            self._lost = True
             detail = mask_credentials(str(error)).strip().partition("\n")[0]
             raise kind(f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind)) from error
 
@@ -154,16 +159,27 @@ class MlflowStore:
         return found.experiment_id
 
 
-def mask_credentials(text: str) -> str:
-    """Replace user and password of every URI in `text` by `***`."""
-    text = re.sub(r"(?<=://)[^\s/:@]*(:\S*)?@", "***@", text)
-    return re.sub(r"(?i)\b(password|pwd|token|access_token|api_key)=[^&\s'\"]+", r"\1=***", text)
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether a store that answers said no: the same would be refused again, however often it is sent."""
+    if isinstance(error, NotFoundError):
+        return True
+    cause = error.__cause__
+    if isinstance(cause, MlflowException):
+        return str(cause.error_code) in _REFUSALS
+    # a page in JSON's place is another server's answer; requests raises its errors as both
+    return isinstance(cause, ValueError) and not isinstance(cause, OSError | json.JSONDecodeError)
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Let MLflow give up on a server soon; a value that the user has set stays."""
-    added = {key: value for key, value in _QUICK.items() if key not in os.environ}
+def impatient(timeout_s: int = _TIMEOUT_S, retries: int = 1) -> Iterator[None]:
+    """Let MLflow give up on a server soon, not after minutes; a value that the user has set stays.
+
+    Args:
+        timeout_s: Seconds that it waits for an answer.
+        retries: Times that it asks again; one helps where a server was restarted and the connection is a dead one.
+    """
+    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)}
+    added = {key: value for key, value in quick.items() if key not in os.environ}
     os.environ.update(added)
     try:
         yield

@@ -8,6 +8,11 @@ from datasets import ClassLabel, Dataset, Image, Value
 
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
+from orchestrator.training.problems import Problems
+
+_FOLDER_HINT = (
+    "; in a folder of images each class has a folder of its own, all equally deep, and there are two at least"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +42,23 @@ def find_columns(splits: Mapping[str, Dataset], config: DataConfig) -> Columns:
                 f"{config.source}: split {name} has columns {', '.join(dataset.features)}, "
                 f"others have {', '.join(features)}"
             )
-    image = config.image_column or _only(features, Image, "image", config)
-    label = config.label_column or _only(features, ClassLabel, "label", config)
-    for key, column in (("image_column", image), ("label_column", label)):
-        if column not in features:
-            raise ConfigError(
-                f"data.{key}: {config.source} has no column {column!r}; it has {', '.join(features)}",
-            )
-    _check_image_type(features[image], image, config)
+    problems = Problems()
+    image = label = ""
+    with problems.noting():
+        image = config.image_column or _only(features, Image, "image", config)
+        _require_column(features, image, "image_column", config)
+        _check_image_type(features[image], image, config)
+    with problems.noting():
+        label = config.label_column or _only(features, ClassLabel, "label", config)
+        _require_column(features, label, "label_column", config)
+    problems.raise_any()
     names, numbers = _classes(splits, label, config)
     return Columns(image=image, label=label, class_names=names, numbers=numbers)
+
+
+def _require_column(features: Mapping[str, object], column: str, key: str, config: DataConfig) -> None:
+    if column not in features:
+        raise ConfigError(f"data.{key}: {config.source} has no column {column!r}; it has {', '.join(features)}")
 
 
 def _only(features: Mapping[str, object], kind: type, what: str, config: DataConfig) -> str:
@@ -61,7 +73,7 @@ def _only(features: Mapping[str, object], kind: type, what: str, config: DataCon
         )
     raise ConfigError(
         f"{config.source} has no {what} column of type {kind.__name__}; it has {columns}",
-        hint=f"name it with data.{what}_column",
+        hint=f"name it with data.{what}_column{_FOLDER_HINT if len(features) == 1 else ''}",
     )
 
 

@@ -159,23 +159,26 @@ class LoadedData:
 def describe_data(config: DataConfig) -> DatasetInfo:
     """Load a data set, make sure that it can be used, and say what it is.
 
-    Images that fit `memory_mb` are decoded for it, so that a broken one is found before anything trains.
+    Every image is decoded once, and none is kept, so that broken ones are found before anything trains.
 
     Raises:
-        ConfigError: The data set is not as it must be.
+        ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    return load_data(config).info
+    _, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config, decode=True)
+    return info
 
 
 def load_data(config: DataConfig, splits: Sequence[str] = SPLITS) -> LoadedData:
     """Load a data set; decode the splits named, where they fit `memory_mb`.
 
+    Where `on_corrupt` is `fail`, images that do not fit are not looked at: `describe_data` has done so.
+
     Raises:
         ConfigError: The data set is not as it must be.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    images, info = _open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config)
+    images, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config)
     images = {split: images[split] for split in splits}
     needed = sum(len(part) for part in images.values()) * 3 * config.image_size**2
     fits = needed <= config.memory_mb * _MIB
@@ -188,8 +191,8 @@ def order_seed(seed: int) -> int:
     return derive_seed(seed, "data order")
 
 
-def _open_stored(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
-    source = open_source(config)
+def _open_stored(config: DataConfig, *, decode: bool = False) -> tuple[dict[str, Images], DatasetInfo]:
+    source = open_source(config, decode=decode)
     info = DatasetInfo(
         source=config.source,
         fingerprint=source.fingerprint,
@@ -200,7 +203,8 @@ def _open_stored(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
     return dict(source.splits), info
 
 
-def _open_synthetic(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
+def open_synthetic(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
+    """Give the drawn images and what is known of them; nothing is drawn yet."""
     drawing = config.synthetic
     sizes = {TRAIN: drawing.train, VALIDATION: drawing.validation, TEST: drawing.test}
     images: dict[str, Images] = {

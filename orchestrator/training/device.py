@@ -1,11 +1,75 @@
 """What the machine computes on: accelerator and precision in concrete terms."""
 
 import platform
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from orchestrator.config.models import Precision, TrainerConfig
 from orchestrator.errors import ConfigError, SetupError
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A CUDA GPU that torch sees."""
+
+    name: str
+    memory_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What this machine computes on.
+
+    Attributes:
+        torch: Version of torch.
+        cuda: CUDA version that torch was built for; None: for none.
+        driver: Version of the NVIDIA driver; None where there is none, or where it cannot be read.
+        gpus: The GPUs that torch sees.
+        cpu: Name of the CPU.
+        precision: What `auto` gives.
+        warnings: What torch said when it was asked for GPUs.
+    """
+
+    torch: str
+    cuda: str | None
+    driver: str | None
+    gpus: tuple[Gpu, ...]
+    cpu: str
+    precision: Precision
+    warnings: tuple[str, ...]
+
+
+def describe_device() -> Device:
+    """Say what torch computes on here."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = [torch.cuda.get_device_properties(number) for number in range(count_gpus())]
+        precision = resolve_trainer(TrainerConfig()).precision  # an old driver makes torch warn, and go without
+    return Device(
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        driver=_read_driver(),
+        gpus=tuple(Gpu(each.name, each.total_memory / 2**20) for each in found),
+        cpu=device_name("cpu"),
+        precision=precision,
+        warnings=tuple(dict.fromkeys(str(each.message).splitlines()[0] for each in said)),
+    )
+
+
+def _read_driver() -> str | None:
+    try:
+        text = _DRIVER.read_text()
+    except OSError:
+        return None
+    # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 ..."; open modules say it likewise
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", text)
+    return found[1] if found else text.splitlines()[0].strip()
 
 
 def resolve_trainer(trainer: TrainerConfig) -> TrainerConfig:

@@ -2,18 +2,45 @@
 
 import io
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
 """An RGB image, channels first: [3, size, size]."""
 
-UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+UNDECODABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,  # a broken AVIF; NotImplementedError too
+    struct.error,
+    Image.DecompressionBombError,
+)
 """What PIL raises on bytes that are no image, or only half of one."""
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image is before it is resized.
+
+    Attributes:
+        width: Pixels, as it is held upright.
+        height: Likewise.
+        mode: As PIL names it: `RGB`, `L`, `CMYK`, `P`, `I;16`, ...
+    """
+
+    width: int
+    height: int
+    mode: str
 
 
 def decode_image(data: bytes, size: int) -> Pixels:
@@ -22,12 +49,33 @@ def decode_image(data: bytes, size: int) -> Pixels:
     Raises:
         One of `UNDECODABLE`: The bytes are no image that can be read.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        rgb = to_rgb(ImageOps.exif_transpose(image))
+    rgb, _ = _decode(data)
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def probe_image(data: bytes) -> ImageFacts:
+    """Decode an image as `decode_image` does, and say what it is.
+
+    Raises:
+        One of `UNDECODABLE`: The bytes are no image that can be read.
+    """
+    rgb, mode = _decode(data)
+    return ImageFacts(*rgb.size, mode)
+
+
+def describe_damage(error: Exception, size: int) -> str:
+    """Say why bytes of this many cannot be decoded.
+
+    Args:
+        error: One of `UNDECODABLE`.
+        size: Bytes.
+    """
+    if size == 0:
+        return "it is empty (0 bytes)"
+    # what PIL says names a buffer's address
+    return "its format is unknown" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -42,3 +90,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         opaque.alpha_composite(image.convert("RGBA"))
         return opaque.convert("RGB")
     return image.convert("RGB")
+
+
+def _decode(data: bytes) -> tuple[Image.Image, str]:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image)), image.mode

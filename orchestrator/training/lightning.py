@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,17 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
-from orchestrator.names import BEST_CHECKPOINT, CURVE_STEP_LOSS, VAL_LOSS
-from orchestrator.records import RunSpec, StepLoss, Workplace
+from orchestrator.interfaces import EpochSink
+from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
+from orchestrator.records import EpochMetrics, RunSpec, StepLoss, Workplace
+from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.randomness import random_state, set_random_state
 
+_RANDOM = "random_state"
+"""Key of a checkpoint that holds the random generators."""
 _LOGGERS = ("pytorch_lightning", "lightning_fabric")
 _SILENCED = (
     ".*does not have many workers",  # batches mostly come from memory
@@ -60,22 +65,97 @@ class StepLosses(Logger):
         return taken
 
 
-def build_trainer(spec: RunSpec, workplace: Workplace, losses: StepLosses) -> pl.Trainer:
-    """Build the trainer of a run: best checkpoint and early stopping on `val_loss`, all else off."""
+class BestCheckpoint(ModelCheckpoint):
+    """Writes `best-NNN.ckpt` where `val_loss` is lower than in all epochs before."""
+
+    def __init__(self, folder: CheckpointFolder) -> None:
+        super().__init__(
+            dirpath=folder.path,
+            filename=folder.best_pattern,
+            auto_insert_metric_name=False,
+            monitor=VAL_LOSS,
+            mode="min",
+            save_top_k=1,
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was best so far, also where the folder was moved meanwhile: Lightning would drop it."""
+        paths = ("best_model_path", "kth_best_model_path")
+        moved = {name: self._move(state_dict[name]) for name in paths}
+        best = {self._move(path): loss for path, loss in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _move(self, path: str) -> str:
+        return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+
+class EpochCheckpoint(Checkpoint):
+    """Ends each epoch: writes `last-NNN.ckpt`, removes what it replaces, and only then reports the epoch.
+
+    So what was reported is never lost. As a `Checkpoint` it comes after all other callbacks and the module.
+
+    Args:
+        folder: Receives the checkpoints.
+        history: The epochs; the module adds to them.
+        progress: Says how far the run is, given whether it is finished.
+        on_epoch: Is told each epoch; what it raises ends the training.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        history: Sequence[EpochMetrics],
+        progress: Callable[[bool], Progress],
+        on_epoch: EpochSink,
+    ) -> None:
+        self._folder = folder
+        self._history = history
+        self._progress = progress
+        self._on_epoch = on_epoch
+        self._random_state: dict[str, Any] | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, clear away, report."""
+        del pl_module
+        newest = self._history[-1]
+        trainer.save_checkpoint(self._folder.last(newest.epoch), weights_only=False)
+        self._folder.keep(last=newest.epoch, best=best_epoch(self._history).epoch)
+        self._on_epoch(newest)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what Lightning does not keep: the epochs, whether they were the last ones, the random generators."""
+        del pl_module
+        finished = trainer.should_stop or len(self._history) >= (trainer.max_epochs or 0)
+        checkpoint[PROGRESS] = self._progress(finished).model_dump()
+        checkpoint[_RANDOM] = random_state()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take the random generators along."""
+        del trainer, pl_module
+        self._random_state = checkpoint[_RANDOM]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the random generators where they stood, after all that draws from them to set things up."""
+        del trainer, pl_module
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+
+
+def build_trainer(
+    spec: RunSpec, workplace: Workplace, losses: StepLosses, folder: CheckpointFolder, epochs: EpochCheckpoint
+) -> pl.Trainer:
+    """Build the trainer of a run: checkpoints, early stopping on `val_loss`, all else off."""
     config = spec.trainer
-    checkpoint = ModelCheckpoint(
-        dirpath=workplace.directory,
-        filename=Path(BEST_CHECKPOINT).stem,
-        monitor=VAL_LOSS,
-        mode="min",
-        save_top_k=1,
-        save_weights_only=True,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
     stopping = EarlyStopping(monitor=VAL_LOSS, mode="min", patience=config.patience, check_on_train_epoch_end=False)
     pinned = config.accelerator == "gpu" and workplace.gpu is not None
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=config.accelerator,
         devices=[workplace.gpu] if pinned else 1,  # type: ignore[list-item]
         precision=config.precision,  # type: ignore[arg-type] # concrete: a run's specification has no `auto`
@@ -83,14 +163,17 @@ def build_trainer(spec: RunSpec, workplace: Workplace, losses: StepLosses) -> pl
         deterministic=config.deterministic,
         log_every_n_steps=config.log_every_n_steps,
         logger=losses,
-        callbacks=[checkpoint, stopping],
+        callbacks=[stopping, BestCheckpoint(folder), epochs],
         default_root_dir=workplace.directory,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+        plugins=[LightningEnvironment(), CheckedIO()],  # one process, also inside a cluster's job
     )
+    # else SIGTERM ends the training in the middle of an epoch, as SystemExit; whoever stops it asks the sink for that
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign] # noqa: SLF001
+    return trainer
 
 
 @contextmanager

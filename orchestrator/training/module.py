@@ -154,6 +154,7 @@ class FreezingModule(pl.LightningModule):
                 raise RunError(
                     f"the {what} loss is {loss} in epoch {self.current_epoch} (epochs count from 0)",
                     hint=f"lower trainer.lr ({self._trainer_config.lr}), or check the images",
+                    cause="diverged",
                 )
 
     def on_train_epoch_end(self) -> None:

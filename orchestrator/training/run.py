@@ -1,33 +1,43 @@
 """One run: a specification becomes a trained network and a result."""
 
 import gc
-import os
 import platform
-import random
 import resource
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from orchestrator.blocks import BLOCKS, FrozenSet
-from orchestrator.errors import ConfigError, RunError
+from orchestrator.errors import ConfigError, RunError, RunStoppedError
+from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import BEST_CHECKPOINT, RESULT_FILE, SPEC_FILE
+from orchestrator.names import RESULT_FILE, SPEC_FILE
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, describe_weights, network_state, read_checkpoint
+from orchestrator.training.checkpoints import CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
-from orchestrator.training.data import LoadedData, load_data, order_seed
+from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
 from orchestrator.training.device import device_name
+from orchestrator.training.failures import explain
 from orchestrator.training.freezing import count_parameters
-from orchestrator.training.lightning import StepLosses, build_trainer, own_interrupts, quiet, torch_settings
+from orchestrator.training.lightning import (
+    EpochCheckpoint,
+    StepLosses,
+    build_trainer,
+    own_interrupts,
+    quiet,
+    torch_settings,
+)
 from orchestrator.training.module import FreezingModule, accuracy_of
+from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
 
@@ -43,78 +53,136 @@ class _Evaluation:
     confusion: Confusion
 
 
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One attempt at a run: where it is, and what it takes over from earlier ones."""
+
+    spec: RunSpec
+    workplace: Workplace
+    folder: CheckpointFolder
+    began: float
+    earlier: Progress | None
+    history: list[EpochMetrics] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.earlier is not None:
+            self.history.extend(self.earlier.history)
+
+    def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
+        """Say how far the run is; time and memory count earlier attempts in."""
+        earlier = self.earlier
+        peak_mb = _peak_memory_mb(self.spec, self.workplace)
+        return Progress(
+            history=tuple(self.history),
+            finished=finished,
+            duration_s=perf_counter() - self.began + (earlier.duration_s if earlier else 0.0),
+            peak_memory_mb=max(peak_mb, earlier.peak_memory_mb if earlier else 0.0),
+        )
+
+
 def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
     """Train what `spec` says and return the result of its best checkpoint.
 
-    Writes `spec.json`, `best.ckpt` and, last and atomically, `result.json` to the workplace's folder; what an
-    interrupted run left there goes first. On a CPU equal specifications give equal metrics to the last bit, with equal
-    numbers of threads.
+    Where the workplace's folder holds a whole checkpoint of this run, the run continues from it; without one, or where
+    the folder holds a result already, it starts over. On a CPU equal specifications give equal metrics to the last
+    bit, with equal numbers of threads, however often the run was interrupted.
+
+    Writes `spec.json`, checkpoints after each epoch, and at the end `best.ckpt` and then `result.json`. The checkpoint
+    from which the run would continue goes last: a death before the result costs no epoch.
 
     Args:
         spec: What to train.
         workplace: Where, and with what.
-        on_epoch: Called after each epoch, in this thread.
+        on_epoch: Called in this thread after each epoch, once that is in a checkpoint. A run that continues gives its
+            earlier epochs first. What it raises ends the run, which can continue later.
 
     Raises:
-        RunError: A loss is not finite, or data or weights are not those of the specification.
-        ConfigError: Data or weights cannot be used.
-        SetupError: Data or weights cannot be brought.
+        RunError: A loss is not finite, memory is full, or data or weights are not those of the specification.
+        RunStoppedError: `on_epoch` raised it.
+        ConfigError: The weights cannot be used.
+        SetupError: The weights cannot be brought.
         KeyboardInterrupt: The user stopped it.
     """
     began = perf_counter()
-    folder = Path(workplace.directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in (RESULT_FILE, BEST_CHECKPOINT):
-        (folder / stale).unlink(missing_ok=True)
-    _write_atomically(folder / SPEC_FILE, spec.model_dump_json(indent=2))
+    path = Path(workplace.directory)
+    path.mkdir(parents=True, exist_ok=True)
+    folder = CheckpointFolder(path)
+    earlier = _find_earlier(folder, spec)
+    write_atomically(path / SPEC_FILE, spec.model_dump_json(indent=2))
+    attempt = _Attempt(spec=spec, workplace=workplace, folder=folder, began=began, earlier=earlier)
     try:
+        _repeat(attempt.history, on_epoch)
         with torch_settings(workplace.threads), quiet():
-            result = _train(spec, workplace, on_epoch, began)
+            result = _train(attempt, on_epoch)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None or explained is error:
+            raise
+        raise explained from error
     finally:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    with (folder / BEST_CHECKPOINT).open("rb") as file:
-        os.fsync(file.fileno())  # whoever finds the result finds the checkpoint too
-    _write_atomically(folder / RESULT_FILE, result.model_dump_json())
+    folder.publish(result.best_epoch)  # whoever finds the result finds the checkpoint too
+    write_atomically(path / RESULT_FILE, result.model_dump_json())
+    folder.keep()
     return result
 
 
-def _train(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink, began: float) -> RunResult:
-    if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats(workplace.gpu)
-    data = _load_data(spec)
-    _require_weights(spec)
-    _seed_everything(derive_seed(spec.seed, "training"))
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
-    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
-    history: list[EpochMetrics] = []
+def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> Progress | None:
+    """Find what an interrupted run left, and remove all that the run will write anew."""
+    result = folder.path / RESULT_FILE
+    earlier = None if result.exists() else folder.find_progress(spec.fingerprint)
+    if earlier is None:
+        folder.keep()
+    else:
+        folder.keep(last=earlier.epoch, best=earlier.best.epoch)
+    result.unlink(missing_ok=True)
+    folder.unpublish()
+    return earlier
 
-    def keep(metrics: EpochMetrics) -> None:
-        history.append(metrics)
+
+def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
+    """Report the epochs of earlier attempts once more; all of them, also where the run is to stop."""
+    for metrics in history[:-1]:
+        with suppress(RunStoppedError):
+            on_epoch(metrics)
+    for metrics in history[-1:]:
         on_epoch(metrics)
 
+
+def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
+    spec, folder, earlier = attempt.spec, attempt.folder, attempt.earlier
+    if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
+    data = _load_data(spec)
+    _require_weights(spec)
+    seed_libraries(derive_seed(spec.seed, "training"))
+    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
     losses = StepLosses()
-    module = FreezingModule(network, spec, data.info.class_names, keep, losses.take)
-    trainer = build_trainer(spec, workplace, losses)
+    module = FreezingModule(network, spec, data.info.class_names, attempt.history.append, losses.take)
+    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch)
+    trainer = build_trainer(spec, attempt.workplace, losses, folder, epochs)
     module.train()
     with own_interrupts():
-        trainer.fit(module, data.batches(TRAIN, seed=order_seed(spec.seed)), data.batches(VALIDATION))
-        checkpoint = read_checkpoint(Path(workplace.directory) / BEST_CHECKPOINT)
-        network.load_state_dict(network_state(checkpoint))
+        if earlier is None or not earlier.finished:
+            batches = data.batches(TRAIN, seed=order_seed(spec.seed))
+            if isinstance(batches.batch_sampler, BatchOrder):
+                # a loader's processes fetch ahead before Lightning says which epoch it is
+                batches.batch_sampler.set_epoch(len(attempt.history))
+            trainer.fit(
+                module,
+                batches,
+                data.batches(VALIDATION),
+                ckpt_path=folder.last(earlier.epoch) if earlier is not None else None,
+                weights_only=True,
+            )
+        best = attempt.progress(finished=True).best
+        network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
         validation = _evaluate(trainer, module, data, VALIDATION)
         test = _evaluate(trainer, module, data, TEST)
-    return _build_result(
-        spec,
-        workplace,
-        data,
-        network,
-        history,
-        _best_epoch(history),
-        validation.confusion,
-        test,
-        perf_counter() - began,
-    )
+    return _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
 
 
 def _load_data(spec: RunSpec) -> LoadedData:
@@ -124,6 +192,7 @@ def _load_data(spec: RunSpec) -> LoadedData:
             f"the images of {spec.data.source} are not those of the run's specification: fingerprint "
             f"{data.info.fingerprint[:16]} instead of {spec.data_fingerprint[:16]}",
             hint="they changed since the sweep began, or another version was loaded; set data.revision",
+            cause="data",
         )
     classes = len(data.info.class_names)
     if spec.model.num_classes not in {None, classes}:
@@ -155,22 +224,16 @@ def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, spl
     )
 
 
-def _best_epoch(history: list[EpochMetrics]) -> EpochMetrics:
-    """Find the epoch of the best checkpoint: lowest `val_loss`, the first of equals."""
-    return min(history, key=lambda metrics: metrics.val_loss)
-
-
 def _build_result(
     spec: RunSpec,
     workplace: Workplace,
     data: LoadedData,
     network: torch.nn.Module,
-    history: list[EpochMetrics],
-    best: EpochMetrics,
-    val_confusion: Confusion,
+    progress: Progress,
+    validation: _Evaluation,
     test: _Evaluation,
-    duration_s: float,
 ) -> RunResult:
+    best, history = progress.best, progress.history
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]
     trainable, total = count_parameters(network)
@@ -190,27 +253,20 @@ def _build_result(
         total_params=total,
         gflops_forward_per_image=cost.gflops_forward_per_image,
         gflops_train_per_image=cost.gflops_train_per_image,
-        duration_s=duration_s,
+        duration_s=progress.duration_s,
         s_per_epoch=median(seconds),
         images_per_s=images / sum(seconds),
-        peak_memory_mb=_peak_memory_mb(spec, workplace),
+        peak_memory_mb=progress.peak_memory_mb,
         device=device_name(spec.trainer.accelerator, workplace.gpu),
         precision=spec.trainer.precision,
         n_val=data.size(VALIDATION),
         n_test=data.size(TEST),
         class_names=data.info.class_names,
-        val_confusion=val_confusion,
+        val_confusion=validation.confusion,
         test_confusion=test.confusion,
-        history=tuple(history),
+        history=history,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
-
-
-def _seed_everything(seed: int) -> None:
-    """Seed what a library might draw from; order of data and weights have generators of their own."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _peak_memory_mb(spec: RunSpec, workplace: Workplace) -> float:
@@ -218,13 +274,3 @@ def _peak_memory_mb(spec: RunSpec, workplace: Workplace) -> float:
         return torch.cuda.max_memory_allocated(workplace.gpu) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

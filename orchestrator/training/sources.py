@@ -3,112 +3,65 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
-from datasets import Dataset, DatasetDict, Image
+from datasets import Dataset, DatasetDict
 from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
-from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
 
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.columns import Columns, find_columns, read_column
-from orchestrator.training.images import UNDECODABLE, Pixels, decode_image
-from orchestrator.training.splits import name_splits
+from orchestrator.training.columns import find_columns
+from orchestrator.training.duplicates import count_shared
+from orchestrator.training.encoded import NO_LABEL, REPAIR_HINT, EncodedImages, Survey, survey_images
+from orchestrator.training.folders import (
+    allowed_folders,
+    find_empty_tables,
+    note_empty_folders,
+    require_inner_links,
+)
+from orchestrator.training.problems import Problems
+from orchestrator.training.quality import BrokenImage
+from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION, name_splits
 
 # the HTTP library's base class stands among the bases of the client's own error, whichever library that is
 _HUB_ERRORS = tuple(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind is not Exception)
 _UNUSABLE = (DataFilesNotFoundError, EmptyDatasetError, DatasetsError, ValueError, RuntimeError)
+_SCRIPT = "scripts are no longer supported"
+_ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
 _OFFLINE_HINT = (
     "connect once, or set HF_HUB_OFFLINE=1 if it is cached, or point data.source at a local folder; "
     "`make demo` needs no download"
 )
 
-
-class EncodedImages:
-    """One split of encoded images, decoded when they are read.
-
-    Rows stand in the order of their content (sha256), so that equal data train equally however they are stored.
-
-    Attributes:
-        labels: Labels by row.
-        digests: sha256 of the encoded image, by row.
-    """
-
-    def __init__(self, dataset: Dataset, columns: Columns, split: str, source: str) -> None:
-        self._split = split
-        self._source = source
-        self._column = columns.image
-        stored = dataset.select_columns([columns.image]).cast_column(columns.image, Image(decode=False))
-        self._dataset = stored
-        labels = _read_labels(dataset, columns, split, source)
-        digests = [hashlib.sha256(self._bytes(row)).digest() for row in range(len(stored))]
-        order = sorted(range(len(stored)), key=lambda row: (digests[row], labels[row]))
-        self._rows = np.asarray(order, dtype=np.int64)
-        self.labels: NDArray[np.int64] = labels[self._rows]
-        self.digests = [digests[row] for row in order]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def select(self, rows: NDArray[np.int64]) -> "EncodedImages":
-        """Keep some rows, in their order here."""
-        part = object.__new__(EncodedImages)
-        part.__dict__.update(self.__dict__)
-        part._rows = self._rows[rows]
-        part.labels = self.labels[rows]
-        part.digests = [self.digests[row] for row in rows]
-        return part
-
-    def read(self, index: int, size: int) -> Pixels:
-        """Decode one image.
-
-        Raises:
-            ConfigError: It cannot be decoded.
-        """
-        row = int(self._rows[index])
-        try:
-            return decode_image(self._bytes(row), size)
-        except UNDECODABLE as error:
-            reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-            raise ConfigError(
-                f"{self._source}: the image in split {self._split}, row {row}{self._file(row)} "
-                f"cannot be decoded: {reason}",
-                hint="repair or remove it",
-            ) from error
-
-    def _bytes(self, row: int) -> bytes:
-        value = self._dataset[row][self._column]
-        if value is not None and value.get("bytes") is not None:
-            return bytes(value["bytes"])
-        if value is None or not value.get("path"):
-            raise ConfigError(f"{self._source}: there is no image in split {self._split}, row {row}")
-        try:
-            return Path(value["path"]).read_bytes()
-        except OSError as error:
-            raise ConfigError(
-                f"{self._source}: the image in split {self._split}, row {row} cannot be read: {error}"
-            ) from error
-
-    def _file(self, row: int) -> str:
-        path = self._dataset[row][self._column].get("path")
-        return f" ({path})" if path else ""
+_SHOWN = 20
+"""Broken images that a message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A data set that was opened, its three splits in order."""
+    """A data set that was opened.
+
+    Attributes:
+        splits: Train, validation and test, without what was skipped; as they are stored where a problem keeps them
+            from being told apart.
+        problems: Why it cannot be used.
+        broken: The images that cannot be used, as far as they were looked for.
+        survey: What every image is; empty where they were not looked at.
+    """
 
     splits: dict[str, EncodedImages]
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
+    problems: Problems
+    broken: tuple[BrokenImage, ...]
+    survey: Survey
 
     @property
     def fingerprint(self) -> str:
@@ -121,32 +74,81 @@ class Source:
         return digest.hexdigest()
 
 
-def open_source(config: DataConfig) -> Source:
-    """Open a data set and make sure of its splits, columns and labels.
+def open_source(config: DataConfig, *, decode: bool = False) -> Source:
+    """Open a data set and make sure that it can be used.
+
+    Args:
+        config: Which, and how.
+        decode: Decode every image once, to find the broken ones. Those of a data set with `on_corrupt: skip` are
+            looked for in any case, since they are left out.
 
     Raises:
-        ConfigError: The data set is not as it must be.
+        ConfigError: The data set is not as it must be; all problems at once.
+        SetupError: It is on the hub, and neither network nor cache has it.
+    """
+    source = examine_source(config, decode=decode or config.on_corrupt == "skip")
+    source.problems.raise_any()
+    return source
+
+
+def examine_source(config: DataConfig, *, decode: bool, most: int | None = _SHOWN) -> Source:
+    """Open a data set and gather its problems.
+
+    Args:
+        config: Which, and how.
+        decode: Decode every image once, to find the broken ones.
+        most: Broken images that are named in problems and notes, the others are counted; None: all.
+
+    Raises:
+        ConfigError: It cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
     found = _load(config)
     columns = find_columns(found, config)
-    images = {name: EncodedImages(dataset, columns, name, config.source) for name, dataset in found.items()}
-    splits, notes = name_splits(images, config)
-    _check_classes(splits, columns.class_names, config)
-    return Source(splits=splits, class_names=columns.class_names, notes=notes)
+    problems = Problems()
+    folder = _local_folder(config)
+    stored = {
+        name: EncodedImages(
+            dataset,
+            columns,
+            name,
+            config.source,
+            within=allowed_folders(folder) if folder else None,
+            problems=problems,
+        )
+        for name, dataset in found.items()
+    }
+    if folder and columns.numbers is None:
+        note_empty_folders(folder, columns.class_names, config.source, problems)
+    survey = survey_images(stored.values(), config.loader_workers) if decode else {}
+    whole, broken = _take_out(stored, survey)
+    notes = _report_broken(broken, most, sum(map(len, stored.values())), config, problems)
+    # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
+    splits = whole if config.on_corrupt == "skip" else stored
+    if not any(NO_LABEL in images.labels for images in splits.values()):
+        with problems.noting():
+            splits, made = name_splits(splits, config)
+            notes += [*made, *_note_classes(splits, columns.class_names, config, problems)]
+            notes += _note_shared(splits, config)
+    return Source(
+        splits=splits,
+        class_names=columns.class_names,
+        notes=tuple(notes),
+        problems=problems,
+        broken=tuple(broken),
+        survey=survey,
+    )
 
 
 def _load(config: DataConfig) -> Mapping[str, Dataset]:
-    folder = Path(config.source).expanduser()
-    local = folder.is_dir()
-    if not local and (folder.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") > 1):
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise ConfigError(f"data.source: {config.source} {what}", hint="give a folder, a hub name, or `synthetic`")
+    folder = _local_folder(config)
+    if folder:
+        require_inner_links(folder, config.source)
     try:
-        with _quiet(hide=local or not sys.stderr.isatty()):
+        with _quiet(hide=folder is not None or not sys.stderr.isatty()):
             found = (
                 datasets.load_dataset(str(folder))
-                if local
+                if folder
                 else datasets.load_dataset(config.source, revision=config.revision)
             )
     except DatasetNotFoundError as error:
@@ -156,10 +158,10 @@ def _load(config: DataConfig) -> Mapping[str, Dataset]:
             hint="check the name and `hf auth login`",
         ) from error
     except _UNUSABLE as error:
-        raise _unusable(config, error) from error
+        raise _unusable(config, folder, error) from error
     except _HUB_ERRORS as error:
-        if local:
-            raise _unusable(config, error) from error
+        if folder:
+            raise _unusable(config, folder, error) from error
         raise SetupError(
             f"data.source: {config.source!r} (revision {config.revision or 'newest'}) is not in the cache "
             f"({datasets.config.HF_DATASETS_CACHE}) and cannot be downloaded: {error}",
@@ -170,9 +172,33 @@ def _load(config: DataConfig) -> Mapping[str, Dataset]:
     return dict(found)
 
 
-def _unusable(config: DataConfig, error: Exception) -> ConfigError:
+def _local_folder(config: DataConfig) -> Path | None:
+    """Name the folder that the source is; None where it is on the hub."""
+    folder = Path(config.source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") > 1:
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise ConfigError(f"data.source: {config.source} {what}", hint="give a folder, a hub name, or `synthetic`")
+    return None
+
+
+def _unusable(config: DataConfig, folder: Path | None, error: Exception) -> ConfigError:
+    reason = str(error.__cause__ or error)
+    if _SCRIPT in reason:
+        return ConfigError(
+            f"data.source: {config.source} has a loading script ({reason.rpartition(' ')[2]}); a script is a program, "
+            "would need trust_remote_code, and is never run",
+            hint="convert the data set to Parquet or to a folder of images, and point data.source there",
+        )
+    empty = find_empty_tables(folder) if folder else []
+    if empty:
+        return ConfigError(
+            f"data.source: {config.source} has an empty split: {', '.join(map(str, empty))} without a row",
+            hint="fill it, or remove the file: a missing validation or test split is split off the training images",
+        )
     return ConfigError(
-        f"data.source: {config.source} cannot be read as a data set: {error.__cause__ or error}",
+        f"data.source: {config.source} cannot be read as a data set: {reason}",
         hint="a folder holds Parquet files named train-, validation- and test-, or a folder of images a class",
     )
 
@@ -189,33 +215,66 @@ def _quiet(*, hide: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _read_labels(dataset: Dataset, columns: Columns, split: str, source: str) -> NDArray[np.int64]:
-    values = read_column(dataset, columns.label)
-    missing = [row for row, value in enumerate(values) if value is None or value == -1]
-    if missing:
-        raise ConfigError(
-            f"{source}: {len(missing)} of {len(values)} images of split {split} have no label in column "
-            f"{columns.label!r}, the first in row {missing[0]}",
-            hint="label them, or leave them out",
-        )
-    labels = values if columns.numbers is None else [columns.numbers[value] for value in values]
-    strange = [row for row, label in enumerate(labels) if not 0 <= label < len(columns.class_names)]
-    if strange:
-        raise ConfigError(
-            f"{source}: split {split}, row {strange[0]} has label {labels[strange[0]]}, "
-            f"and there are {len(columns.class_names)} classes"
-        )
-    return np.asarray(labels, dtype=np.int64)
+def _take_out(
+    stored: Mapping[str, EncodedImages], survey: Survey
+) -> tuple[dict[str, EncodedImages], list[BrokenImage]]:
+    """Take the broken images out of all splits."""
+    whole, broken = {}, []
+    for name, images in stored.items():
+        rows, found = images.find_broken(survey)
+        whole[name] = images.select(rows)
+        broken += found
+    return whole, broken
 
 
-def _check_classes(splits: Mapping[str, EncodedImages], names: tuple[str, ...], config: DataConfig) -> None:
+def _report_broken(
+    broken: Sequence[BrokenImage], most: int | None, total: int, config: DataConfig, problems: Problems
+) -> list[str]:
+    """Note broken images as problems, or say in a note that they are left out."""
+    shown = list(map(str, broken[:most]))
+    rest = len(broken) - len(shown)
+    if config.on_corrupt == "fail":
+        for text in shown:
+            problems.add(f"{config.source}: {text}", hint=REPAIR_HINT)
+        if rest:
+            problems.add(f"{config.source}: {rest} more images are broken; `orchestrator data check` names them")
+        return []
+    if not broken:
+        return []
+    named = "; ".join([*shown, *([f"and {rest} more"] if rest else [])])
+    which = f"{len(broken)} of {total} images are broken and left out (data.on_corrupt=skip)"
+    return [f"{config.source}: {which}: {named}"]
+
+
+def _note_classes(
+    splits: Mapping[str, EncodedImages], names: tuple[str, ...], config: DataConfig, problems: Problems
+) -> list[str]:
+    """Note classes that cannot be trained as problems, and give notes on those that cannot be evaluated."""
     if len(names) < 2:
-        raise ConfigError(
+        problems.add(
             f"{config.source} has one class only: {', '.join(names) or 'none'}", hint="there is nothing to tell apart"
         )
-    counts = np.bincount(splits["train"].labels, minlength=len(names))
-    empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
-    if empty:
-        raise ConfigError(
-            f"{config.source}: {len(empty)} of {len(names)} classes have no training images: {', '.join(empty[:10])}"
-        )
+    notes = []
+    for split in SPLITS:
+        counts = np.bincount(splits[split].labels, minlength=len(names))
+        empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
+        if not empty:
+            continue
+        which = f"{len(empty)} of {len(names)} classes have no {_ADJECTIVES[split]} images: {', '.join(empty[:10])}"
+        if split == TRAIN:
+            problems.add(f"{config.source}: {which}", hint="add images, or take the class out of the data set")
+        else:
+            notes.append(f"{config.source}: {which}; the accuracy there says nothing of them")
+    return notes
+
+
+def _note_shared(splits: Mapping[str, EncodedImages], config: DataConfig) -> list[str]:
+    counts = [
+        f"{count} of {len(splits[later])} {later} images are in {earlier} too"
+        for earlier, later in ((TRAIN, VALIDATION), (TRAIN, TEST), (VALIDATION, TEST))
+        if (count := count_shared(splits[earlier].digests, splits[later].digests))
+    ]
+    if not counts:
+        return []
+    note = f"exact duplicates across splits inflate the accuracy: {', '.join(counts)}"
+    return [f"{config.source}: {note}; `orchestrator data check` names them"]

@@ -35,6 +35,11 @@ class Rows(Protocol):
 R = TypeVar("R", bound=Rows)
 
 
+def canonical_name(name: str) -> str | None:
+    """Say which of the three splits a stored one is, whatever it is called; None: none of them."""
+    return next((split for split, aliases in _ALIASES.items() if name in aliases), None)
+
+
 def name_splits(found: Mapping[str, R], config: DataConfig) -> tuple[dict[str, R], tuple[str, ...]]:
     """Find train, validation and test; split off what is missing, stratified and seeded.
 
@@ -49,9 +54,12 @@ def name_splits(found: Mapping[str, R], config: DataConfig) -> tuple[dict[str, R
     }
     if TRAIN not in named:
         raise ConfigError(f"{config.source} has no train split; it has {', '.join(found) or 'none'}")
-    for split, rows in named.items():
-        if len(rows) == 0:
-            raise ConfigError(f"{config.source}: split {split} is empty")
+    empty = [split for split, rows in named.items() if len(rows) == 0]
+    if empty:
+        raise ConfigError(
+            f"{config.source}: split {' and '.join(empty)} is empty",
+            hint="fill it, or leave it out: a missing validation or test split is split off the training images",
+        )
     notes = []
     total = len(named[TRAIN])
     for split in (TEST, VALIDATION):

@@ -1,9 +1,11 @@
 """`orchestrator sweep` as in the shell: what it prints where, and its exit codes. The training is a fake."""
 
 import json
+import signal
 import sys
 from types import SimpleNamespace
 
+import optuna
 import pytest
 
 from orchestrator import app
@@ -117,3 +119,30 @@ def test_an_unreachable_tracking_server_ends_in_exit_code_5_before_anything_trai
     assert done.code == 5
     assert "cannot open the MLflow store http://127.0.0.1:1" in done.err
     assert not (mlflow_root.path / "checkpoints").exists()
+
+
+def test_ctrl_c_stops_at_the_end_of_the_epoch_and_names_the_command_that_goes_on(sweep, monkeypatch):
+    monkeypatch.setenv("FAKE_SIGNAL", "SIGINT")
+    done = sweep("-f", "json")
+    assert done.code == 130
+    assert "stopped; this goes on with it:\n  orchestrator sweep fake -c " in done.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.delenv("FAKE_SIGNAL")
+    assert sweep().code == 0
+
+
+def test_sigterm_ends_in_143(sweep, monkeypatch):
+    monkeypatch.setenv("FAKE_SIGNAL", "SIGTERM")
+    assert sweep().code == 143
+
+
+def test_fresh_trains_anew_and_keeps_the_old_study(sweep, mlflow_root):
+    sweep()
+    done = sweep("--fresh")
+    assert done.code == 0
+    assert "the old study is 'fake~1'" in done.err
+    assert "3 runs trained." in done.err
+    names = optuna.get_all_study_names(f"sqlite:///{mlflow_root.optuna_db}")
+    assert sorted(names) == ["fake", "fake~1"]
+    assert "0 runs trained." in sweep().err
+    assert "3 runs trained." in sweep("--fresh").err

@@ -4,6 +4,7 @@ A `Reader` says what a store holds in the words of this package; each reads with
 wrote: a fresh `MlflowClient`, TensorBoard's `EventAccumulator`.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from orchestrator.tracking.memory import MemoryTracker
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.tensorboard import TensorBoardTracker
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
+from tests.tracking.flaky import FlakyTracker
 
 
 @dataclass(kw_only=True)
@@ -29,6 +31,8 @@ class Seen:
     params: dict[str, str]
     metrics: dict[str, float]
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    pareto: bool | None = None
+    """Whether it is marked as on the front; None where marks have no place."""
 
 
 def read_memory(tracker: MemoryTracker) -> dict[str, Seen]:
@@ -38,6 +42,7 @@ def read_memory(tracker: MemoryTracker) -> dict[str, Seen]:
             params={key: str(value) for key, value in run.params.items()},
             metrics=run.metrics,
             curves=run.curves,
+            pareto=run.pareto,
         )
         for run in tracker.runs
     }
@@ -58,6 +63,7 @@ def read_mlflow(root: Root, experiment: str) -> dict[str, Seen]:
                 for name in curves
                 if name in run.data.metrics
             },
+            pareto=run.data.tags["pareto"] == "true",
         )
         for run in found
     }
@@ -101,9 +107,12 @@ class Case:
         return "failed" if self.kind == "tensorboard" else "killed"
 
 
-@pytest.fixture(params=["memory", "tensorboard", "mlflow", "fanout-mlflow", "fanout-tensorboard"])
+KINDS = ["memory", "tensorboard", "mlflow", "fanout-mlflow", "fanout-tensorboard", "spool", "spool-down", "spool-flaky"]
+
+
+@pytest.fixture(params=KINDS)
 def case(request, mlflow_root):
-    root, kind = mlflow_root, request.param.removeprefix("fanout-")
+    root, kind = mlflow_root, request.param.removeprefix("fanout-").partition("-")[0]
     memory = MemoryTracker()
     openers = {
         "memory": lambda: memory,
@@ -115,9 +124,31 @@ def case(request, mlflow_root):
         "tensorboard": lambda: read_tensorboard(root, "demo"),
         "mlflow": lambda: read_mlflow(root, "demo"),
     }
+    if kind == "spool":
+        return open_spool_case(request.param, root)
     fan = request.param.startswith("fanout-")
     opener = (lambda: FanoutTracker([openers["memory"](), openers[kind]()])) if fan else openers[kind]
     return Case(kind=kind, open=opener, read=readers[kind])
+
+
+def open_spool_case(name, root):
+    """MLflow behind a spool: the store answers, is down from the start of the sweep to the look, or fails at random."""
+    opened = []
+
+    def draw_faults():
+        dice = random.Random(7)
+        return iter(lambda: dice.choice(["before", "after", None, None]), "never")
+
+    def open_tracker():
+        faults = {"spool": None, "spool-down": lambda: iter(lambda: "before", None), "spool-flaky": draw_faults}[name]
+        opened.append(FlakyTracker(root, faults))
+        return opened[-1]
+
+    def read():
+        opened[-1].settle()
+        return read_mlflow(root, "demo")
+
+    return Case(kind="mlflow", open=open_tracker, read=read)
 
 
 def test_a_finished_run_has_its_params_metrics_and_curves(case):
@@ -209,3 +240,119 @@ def test_a_sweep_is_updated_as_often_as_one_likes(case):
     tracker.update_sweep(make_summary(trials, [0, 1]))
     tracker.end_sweep("finished")
     assert {run.status for run in case.read().values()} == {"finished"}
+
+
+EPOCHS = make_history((0.6, 0.7, 0.8))
+
+
+def begin(case, *, epochs=2, end=None, number=0):
+    """Run the first epochs of a training in a process of its own, which dies without ending the sweep."""
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    run = tracker.start_run(make_run_start(number))
+    for epoch in EPOCHS[:epochs]:
+        run.log_epoch(epoch)
+    if end is not None:
+        getattr(run, end)("something happened")
+    return run
+
+
+def go_on(case, start, *, tracker=None):
+    """Run a training to its end, all of its epochs, in another process."""
+    if tracker is None:
+        tracker = case.open()
+        tracker.start_sweep(make_sweep_start())
+    run = tracker.start_run(start)
+    for epoch in EPOCHS:
+        run.log_epoch(epoch)
+    run.finish(make_result(val_acc=0.8, history=EPOCHS))
+    tracker.end_sweep("finished")
+    return run
+
+
+def assert_each_epoch_once(run):
+    assert run.status == "finished"
+    assert run.curves["val/acc"] == [(0, pytest.approx(0.6)), (1, pytest.approx(0.7)), (2, pytest.approx(0.8))]
+    for name in ("val/loss", "train/loss", "train/acc", "lr"):
+        assert [step for step, _ in run.curves[name]] == [0, 1, 2], name
+    assert [step for step, _ in run.curves["train/loss_step"]] == [0, 10, 20, 30, 40, 50]
+    assert run.metrics["val_acc"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("end", [None, "kill", "fail"])
+def test_a_run_that_continues_has_each_epoch_once_under_its_new_name(case, end):
+    begin(case, end=end)
+    go_on(case, make_run_start(4, resumes_from=2))
+    seen = case.read()
+    assert list(seen) == ["trial_004_stem_seed0"]
+    assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_a_run_may_continue_more_than_once(case):
+    begin(case, epochs=1)
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    second = tracker.start_run(make_run_start(0, resumes_from=1))
+    for epoch in EPOCHS[:2]:
+        second.log_epoch(epoch)
+    go_on(case, make_run_start(0, resumes_from=2))
+    (seen,) = case.read().values()
+    assert_each_epoch_once(seen)
+
+
+def test_a_run_that_starts_over_leaves_the_old_one_closed(case):
+    begin(case)
+    go_on(case, make_run_start(4))
+    seen = case.read()
+    assert sorted(seen) == ["trial_000_stem_seed0", "trial_004_stem_seed0"]
+    assert seen["trial_000_stem_seed0"].status == case.killed
+    assert [step for step, _ in seen["trial_000_stem_seed0"].curves["val/acc"]] == [0, 1]
+    assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_a_run_that_continues_what_is_gone_opens_a_new_one(case):
+    begin(case, number=1, end="kill")
+    go_on(case, make_run_start(4, seed=9, resumes_from=2))
+    seen = case.read()
+    assert sorted(seen) == ["trial_001_stem_seed0", "trial_004_stem_seed9"]
+    assert_each_epoch_once(seen["trial_004_stem_seed9"])
+
+
+def test_a_finished_run_that_nobody_else_heard_of_is_tracked_once(case):
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    go_on(case, make_run_start(0), tracker=tracker)
+    go_on(case, make_run_start(4, resumes_from=3))
+    seen = case.read()
+    assert list(seen) == ["trial_004_stem_seed0"]
+    assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_a_retry_repeats_its_epochs(case):
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    run = tracker.start_run(make_run_start())
+    for epoch in (*EPOCHS[:2], *EPOCHS[:2], *EPOCHS):
+        run.log_epoch(epoch)
+    run.finish(make_result(val_acc=0.8, history=EPOCHS))
+    tracker.end_sweep("finished")
+    (seen,) = case.read().values()
+    assert_each_epoch_once(seen)
+
+
+def test_a_finished_run_goes_to_another_trial(case):
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    first = go_on(case, make_run_start(0), tracker=tracker)
+    other = tracker.start_run(make_run_start(1, seed=1))
+    other.finish(make_result(seed=1))
+    second = case.open()
+    second.start_sweep(make_sweep_start())
+    second.adopt_run(first.run_id or "", make_run_start(5))
+    second.update_sweep(make_summary(make_trials()[:1], [5]))
+    second.end_sweep("finished")
+    seen = case.read()
+    assert sorted(seen) == ["trial_001_stem_seed1", "trial_005_stem_seed0"]
+    assert_each_epoch_once(seen["trial_005_stem_seed0"])
+    assert seen["trial_005_stem_seed0"].pareto in (True, None)
+    assert seen["trial_001_stem_seed1"].pareto in (False, None)

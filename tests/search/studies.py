@@ -1,5 +1,6 @@
 """Searches over made-up costs, and studies read back through plain Optuna."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -26,11 +27,21 @@ def read_back(root: Root, name: str = "demo") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{root.path}/optuna.db")
 
 
-def finish(search: OptunaSearch, proposal: Proposal, accuracy: float = 0.5) -> TrialRecord:
-    """Tell a proposal complete, with one run."""
+def finish(
+    search: OptunaSearch, proposal: Proposal, accuracy: float = 0.5, *, seeds: Sequence[int] = (0,)
+) -> TrialRecord:
+    """Tell a proposal complete, with one run a seed."""
     frozen = proposal.choice.frozen
-    result = make_result(frozen, accuracy, trainable_params=COSTS[frozen].trainable_params)
-    return search.tell(proposal.number, [make_run(proposal.number, frozen, val_acc=accuracy, result=result)])
+    runs = [
+        make_run(
+            proposal.number,
+            frozen,
+            seed,
+            result=make_result(frozen, accuracy, seed, trainable_params=COSTS[frozen].trainable_params),
+        )
+        for seed in seeds
+    ]
+    return search.tell(proposal.number, runs)
 
 
 def run_all(search: OptunaSearch, *, limit: int = 100) -> list[Proposal]:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
+from orchestrator.records import superseded
 from tests.factories import PREFIXES, RESNET18, make_history, make_result, make_run
 from tests.search.studies import COSTS, finish, open_search, read_back, run_all
 
@@ -171,13 +172,22 @@ def test_results_of_different_configurations_are_not_mixed(root):
     open_search(root).require_identity(IDENTITY)
 
 
-def test_a_mean_over_other_seeds_is_another_configuration(root):
+def test_seeds_can_be_added_and_not_taken_away(root):
     first = open_search(root, seeds=(1, 0))
     first.require_identity(IDENTITY)
-    finish(first, first.propose())
+    point = first.propose()
+    finish(first, point, seeds=(1, 0))
     open_search(root, seeds=(0, 1)).require_identity(IDENTITY)
-    with pytest.raises(ConfigError, match=r"search\.seeds: was \[0, 1\], is \[0, 1, 2\]"):
-        open_search(root, seeds=(0, 1, 2)).require_identity(IDENTITY)
+    with pytest.raises(ConfigError, match=r"was \[0, 1\], is \[1, 2\]; seeds can be added, not taken away"):
+        open_search(root, seeds=(1, 2)).require_identity(IDENTITY)
+
+    wider = open_search(root, seeds=(0, 1, 2))
+    wider.require_identity(IDENTITY)
+    again = wider.propose()
+    assert again.choice == point.choice
+    finish(wider, again, seeds=(0, 1, 2))
+    assert point.choice not in wider.planned()
+    assert superseded(wider.trials()) == {point.number}
 
 
 def test_without_a_finished_trial_any_configuration_may_follow(root):

@@ -1,3 +1,6 @@
+import warnings
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -55,3 +58,38 @@ def test_half_precision_on_a_cpu_is_refused(machine):
 
 def test_the_device_has_a_name():
     assert device.device_name("cpu")
+
+
+DRIVER_TEXTS = {
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 2024\nGCC version: 12\n": "550.54.15",
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.10  Release Build\n": "570.86.10",
+    "something else\n": "something else",
+}
+
+
+@pytest.mark.parametrize("text", DRIVER_TEXTS)
+def test_the_driver_is_read_from_the_kernel(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(device, "_DRIVER", tmp_path / "version")
+    assert device.describe_device().driver is None
+    (tmp_path / "version").write_text(text)
+    assert device.describe_device().driver == DRIVER_TEXTS[text]
+
+
+def test_gpus_are_described_with_the_precision_of_auto(machine, monkeypatch):
+    machine(2, bf16=True)
+    properties = SimpleNamespace(name="H100", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _number: properties)
+    found = device.describe_device()
+    assert [(gpu.name, gpu.memory_mb) for gpu in found.gpus] == [("H100", 81920)] * 2
+    assert (found.precision, found.torch) == ("bf16-mixed", torch.__version__)
+
+
+def test_what_torch_says_of_an_old_driver_is_kept(machine, monkeypatch):
+    machine(0)
+
+    def complain() -> bool:
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old\nmore", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", complain)
+    assert device.describe_device().warnings == ("CUDA initialization: The NVIDIA driver is too old",)

@@ -116,7 +116,12 @@ def test_times_and_memory_are_sane(stopped):
 
 def test_what_was_written_says_the_same(stopped):
     spec, folder, result, _ = stopped
-    assert {path.name for path in folder.iterdir()} == {"spec.json", "best.ckpt", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "spec.json",
+        "best.ckpt",
+        "best.ckpt.sha256",
+        "result.json",
+    }
     assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
     assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
     written = [(folder / name).stat().st_mtime_ns for name in ("spec.json", "best.ckpt", "result.json")]

@@ -1,13 +1,11 @@
 """Data sets of every kind that a person has, written here and read back; the hub is a fake that refuses."""
 
-import io
 import shutil
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Value
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from PIL import Image
@@ -16,52 +14,9 @@ from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.training.data import describe_data, load_data
 from orchestrator.training.splits import SPLITS
+from tests.training.pictures import NAMES, THREE, colour, config, draw, encode, write_image_folder, write_parquet
 
-NAMES = ("blight", "healthy", "rust")
 CMYK_RED = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-
-
-def colour(label: int, number: int) -> tuple[int, int, int]:
-    """A colour that tells the label (red) and the image (green)."""
-    return (80 * label + 10, 5 * number, 0)
-
-
-def encode(image: Image.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def draw(label: int, number: int) -> bytes:
-    return encode(Image.new("RGB", (8, 8), colour(label, number)))
-
-
-def config(folder: Path, **overrides) -> DataConfig:
-    return DataConfig(source=str(folder), **({"image_size": 8, "loader_workers": 2} | overrides))
-
-
-def write_image_folder(folder: Path, counts: dict[str, int]) -> Path:
-    """A folder a class, within a folder a split; with the split "" only a folder a class."""
-    for offset, (split, count) in enumerate(counts.items()):
-        for label, name in enumerate(NAMES):
-            place = folder / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                (place / f"{number}.png").write_bytes(draw(label, 10 * offset + number))
-    return folder
-
-
-def write_parquet(folder: Path, counts: dict[str, int], image="image", label="labels", kind=None) -> Path:
-    (folder / "data").mkdir(parents=True)
-    kind = kind or ClassLabel(names=list(NAMES))
-    for offset, (split, count) in enumerate(counts.items()):
-        labels = [label for label in range(3) for _ in range(count)]
-        images = [{"bytes": draw(label, 10 * offset + i % count), "path": None} for i, label in enumerate(labels)]
-        values = labels if kind.dtype != "string" else [NAMES[label] for label in labels]
-        features = Features({image: datasets.Image(), label: kind, "note": Value("string")})
-        table = Dataset.from_dict({image: images, label: values, "note": ["x"] * len(labels)}, features=features)
-        table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-    return folder
 
 
 def content(loaded, split: str) -> set[tuple[int, int, int]]:
@@ -76,9 +31,6 @@ def content(loaded, split: str) -> set[tuple[int, int, int]]:
 
 def expected(offset: int, count: int) -> set[tuple[int, int, int]]:
     return {(label, *colour(label, 10 * offset + number)[:2]) for label in range(3) for number in range(count)}
-
-
-THREE = {"train": 4, "validation": 2, "test": 1}
 
 
 @pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
@@ -184,7 +136,7 @@ def test_a_broken_image_is_found_before_training_and_named(tmp_path, data):
     with pytest.raises(ConfigError, match=r"the image in split test, row 2 .* cannot be decoded: (?!.*object at)") as e:
         describe_data(config(folder))
     assert str(folder / "test" / "rust" / "0.png") in e.value.message
-    assert e.value.hint == "repair or remove it"
+    assert e.value.hint == "repair or remove it, or set data.on_corrupt to skip"
 
 
 def test_an_image_without_label_or_a_class_without_images_is_refused(tmp_path):

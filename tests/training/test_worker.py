@@ -38,7 +38,7 @@ def test_a_killed_training_leaves_no_result(killed_and_repeated):
     assert type(error) is RunError
     assert error.message == "the worker died from signal 9 (SIGKILL)"
     assert [epoch.epoch for epoch in first] == [0]
-    assert "best.ckpt" in names
+    assert {"last-000.ckpt", "last-000.ckpt.sha256"} <= names
     assert "result.json" not in names
     assert found is None
 
@@ -50,6 +50,7 @@ def test_the_next_training_takes_its_place(killed_and_repeated):
     assert {path.name for path in root.run_dir(SPEC.fingerprint).iterdir()} == {
         "spec.json",
         "best.ckpt",
+        "best.ckpt.sha256",
         "result.json",
         "worker.log",
     }

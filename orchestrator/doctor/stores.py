@@ -1,0 +1,163 @@
+"""What sweeps have written under a root: can it be read, by these versions, and who writes just now."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.doctor.databases import (
+    find_damage,
+    find_revisions,
+    newest_revision,
+    open_database,
+    read_revision,
+    read_tables,
+)
+from orchestrator.doctor.finding import Finding, fail, ok, warn
+from orchestrator.errors import SetupError
+from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.lock import read_owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Program:
+    """A program that keeps a database.
+
+    Attributes:
+        name: Its package.
+        migrations: Where they lie in the package.
+        upgrade: Its command that brings a database to the newest schema; `{}` is its address.
+        count: What to count for people, and in which table.
+    """
+
+    name: str
+    migrations: str
+    upgrade: str
+    count: tuple[str, str]
+
+
+_MLFLOW = _Program(
+    name="mlflow", migrations="store/db_migrations/versions", upgrade="db upgrade {}", count=("runs", "runs")
+)
+_OPTUNA = _Program(
+    name="optuna",
+    migrations="storages/_rdb/alembic/versions",
+    upgrade="storage upgrade --storage {}",
+    count=("studies", "studies"),
+)
+
+
+def check_mlflow(path: Path, check: str = "mlflow") -> Finding:
+    """Look at the MLflow store in a SQLite file."""
+    return _check_database(check, path, _MLFLOW)
+
+
+def check_optuna(root: Root) -> Finding:
+    """Look at the Optuna studies."""
+    return _check_database("optuna", root.optuna_db, _OPTUNA)
+
+
+def check_file_store(root: Root) -> Iterator[Finding]:
+    """Look for the file store of an older MLflow, and say how to bring it over."""
+    for folder in dict.fromkeys((root.path, Path(DEFAULT_ROOT).resolve())):
+        if not any(folder.glob("*/meta.yaml")):
+            continue
+        # the migration deletes a database that is there, after a question
+        target = next(
+            path for path in (folder / "mlflow.db", folder / "migrated.db", _unused(folder)) if not path.exists()
+        )
+        command = f"{_find_program('mlflow')} migrate-filestore --source {_quote(folder)} --target {_quote(f'sqlite:///{target}')}"
+        view = "" if target.name == "mlflow.db" else f"; see them with mlflow ui --backend-store-uri sqlite:///{target}"
+        yield warn(
+            "mlflow files",
+            f"{folder} holds the file store of an older MLflow, which nothing reads any more; its runs are whole",
+            f"bring them over: {command}{view}; then move its numbered folders away",
+        )
+
+
+def check_locks(root: Root) -> Finding:
+    """Say who sweeps just now."""
+    alive = []
+    for path in sorted((root.path / "locks").glob("*.lock")):
+        try:
+            owner = read_owner(path)
+        except ValueError:  # it is being written
+            alive.append(f"{path.stem} by another process")
+            continue
+        except OSError as error:
+            return warn("locks", f"{path} cannot be read: {error.strerror}", "whose file is it?")
+        if owner:
+            alive.append(f"{path.stem} by process {owner.pid} on {owner.host} since {owner.started}")
+    return ok("locks", f"being swept: {', '.join(alive)}" if alive else "nobody sweeps here")
+
+
+def check_spool(root: Root) -> Iterator[Finding]:
+    """Say what the tracking store has not received yet."""
+    for path in sorted((root.path / "spool").glob("*")):
+        if path.is_file() and path.stat().st_size > 0:
+            yield warn(
+                "spool",
+                f"{path} holds records that the tracking store has not received ({path.stat().st_size} bytes)",
+                "the next sweep of that experiment delivers them: start the store, then the sweep",
+            )
+
+
+def _check_database(check: str, path: Path, program: _Program) -> Finding:
+    if not path.exists():
+        return ok(check, f"no store at {path} yet; the first sweep makes it")
+    try:
+        with open_database(path) as connection:
+            damage = find_damage(connection, path)
+            tables = read_tables(connection)
+            revision = read_revision(connection)
+            what, table = program.count
+            count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] if table in tables else 0  # noqa: S608 - a constant
+    except SetupError as error:
+        return fail(check, error.message, _damage_hint(path))
+    if damage:
+        return fail(check, f"{path} is damaged: {damage}", _damage_hint(path))
+    if not tables:
+        return ok(check, f"{path} is empty; the first sweep fills it")
+    return _check_schema(check, path, program, revision, f"{count} {what}")
+
+
+def _check_schema(check: str, path: Path, program: _Program, revision: str | None, content: str) -> Finding:
+    known = find_revisions(program.name, program.migrations)
+    newest = newest_revision(known)
+    if revision is None:
+        return fail(
+            check, f"{path} is a database, but none of {program.name}", "move it away, or choose another --root"
+        )
+    if revision == newest:
+        return ok(check, f"{path}: {content}, schema {revision}")
+    if revision in known:
+        command = f"{_find_program(program.name)} {program.upgrade.format(_quote(f'sqlite:///{path}'))}"
+        return fail(
+            check,
+            f"{path}: {content}, but its schema {revision} is older than {newest} of the installed {program.name}",
+            f"keep a copy, then bring it up to date: cp {_quote(path)} {_quote(f'{path}.bak')} && {command}",
+        )
+    return fail(
+        check,
+        f"{path}: {content}, but its schema {revision} is of a newer {program.name} than the installed one",
+        f"install a newer {program.name}, or choose another --root",
+    )
+
+
+def _damage_hint(path: Path) -> str:
+    return f"put a copy back if there is one; else move {path} away, and the next sweep makes a new one"
+
+
+def _unused(folder: Path) -> Path:
+    numbers = range(2, 1_000_000)
+    return next(path for number in numbers if not (path := folder / f"migrated-{number}.db").exists())
+
+
+def _find_program(name: str) -> str:
+    """Name a command of this environment, whether it is on the path or not."""
+    return _quote(Path(sys.executable).with_name(name))
+
+
+def _quote(text: str | Path) -> str:
+    return shlex.quote(str(text))

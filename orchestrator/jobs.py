@@ -1,0 +1,52 @@
+"""A sweep's runs on their way, and what a call of the sweep did."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from orchestrator.interfaces import Proposal, RunStart, RunTracker
+from orchestrator.records import RunRecord, TrialRecord
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepOutcome:
+    """What a call of the sweep did. Counts of this call alone."""
+
+    trained: int = 0
+    """Runs that trained to their end."""
+    reused: int = 0
+    """Runs that were answered from a finished training."""
+    repeated: int = 0
+    """Trials that the sampler suggested again and that were answered from their result."""
+    resumed: int = 0
+    """Runs that continued from a checkpoint."""
+    retried: int = 0
+    """Times that a lost run was tried again."""
+    failed_runs: int = 0
+    failed_trials: list[TrialRecord] = field(default_factory=list)
+    stopped: bool = False
+    """It was stopped on request before its end."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialRuns:
+    """A trial under way."""
+
+    proposal: Proposal
+    waiting: int
+    """Runs that have not ended."""
+    runs: list[RunRecord] = field(default_factory=list)
+    stopped: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """A run that waits or is under way."""
+
+    trial: TrialRuns
+    start: RunStart
+    tracker: RunTracker | None = None
+    attempts: int = 0
+    epochs: int = 0
+    """Epochs that were seen: a run that continues repeats the earlier ones."""
+    claim: ExitStack = field(default_factory=ExitStack)
+    """Keeps other sweeps from training the same meanwhile."""

@@ -1,0 +1,55 @@
+"""What is found out once before anything trains, and what follows from it for each run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.blocks import NONE_KEY
+from orchestrator.config.models import Experiment
+from orchestrator.interfaces import Choice
+from orchestrator.records import Cost, DatasetInfo, Hyperparameters, RunSpec, flatten
+
+_PLACES = {
+    "lr": "trainer.lr",
+    "weight_decay": "trainer.weight_decay",
+    "batch_size": "data.batch_size",
+    "optimizer": "trainer.optimizer",
+}
+"""Where each further dimension stands in a run's identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What is found out once before anything trains. The experiment's `auto` values are concrete here."""
+
+    experiment: Experiment
+    data: DatasetInfo
+    weights_sha256: str | None
+    costs: Mapping[str, Cost]
+    """By key of the frozen set."""
+    generation: int = 0
+    """Times that the study was begun anew before."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What all trials of the study have in common and what identifies their results, as plain values."""
+        base = self.experiment
+        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
+        varied = {"frozen", "seed", *(_PLACES[name] for name in base.search.dimensions)}
+        return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
+
+    def build_spec(self, choice: Choice, seed: int) -> RunSpec:
+        """Write down all that the run of `choice` with `seed` needs."""
+        chosen = choice.hyperparameters
+        base = self.experiment
+        return RunSpec(
+            data=base.data.model_copy(update={"batch_size": chosen.batch_size}),
+            model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
+            trainer=base.trainer.model_copy(
+                update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}
+            ),
+            frozen=choice.frozen,
+            seed=seed,
+            data_fingerprint=self.data.fingerprint,
+            weights_sha256=self.weights_sha256,
+            generation=self.generation,
+        )

@@ -1,0 +1,245 @@
+"""MLflow, but a store that is lost fails no run: what it misses waits on disk and is delivered once it is back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from orchestrator.errors import OrchestratorError, SetupError
+from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.layout import Root
+from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.tracking.mlflow import MlflowTracker
+from orchestrator.tracking.mlflow_run import MlflowRun, now_ms
+from orchestrator.tracking.mlflow_store import impatient, is_refusal
+from orchestrator.tracking.spool_file import Adopted, Ended, Epoch, Latest, Message, Spool, Started
+
+_PAUSE_S = 5.0
+"""Shortest pause between two tries."""
+_SHARE = 0.1
+"""Share of the time that may go into tries: a server that swallows requests costs seconds each."""
+_PROBE_S = 5
+_DELIVERY_S = 2.0
+"""Longest time that a call delivers what waits, once the store is back; the rest comes with the next calls."""
+_LOSSES = (OrchestratorError, OSError)
+
+
+class SpoolingRun:
+    """One run. None of its methods raises because of the store."""
+
+    def __init__(self, tracker: "SpoolingTracker", key: str) -> None:
+        self._tracker = tracker
+        self._key = key
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run; None until the store has heard of it."""
+        return self._tracker.find_run_id(self._key)
+
+    def log_epoch(self, metrics: EpochMetrics) -> None:
+        """Add an epoch to the curves; one that is there already is passed over."""
+        self._tracker.submit(Epoch(key=self._key, at_ms=now_ms(), metrics=metrics))
+
+    def finish(self, result: RunResult) -> None:
+        """End as FINISHED."""
+        self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="finished", result=result))
+
+    def fail(self, error: str) -> None:
+        """End as FAILED."""
+        self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="failed", reason=error))
+
+    def kill(self, reason: str) -> None:
+        """End as KILLED."""
+        self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="killed", reason=reason))
+
+
+class SpoolingTracker:
+    """Tracks a sweep in MLflow. Once it has started, nothing raises because of the store.
+
+    As long as the store answers, everything goes there at once. When it is lost, everything goes to the spool, in
+    order, and delivery is tried again every few seconds, for seconds, and with the next start of the sweep. A message
+    may reach the store twice (its answer was lost, or this process died before it noted the delivery): runs are found
+    again by the key of their start, epochs and metrics by what the run has, and the rest is replaced by itself.
+
+    Args:
+        inner: MLflow.
+        root: Where the spool lies.
+        experiment_name: Name of the experiment, and of the spool.
+        say: Hears when the store is lost and when it is back, once each, and what it refuses for good.
+    """
+
+    def __init__(self, inner: MlflowTracker, root: Root, experiment_name: str, say: Callable[[str], None]) -> None:
+        self._inner = inner
+        self._spool = Spool(root, experiment_name)
+        self._say = say
+        self._runs: dict[str, MlflowRun] = {}
+        self._lost = False
+        self._late = 0
+        """Messages delivered since the store was lost."""
+        self._next_try = 0.0
+        self._warned_of_disk = False
+
+    def start_sweep(self, start: SweepStart) -> None:
+        """Open the sweep's parent run, and deliver what an earlier process could not.
+
+        Raises:
+            SetupError: The store cannot be reached or opened, or the spool cannot be read.
+        """
+        self._inner.start_sweep(start)
+        self._runs.clear()
+        self._lost = False
+        try:
+            strange = self._spool.load()
+        except (OSError, ValueError) as error:
+            raise SetupError(
+                f"cannot read what waits for the tracking store, {self._spool.path}: {error}",
+                hint="make the folder readable and writable, or move it away (what waits in it is then not tracked)",
+            ) from error
+        if strange:
+            self._say(f"{len(strange)} lines of {self._spool.path} cannot be read: kept in {self._spool.refused_path}")
+        if (latest := self._spool.latest) is not None:
+            self._spool.keep_latest(replace(latest, end=None))  # the parent runs again
+        if not self._spool.is_empty:
+            self._late = 0
+            self._deliver_all(None)
+            if self._late:
+                self._say(f"{self._late} messages of an earlier call reached the MLflow store {self._inner.uri}")
+            try:
+                self._inner.close_stale_runs("the process that ran it died")
+            except OrchestratorError as error:
+                self._lose(error)
+
+    def start_run(self, start: RunStart) -> SpoolingRun:
+        """Open a child run, or go on with one; its `run_id` is None until the store has heard of it."""
+        key = uuid4().hex[:16]
+        self.submit(Started(key=key, at_ms=now_ms(), start=start, origin=self._inner.origin))
+        return SpoolingRun(self, key)
+
+    def adopt_run(self, run_id: str, start: RunStart) -> None:
+        """Give a finished child run to another trial; one that the store heard of late has an empty `run_id`."""
+        self.submit(Adopted(run_id=run_id, start=start))
+
+    def update_sweep(self, summary: SweepSummary) -> None:
+        """Write table, metrics, note and files to the parent, and the `pareto` tag to each child."""
+        self._submit_latest(Latest(summary=replace(summary, trials=()), at_ms=now_ms()))
+
+    def end_sweep(self, status: SweepStatus) -> None:
+        """End the parent run; what still waits is tried once more, and then left to the next start."""
+        self._next_try = 0.0
+        self._submit_latest(replace(self._spool.latest or Latest(), end=status), budget_s=None)
+        if not self._spool.is_empty:
+            self._say(
+                f"what the MLflow store {self._inner.uri} has missed waits in {self._spool.path}: "
+                "the next start of this sweep delivers it"
+            )
+
+    def find_run_id(self, key: str) -> str | None:
+        """Look up the MLflow run of a start; None until the store has heard of it."""
+        run = self._runs.get(key)
+        return run.run_id if run is not None else None
+
+    def submit(self, message: Message) -> None:
+        """Deliver a message, or keep it until it can be delivered."""
+        if not self._spool.is_empty or self._lost:
+            self._append(message)
+            self._try()
+            return
+        try:
+            self._deliver(message, again=False)
+        except _LOSSES as error:
+            self._append(message)
+            if is_refusal(error):
+                self._refuse(error)
+            else:
+                self._lose(error)
+
+    def _submit_latest(self, latest: Latest, budget_s: float | None = _DELIVERY_S) -> None:
+        if self._spool.is_empty and not self._lost:
+            try:
+                self._deliver_latest(latest)
+            except _LOSSES as error:
+                self._spool.keep_latest(latest)
+                self._lose(error)
+            return
+        self._spool.keep_latest(latest)
+        self._try(budget_s)
+
+    def _try(self, budget_s: float | None = _DELIVERY_S) -> None:
+        """Deliver what waits, unless the last try is too short ago."""
+        if time.monotonic() >= self._next_try:
+            with impatient(_PROBE_S, retries=0):
+                self._deliver_all(budget_s)
+
+    def _deliver_all(self, budget_s: float | None) -> None:
+        """Deliver messages in order, then the state, until the store fails or the time is up."""
+        began = time.monotonic()
+        try:
+            while (message := self._spool.head) is not None:
+                try:
+                    self._deliver(message, again=True)
+                except _LOSSES as error:
+                    if not is_refusal(error):
+                        raise
+                    self._refuse(error)
+                    continue
+                self._spool.note_delivered()
+                self._late += 1
+                if budget_s is not None and time.monotonic() - began > budget_s:
+                    return
+            if self._spool.latest is not None:
+                self._deliver_latest(self._spool.latest)
+                self._spool.drop_latest()
+        except _LOSSES as error:
+            self._lose(error, time.monotonic() - began)
+            return
+        if self._lost:
+            self._lost = False
+            self._say(f"the MLflow store {self._inner.uri} answers again: {self._late} messages delivered")
+
+    def _deliver(self, message: Message, *, again: bool) -> None:
+        if isinstance(message, Started):
+            self._runs[message.key] = self._inner.start_run(
+                message.start, origin=message.origin, key=message.key, again=again, at_ms=message.at_ms
+            )
+        elif isinstance(message, Adopted):
+            self._inner.adopt_run(message.run_id, message.start)
+        else:
+            run = self._runs.get(message.key) or self._inner.find_run(message.key)
+            self._runs[message.key] = run
+            if isinstance(message, Epoch):
+                run.log_epoch(message.metrics, at_ms=message.at_ms)
+            elif message.result is not None:
+                run.finish(message.result, at_ms=message.at_ms)
+            elif message.status == "failed":
+                run.fail(message.reason, at_ms=message.at_ms)
+            else:
+                run.kill(message.reason, at_ms=message.at_ms)
+
+    def _deliver_latest(self, latest: Latest) -> None:
+        try:
+            if latest.summary is not None:
+                self._inner.update_sweep(latest.summary, at_ms=latest.at_ms)
+        except _LOSSES as error:
+            if not is_refusal(error):
+                raise
+            self._say(f"{error}; the next summary of the sweep takes its place")
+        if latest.end is not None:
+            self._inner.end_sweep(latest.end)
+
+    def _append(self, message: Message) -> None:
+        self._spool.append(message)
+        if not self._spool.is_durable and not self._warned_of_disk:
+            self._warned_of_disk = True
+            self._say(f"cannot write {self._spool.path}: what the tracking store misses waits in memory alone")
+
+    def _refuse(self, error: Exception) -> None:
+        """Set the first message aside: others wait behind it."""
+        self._spool.note_refused()
+        self._say(f"{error}; what it refused is kept in {self._spool.refused_path}")
+
+    def _lose(self, error: Exception, took_s: float = 0.0) -> None:
+        self._next_try = time.monotonic() + max(_PAUSE_S, took_s / _SHARE)
+        if not self._lost:
+            self._lost = True
+            self._late = 0
+            self._say(f"{error}; the runs go on, and what it misses waits in {self._spool.path}")

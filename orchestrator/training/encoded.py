@@ -1,0 +1,216 @@
+"""One stored split: encoded images in the order of their content, decoded when they are read."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, Image
+from numpy.typing import NDArray
+
+from orchestrator.errors import ConfigError
+from orchestrator.training.columns import Columns, read_column
+from orchestrator.training.images import UNDECODABLE, ImageFacts, Pixels, decode_image, describe_damage, probe_image
+from orchestrator.training.problems import Problems
+from orchestrator.training.quality import BrokenImage, place
+
+NO_LABEL = -1
+"""Stands for a label that is missing or out of range, which is a problem."""
+
+Survey = Mapping[bytes, ImageFacts | str]
+"""By digest of an image: what it is, or why it is broken."""
+
+REPAIR_HINT = "repair or remove it, or set data.on_corrupt to skip"
+_UNREADABLE = b""
+"""Digest of an image without bytes."""
+
+
+class EncodedImages:
+    """One split of encoded images, decoded when they are read.
+
+    Rows stand in the order of their content (sha256), so that equal data train equally however they are stored.
+
+    Args:
+        dataset: The split as it is stored.
+        columns: Where images and labels stand.
+        split: Name of the split.
+        source: Name of the data set, for messages.
+        within: Folders that files must lie in; None: anywhere.
+        problems: Takes labels that are missing or out of range, and files that lie elsewhere.
+
+    Attributes:
+        labels: Labels by row; `NO_LABEL` where there is none.
+        digests: sha256 of the encoded image, by row; empty where there is none.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        columns: Columns,
+        split: str,
+        source: str,
+        *,
+        within: Sequence[Path] | None,
+        problems: Problems,
+    ) -> None:
+        self.split = split
+        self._source = source
+        self._class_names = columns.class_names
+        self._column = columns.image
+        self._within = within
+        self._dataset = dataset.select_columns([columns.image]).cast_column(columns.image, Image(decode=False))
+        self._unreadable: dict[int, str] = {}
+        labels = _read_labels(dataset, columns, split, source, problems)
+        digests = [self._digest(row, problems) for row in range(len(self._dataset))]
+        order = sorted(range(len(digests)), key=lambda row: (digests[row], labels[row]))
+        self._rows = np.asarray(order, dtype=np.int64)
+        self.labels: NDArray[np.int64] = labels[self._rows]
+        self.digests = [digests[row] for row in order]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def select(self, rows: NDArray[np.int64]) -> "EncodedImages":
+        """Keep some rows, in their order here."""
+        part = object.__new__(EncodedImages)
+        part.__dict__.update(self.__dict__)
+        part._rows = self._rows[rows]
+        part.labels = self.labels[rows]
+        part.digests = [self.digests[row] for row in rows]
+        return part
+
+    def read(self, index: int, size: int) -> Pixels:
+        """Decode one image.
+
+        Raises:
+            ConfigError: It cannot be decoded.
+        """
+        try:
+            data = self._bytes(int(self._rows[index]))
+        except ConfigError as error:
+            raise self._refuse(index, error.message) from error
+        try:
+            return decode_image(data, size)
+        except UNDECODABLE as error:
+            raise self._refuse(index, f"cannot be decoded: {describe_damage(error, len(data))}") from error
+
+    def probe(self, index: int) -> ImageFacts | str:
+        """Decode one image; say what it is, or why it is broken."""
+        try:
+            data = self._bytes(int(self._rows[index]))
+        except ConfigError as error:
+            return error.message
+        try:
+            return probe_image(data)
+        except UNDECODABLE as error:
+            return f"cannot be decoded: {describe_damage(error, len(data))}"
+
+    def find_broken(self, survey: Survey) -> tuple[NDArray[np.int64], list[BrokenImage]]:
+        """Tell whole images from broken ones.
+
+        Args:
+            survey: What is known of the images; one that is not in it counts as whole.
+
+        Returns:
+            Rows of the whole ones, and the others in the order in which they are stored.
+        """
+        whole, broken = [], []
+        for index, digest in enumerate(self.digests):
+            found = self._unreadable.get(int(self._rows[index])) or survey.get(digest)
+            if isinstance(found, str):
+                broken.append(self._describe(index, found))
+            else:
+                whole.append(index)
+        return np.asarray(whole, dtype=np.int64), sorted(broken, key=lambda image: image.row)
+
+    def locate(self, index: int) -> tuple[int, str | None]:
+        """Give row and file of an image as it is stored."""
+        row = int(self._rows[index])
+        return row, (self._dataset[row][self._column] or {}).get("path")
+
+    def class_of(self, index: int) -> str | None:
+        """Name the class of an image; None where its label is missing or out of range."""
+        label = int(self.labels[index])
+        return None if label == NO_LABEL else self._class_names[label]
+
+    def _refuse(self, index: int, reason: str) -> ConfigError:
+        return ConfigError(f"{self._source}: {self._describe(index, reason)}", hint=REPAIR_HINT)
+
+    def _describe(self, index: int, reason: str) -> BrokenImage:
+        row, file = self.locate(index)
+        return BrokenImage(split=self.split, row=row, file=file, label=self.class_of(index), reason=reason)
+
+    def _digest(self, row: int, problems: Problems) -> bytes:
+        value = self._dataset[row][self._column] or {}
+        file = value.get("path")
+        if value.get("bytes") is None and file and not self._may_read(Path(file)):
+            problems.add(
+                f"{self._source}: the image in {place(self.split, row, file)} lies outside the data folder",
+                hint="copy it into the folder: what lies elsewhere is not read",
+            )
+            return _UNREADABLE
+        try:
+            return hashlib.sha256(self._bytes(row)).digest()
+        except ConfigError as error:
+            self._unreadable[row] = error.message
+            return _UNREADABLE
+
+    def _may_read(self, file: Path) -> bool:
+        if self._within is None:
+            return True
+        real = file.resolve()
+        return any(real.is_relative_to(folder) for folder in self._within)
+
+    def _bytes(self, row: int) -> bytes:
+        """Read an encoded image; what is raised says why it cannot be, as a predicate."""
+        value = self._dataset[row][self._column]
+        if value is not None and value.get("bytes") is not None:
+            return bytes(value["bytes"])
+        if value is None or not value.get("path"):
+            raise ConfigError("is not there: the row has none")
+        try:
+            return Path(value["path"]).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror or error}") from error
+
+
+def survey_images(splits: Iterable[EncodedImages], threads: int) -> Survey:
+    """Decode every image once, equal ones together, and keep none."""
+    survey: dict[bytes, ImageFacts | str] = {}
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for images in splits:
+            one = {digest: index for index, digest in enumerate(images.digests)}
+            new = [index for digest, index in one.items() if digest != _UNREADABLE and digest not in survey]
+            survey.update(zip((images.digests[index] for index in new), pool.map(images.probe, new), strict=True))
+    return survey
+
+
+def _read_labels(dataset: Dataset, columns: Columns, split: str, source: str, problems: Problems) -> NDArray[np.int64]:
+    values = read_column(dataset, columns.label)
+    missing = [row for row, value in enumerate(values) if value is None or value == -1]
+    if missing:
+        problems.add(
+            f"{source}: {len(missing)} of {len(values)} images of split {split} have no label in column "
+            f"{columns.label!r}, the first in row {missing[0]}",
+            hint="label them, or leave them out",
+        )
+    labels = np.full(len(values), NO_LABEL, dtype=np.int64)
+    strange = []
+    for row, value in enumerate(values):
+        if value is None or value == -1:
+            continue
+        label = value if columns.numbers is None else columns.numbers[value]
+        if 0 <= label < len(columns.class_names):
+            labels[row] = label
+        else:
+            strange.append((row, label))
+    if strange:
+        row, label = strange[0]
+        problems.add(
+            f"{source}: {len(strange)} of {len(values)} images of split {split} have a label out of range, the first "
+            f"in row {row}: {label}, and there are {len(columns.class_names)} classes (labels 0 to "
+            f"{len(columns.class_names) - 1})",
+            hint="correct the labels, or the names of the classes",
+        )
+    return labels

@@ -1,0 +1,68 @@
+"""The file that says how far a sweep is."""
+
+import json
+
+import pytest
+
+from orchestrator.config.models import SearchConfig
+from orchestrator.interfaces import Choice
+from orchestrator.progress import ProgressFile, read_progress
+from tests.factories import make_experiment, make_history, make_hyperparameters, make_run, make_run_start, make_trial
+
+CHOICES = [Choice(frozen=key, hyperparameters=make_hyperparameters()) for key in ("none", "stem", "layer1")]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "demo.json"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on when told to."""
+    now = [100.0]
+    monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_run_is_there_with_its_last_epoch_until_it_ends(path):
+    file = ProgressFile(path)
+    file.on_plan(make_experiment(), CHOICES, [make_trial()])
+    start = make_run_start(3, "stem")
+    file.on_run_start(start)
+    assert [(run.name, run.epochs, run.max_epochs) for run in read_progress(path).runs] == [(start.name, 0, 3)]
+    file.on_epoch(start, make_history((0.5, 0.75))[1])
+    (run,) = read_progress(path).runs
+    assert (run.trial, run.frozen, run.seed, run.epochs, run.val_acc) == (3, "stem", 0, 2, 0.75)
+    file.on_run_end(start, make_run(3, "stem"))
+    assert read_progress(path).runs == ()
+    assert read_progress(path).planned == 4  # three to run and one done
+
+
+def test_the_time_to_go_follows_from_the_runs_that_ended(path, clock):
+    file = ProgressFile(path)
+    file.on_plan(make_experiment(search=SearchConfig(seeds=(0, 1))), CHOICES, [])
+    for seed in (0, 1):
+        start = make_run_start(0, "none", seed)
+        file.on_run_start(start)
+        clock[0] += 30
+        file.on_run_end(start, make_run(0, "none", seed))
+    file.on_trial_end(make_trial(0, "none"))
+    assert read_progress(path).to_go_s == pytest.approx(2 * 2 * 30)  # two trials of two runs of 30 s
+    file.on_run_start(make_run_start(1, "stem"))
+    clock[0] += 10
+    file.on_trial_end(make_trial(1, "stem", error="lost"))
+    assert read_progress(path).to_go_s == pytest.approx(4 * 30 - 10)
+
+
+def test_a_sampled_sweep_does_not_know_its_end(path):
+    file = ProgressFile(path)
+    file.on_plan(make_experiment(), None, [])
+    assert (read_progress(path).planned, read_progress(path).to_go_s) == (None, None)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", json.dumps({"planned": 3})])
+def test_a_file_that_says_nothing_is_none(path, content):
+    if content is not None:
+        path.write_text(content)
+    assert read_progress(path) is None
