@@ -104,8 +104,8 @@ def test_so_many_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, worker
         assert executor.workers == workers
         futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(4)]
         seen = [read(future.result(TIMEOUT_S)) for future in futures]
-    beside = [sum(a["began"] < b["ended"] and b["began"] < a["ended"] for b in seen) for a in seen]
-    assert max(beside) <= workers  # each overlaps with itself
+    beside = [sum(b["began"] <= a["began"] < b["ended"] for b in seen) for a in seen]
+    assert max(beside) <= workers  # at each start, itself included
     assert {run["threads"] for run in seen} == {7 // workers}
 
 
