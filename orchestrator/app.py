@@ -123,6 +123,7 @@ def _run_locked(
             config_yaml=to_yaml(experiment),
             config_hash=config_hash(experiment),
             git_commit=find_git_commit(),
+            generation=prepared.generation,
         )
     )
     search.close()
@@ -203,7 +204,7 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
     if experiment.tracking.tensorboard:
         from orchestrator.tracking.tensorboard import TensorBoardTracker
 
-        trackers.append(TensorBoardTracker(root, experiment.name))
+        trackers.append(TensorBoardTracker(root, experiment.name, say))
     return FanoutTracker(trackers)
 
 

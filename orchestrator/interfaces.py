@@ -101,6 +101,8 @@ class SweepStart:
     """The resolved configuration."""
     config_hash: str
     git_commit: str | None
+    generation: int = 0
+    """Times that the study was begun anew before: each has a parent run of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from orchestrator.records import Record, RunRecord, RunResult
 
 _CLAIM = "claim.lock"
 _LAST = re.compile(r"last-(\d+)\.ckpt")
+_UNFINISHED = re.compile(r"\.?(last|best)-\d+\.ckpt(\.sha256)?(\.tmp)?")
 
 
 class LedgerEntry(Record):
@@ -63,8 +64,14 @@ class Ledger:
             return None
 
     def enter(self, experiment: str, run: RunRecord) -> None:
-        """Note for which run a finished training was made."""
-        path = self.directory(run.fingerprint) / RECORD_FILE
+        """Note for which run a finished training was made.
+
+        A worker that died right after its result leaves what it would have continued from: that goes too.
+        """
+        folder = self.directory(run.fingerprint)
+        for path in [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name)]:
+            path.unlink(missing_ok=True)
+        path = folder / RECORD_FILE
         # the result lies beside it already, so the record need not repeat it
         entry = LedgerEntry(experiment=experiment, run=run.model_copy(update={"result": None}))
         write_atomically(path, entry.model_dump_json(indent=1))

@@ -301,15 +301,16 @@ class SweepLoop:
         source = f"{entry.experiment}/{entry.run.name}"
         self._observer.on_message(f"{job.start.name} is answered from {source}: the same training is done")
         self._outcome.reused += 1
-        run_id = entry.run.mlflow_run_id
-        if entry.experiment == self._experiment.name and run_id is not None:
-            self._tracker.adopt_run(run_id, job.start)
+        if entry.experiment == self._experiment.name:
+            run_id = entry.run.mlflow_run_id  # None: the store heard of the run late, and knows it by its fingerprint
+            self._tracker.adopt_run(run_id or "", job.start)
             record = self._record(job, result=result, reused_from=source)
             record = record.model_copy(update={"mlflow_run_id": run_id})
             self._ledger.enter(self._experiment.name, record)
             self._end_run(job, record)
             return
-        job.start = replace(job.start, reused_from=source)
+        # what an earlier call tracked of it here, before its death or with fewer seeds, goes over to this trial too
+        job.start = replace(job.start, reused_from=source, resumes_from=len(result.history))
         self._track_finished(job, result)
         self._end_run(job, self._record(job, result=result, reused_from=source))
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -101,10 +102,11 @@ class ProcessExecutor:
             task.future.cancel()
         kill_processes(started)
         _OPEN.discard(self)
-        if not _OPEN:  # a start that waits for the fork server's imports fails with it, and need not be waited for
-            _end_fork_server()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():  # a start that waits for the fork server's imports fails with it
+                self._end_own_fork_server()
+                thread.join(_POLL_S)
+        self._end_own_fork_server()
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
@@ -161,7 +163,12 @@ class ProcessExecutor:
         for task in running:
             task.verdict = RunStoppedError(f"stopped on request: its epoch did not end within {STOP_GRACE_S:g} s")
         kill_processes(started)
-        if len(started) < len(running) and {self} == _OPEN:  # a start waits for the fork server's imports
+        if len(started) < len(running):  # a start waits for the fork server's imports
+            self._end_own_fork_server()
+
+    def _end_own_fork_server(self) -> None:
+        """End the fork server, unless another executor uses it too."""
+        if {self} >= _OPEN:
             _end_fork_server()
 
     def _refuse_waiting(self) -> None:
@@ -221,6 +228,8 @@ class ProcessExecutor:
         with receiver, alive_sender:
             try:
                 with sender, alive_receiver, STARTING, hidden_main():
+                    if self._stop.asked or self._closed.is_set():
+                        return RunStoppedError(_NOT_BEGUN)
                     process.start()
             except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
                 return RunError(f"the worker could not be started: {error!r}", cause="died")
@@ -286,7 +295,8 @@ def _end_fork_server() -> None:
     """End the fork server, also one that still imports. `multiprocessing` has no public end of it."""
     server: Any = forkserver._forkserver  # noqa: SLF001
     if server._forkserver_pid is not None:  # noqa: SLF001
-        os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
+        with suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
     server._stop()  # noqa: SLF001
 
 

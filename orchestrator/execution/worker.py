@@ -7,8 +7,10 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
@@ -62,9 +64,14 @@ def _die_with_fork_server() -> None:
 
     A run that hangs in foreign code, or that was halted, would not let the thread of `_die_with_parent` work.
     """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    server: Any = forkserver._forkserver  # noqa: SLF001
+    if server._forkserver_alive_fd is not None:  # noqa: SLF001
+        os.close(server._forkserver_alive_fd)  # noqa: SLF001 # else the fork server lives as long as this process
+        server._forkserver_alive_fd = None  # noqa: SLF001
 
 
 def _die_with_parent(alive: Connection) -> None:

@@ -3,12 +3,12 @@
 import re
 
 MASK = "***"
-_KEY = r"[\w-]*(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key(?:[_-]id)?)"
+_KEY = r"[\w-]*(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
 _PATTERNS = (
     # user and password of a URI; a password may hold an at sign or a slash, quotes end it (JSON, YAML)
     (re.compile(r"(?<=://)[^\s/:@'\"]*(:[^\s'\"<>]*)?@"), f"{MASK}@"),
     # `password=...` in a query or a connection string
-    (re.compile(rf"(?i)(?<![\w-])({_KEY}|sig)=[^&\s'\"<>]+"), rf"\1={MASK}"),
+    (re.compile(rf"(?i)(?<![\w-])({_KEY}|sig|signature)=[^&\s'\"<>]+"), rf"\1={MASK}"),
     # `"password": "..."` in JSON, a Python dict, YAML
     (re.compile(rf"(?i)(['\"]{_KEY}['\"]\s*:\s*(['\"]))(?:(?!\2).)+(?=\2)"), rf"\1{MASK}"),
     # `password: ...` as a line of YAML

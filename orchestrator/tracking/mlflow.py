@@ -55,6 +55,8 @@ class MlflowTracker:
         self._parent_id: str | None = None
         self._origin: Origin | None = None
         self._live: list[MlflowRun] = []
+        self._parents: dict[str, str] = {}
+        """Parent run of each generation."""
 
     @property
     def uri(self) -> str:
@@ -79,7 +81,7 @@ class MlflowTracker:
         """
         client, experiment = self._open()
         self._origin = Origin.of(start)
-        generation = str(getattr(start, "generation", 0))
+        generation = str(start.generation)
         with self._store.translated("write to", SetupError):
             parents = self._find_parents()
             parent = next((run for run in parents if run.data.tags.get(_GENERATION, "0") == generation), None)
@@ -92,6 +94,9 @@ class MlflowTracker:
                 if other.info.status == "RUNNING" and other.info.run_id != parent.info.run_id:
                     client.set_terminated(other.info.run_id, "KILLED")
             self._parent_id = parent.info.run_id
+            # the newest come first, and they win
+            self._parents = {run.data.tags.get(_GENERATION, "0"): run.info.run_id for run in reversed(parents)}
+            self._parents[generation] = self._parent_id
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")
 
@@ -276,7 +281,8 @@ class MlflowTracker:
 
     def _run_tags(self, start: RunStart, origin: Origin, key: str) -> dict[str, str]:
         tags = self._tags(names.KIND_RUN, origin) | {
-            _PARENT: self._require_parent(),
+            # a run of the study before may have waited in the spool
+            _PARENT: self._parents.get(str(start.spec.generation), self._require_parent()),
             names.OPTUNA_TRIAL: str(start.trial),
             names.SEED: str(start.spec.seed),
             names.PARETO: "false",

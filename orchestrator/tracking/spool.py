@@ -18,7 +18,10 @@ _PAUSE_S = 5.0
 """Shortest pause between two tries."""
 _SHARE = 0.1
 """Share of the time that may go into tries: a server that swallows requests costs seconds each."""
+_PATIENCE_S = 10
+"""Longest time that an answer of a store that is not lost is waited for."""
 _PROBE_S = 5
+"""Likewise of one that is lost."""
 _DELIVERY_S = 2.0
 """Longest time that a call delivers what waits, once the store is back; the rest comes with the next calls."""
 _LOSSES = (OrchestratorError, OSError)
@@ -145,7 +148,8 @@ class SpoolingTracker:
             self._try()
             return
         try:
-            self._deliver(message, again=False)
+            with impatient(_PATIENCE_S):
+                self._deliver(message, again=False)
         except _LOSSES as error:
             self._append(message)
             if is_refusal(error):

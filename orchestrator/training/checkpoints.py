@@ -58,9 +58,23 @@ class CheckedIO(CheckpointIO):
     """Lightning's way to the disk: whole files with a digest, and nothing but plain types and tensors read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            RunError: The disk does not take it.
+        """
         del storage_options
-        write_checked(Path(path), lambda file: torch.save(checkpoint, file))
+        try:
+            write_checked(Path(path), lambda file: torch.save(checkpoint, file))
+        except (OSError, RuntimeError) as error:
+            # torch fails once more on the way out, with a message about its format
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            raise RunError(
+                f"the checkpoint {path} cannot be written: {reason.strerror or reason}",
+                hint="make room and start again: the run continues after the epoch before",
+            ) from error
 
     def load_checkpoint(
         self,

@@ -8,6 +8,7 @@ from types import TracebackType
 import torch
 
 from orchestrator.errors import OrchestratorError, RunError
+from orchestrator.training.encoded import REPAIR_HINT
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|can't allocate memory", re.IGNORECASE
@@ -41,7 +42,7 @@ def _explain_loader(error: Exception) -> RunError:
     if match := _FROM_LOADER.match(str(error)):  # torch puts the traceback of the process into the message
         message, ours = _last_exception(str(error)), isinstance(error, OrchestratorError)
         kind = "" if ours else f"{match['kind']}: "
-        hint = "repair or remove it" if ours else str(error)
+        hint = REPAIR_HINT if ours else str(error)
         return RunError(f"{kind}{message}", hint=hint, cause="data")
     if isinstance(error, OrchestratorError):
         return RunError(error.message, hint=error.hint, cause="data")

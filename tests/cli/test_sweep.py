@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from types import SimpleNamespace
 
 import optuna
@@ -144,5 +146,11 @@ def test_fresh_trains_anew_and_keeps_the_old_study(sweep, mlflow_root):
     assert "3 runs trained." in done.err
     names = optuna.get_all_study_names(f"sqlite:///{mlflow_root.optuna_db}")
     assert sorted(names) == ["fake", "fake~1"]
+    with closing(sqlite3.connect(mlflow_root.mlflow_db)) as connection:
+        parents = connection.execute(
+            "select r.status, count(*) from tags t join runs r on r.run_uuid = t.value"
+            " where t.key = 'mlflow.parentRunId' group by r.run_uuid"
+        ).fetchall()
+    assert parents == [("FINISHED", 3), ("FINISHED", 3)]
     assert "0 runs trained." in sweep().err
     assert "3 runs trained." in sweep("--fresh").err

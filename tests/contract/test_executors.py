@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records import Workplace
@@ -58,6 +58,7 @@ def test_an_exception_is_a_run_error_with_its_traceback(build, tmp_path):
     assert error.message == "ValueError: the fake broke"
     assert "Traceback" in error.hint
     assert 'raise ValueError("the fake broke")' in error.hint
+    assert (error.cause, error.may_pass) == ("error", False)
 
 
 def test_our_own_errors_keep_message_and_hint(build, tmp_path):
@@ -87,6 +88,31 @@ def test_a_target_that_is_not_there_loses_the_run(build, tmp_path):
     with build("no_such_function") as executor:
         error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
     assert "no_such_function" in error.message
+
+
+def test_an_error_keeps_its_cause(build, tmp_path):
+    with build("fail_with_a_cause") as executor:
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore))
+    assert (error.message, error.hint, error.cause) == ("the loss is nan", "lower it", "diverged")
+
+
+def test_a_run_stops_at_the_end_of_its_epoch_and_none_begins_after(build, tmp_path):
+    seen = []
+    with build("go_on_for_ever") as executor:
+
+        def sink(epoch):
+            seen.append(epoch.epoch)
+            executor.stop()
+            executor.stop()
+
+        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), sink))
+        later = error_of(executor.submit(spec(1), Workplace(directory=str(tmp_path / "later")), ignore))
+    assert type(error) is type(later) is RunStoppedError
+    assert seen == list(range(len(seen)))
+    assert error.message == f"stopped on request after epoch {seen[-1]} (epochs count from 0)"
+    assert later.message == "stopped on request before it began"
+    assert not error.may_pass
+    assert not (tmp_path / "later").exists()
 
 
 def test_closing_leaves_no_thread(build, tmp_path):

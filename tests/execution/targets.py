@@ -1,5 +1,6 @@
 """Runs that misbehave, each in a way of its own. None of them trains; what they saw stands in the result's texts."""
 
+import ctypes
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 from tests.factories import make_history, make_result, make_spec
@@ -149,9 +150,65 @@ def leave_a_child(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
     return report(run)
 
 
-def parent(folder: str) -> None:
-    """Run two workers that sleep; the test kills this process."""
-    with ProcessExecutor(f"{HERE}:sleep", workers=2) as executor:
+def fail_with_a_cause(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
+    raise RunError("the loss is nan", hint="lower it", cause="diverged")
+
+
+def go_on_for_ever(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
+    """Report an epoch every 50 ms, and tell who is here; a child beside it tells whether it heard SIGTERM."""
+    code = (
+        f"import pathlib, signal, time; heard = pathlib.Path({workplace.directory!r}, 'child_heard');"
+        "signal.signal(15, lambda *_: heard.touch()); print('ready', flush=True);"
+        f"[time.sleep(0.05) for _ in range({LONG_S * 20})]"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            write_pid(workplace, "child", child.pid)
+            write_pid(workplace, "worker", os.getpid())
+            first = make_history((0.1,))[0]
+            for epoch in range(LONG_S * 20):
+                time.sleep(0.05)
+                on_epoch(first.model_copy(update={"epoch": epoch}))
+        finally:
+            child.kill()
+    raise AssertionError
+
+
+def hang(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
+    """Hang in foreign code that never lets Python work, so that neither signals nor threads are heard."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it would end the sleep
+    write_pid(workplace, "worker", os.getpid())
+    ctypes.PyDLL(None).sleep(LONG_S)
+    raise AssertionError
+
+
+def take_its_time(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
+    """Report four epochs, one every 0.6 s, and then hang where the seed is not 0."""
+    for epoch in make_history((0.1, 0.2, 0.3, 0.4)):
+        time.sleep(0.6)
+        on_epoch(epoch)
+    sys.stdout.write("said before\n")
+    if run.seed:
+        sleep(run, workplace, on_epoch)
+    return report(run)
+
+
+def fork_and_look(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
+    """Fork a child, as a loader does, and end it by SIGTERM."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(LONG_S)
+        os._exit(0)
+    time.sleep(0.1)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    return report(run, signal=os.WTERMSIG(status))
+
+
+def parent(folder: str, target: str) -> None:
+    """Run two workers that do not end; the test kills this process."""
+    with ProcessExecutor(f"{HERE}:{target}", workers=2) as executor:
         for seed in range(2):
             executor.submit(spec(seed), Workplace(directory=f"{folder}/{seed}"), print)
         time.sleep(LONG_S)
@@ -162,4 +219,4 @@ def ignore(epoch: EpochMetrics) -> None:
 
 
 if __name__ == "__main__":
-    parent(sys.argv[1])
+    parent(*sys.argv[1:])

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.errors import RunError
+from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import processes
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records import Workplace
@@ -56,6 +56,7 @@ def test_a_killed_worker_names_the_signal_and_shows_its_last_output(tmp_path, mo
     assert error.message == "the worker died from signal 9 (SIGKILL)"
     assert "last words on stdout" in error.hint
     assert "last words on stderr" in error.hint
+    assert (error.cause, error.may_pass) == ("died", True)
 
 
 def test_a_signal_without_a_name_is_told_by_its_number(tmp_path):
@@ -150,7 +151,7 @@ def test_leaving_the_context_ends_workers_with_their_children(tmp_path):
     assert time.monotonic() - began < 5
     wait_until(lambda: not any(map(is_alive, pids)))
     for future in futures[:2]:
-        with pytest.raises(RunError, match="the executor was closed before the run ended"):
+        with pytest.raises(RunStoppedError, match="the executor was closed before the run ended"):
             future.result(0)
     with pytest.raises(CancelledError, match=r"^$"):
         futures[2].result(0)
@@ -166,7 +167,7 @@ def test_closing_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypatc
         time.sleep(0.5)
         began = time.monotonic()
     assert time.monotonic() - began < 5
-    with pytest.raises(RunError, match="the executor was closed"):
+    with pytest.raises(RunStoppedError, match="the executor was closed"):
         future.result(0)
 
 
@@ -214,10 +215,11 @@ def test_one_executor_that_closes_leaves_anothers_runs_alone(tmp_path):
         assert read(future.result(TIMEOUT_S)) == {"pid": worker}
 
 
-def test_a_parent_that_is_killed_leaves_no_orphan(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-m", HERE, str(tmp_path)])
+@pytest.mark.parametrize(("target", "tellers"), [("sleep", ("worker", "child")), ("hang", ("worker",))])
+def test_a_parent_that_is_killed_leaves_no_orphan(tmp_path, target, tellers):
+    parent = subprocess.Popen([sys.executable, "-m", HERE, str(tmp_path), target])
     try:
-        pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in ("worker", "child")]
+        pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in tellers]
         everyone = psutil.Process(parent.pid).children(recursive=True)
         assert set(pids) <= {process.pid for process in everyone}
     finally:

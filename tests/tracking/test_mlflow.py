@@ -6,12 +6,10 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from mlflow import MlflowClient
 
 from orchestrator import names
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import NotFoundError, SweepError
-from orchestrator.layout import Root
 from orchestrator.tracking.mlflow import MlflowTracker
 from tests.factories import (
     CLASS_NAMES,
@@ -26,28 +24,7 @@ from tests.factories import (
     make_sweep_start,
     make_trials,
 )
-
-
-class Store:
-    """The store of a root as a fresh client sees it."""
-
-    def __init__(self, root: Root) -> None:
-        self.root = root
-        self.client = MlflowClient(tracking_uri=root.mlflow_uri)
-
-    @property
-    def experiment(self):
-        return self.client.get_experiment_by_name("demo")
-
-    def runs(self, query="tags.kind = 'run'"):
-        return {r.info.run_name: r for r in self.client.search_runs([self.experiment.experiment_id], query)}
-
-    def parent(self):
-        (parent,) = self.runs("tags.kind = 'sweep'").values()
-        return parent
-
-    def artifact(self, run, name):
-        return Path(self.client.download_artifacts(run.info.run_id, name))
+from tests.tracking.reading import Store
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """What TensorBoard's own HParams plugin makes of the event files."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2
@@ -85,6 +87,83 @@ def test_a_repeated_run_starts_from_an_empty_directory(tracker, root):
     (after,) = (root.tensorboard("demo") / start.name).iterdir()
     assert before.name != after.name
     assert len(read_rows(root)) == 1
+
+
+def read_points(root, name, tag="val/acc"):
+    events = EventAccumulator(str(root.tensorboard("demo") / name))
+    events.Reload()
+    return [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
+
+
+def test_a_run_that_continues_has_one_folder_though_its_old_file_is_torn(tracker, root):
+    first = tracker.start_run(make_run_start(1, "stem"))
+    for epoch in make_history()[:2]:
+        first.log_epoch(epoch)
+    (file,) = (root.tensorboard("demo") / "trial_001_stem_seed0").iterdir()
+    os.truncate(file, file.stat().st_size - 7)
+
+    second = TensorBoardTracker(root, "demo")
+    run = second.start_run(make_run_start(6, "stem", resumes_from=2))
+    for epoch in make_history():
+        run.log_epoch(epoch)
+    run.finish(make_result())
+    assert [folder.name for folder in root.tensorboard("demo").iterdir()] == ["trial_006_stem_seed0"]
+    assert read_points(root, "trial_006_stem_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
+    (row,) = read_rows(root)
+    assert row.name == "trial_006_stem_seed0"
+    assert [session.status for session in row.sessions] == [api_pb2.STATUS_SUCCESS]
+
+
+def test_a_run_that_starts_over_ends_the_dead_one_as_a_failure(tracker, root):
+    tracker.start_run(make_run_start(1, "stem")).log_epoch(make_history()[0])
+    (file,) = (root.tensorboard("demo") / "trial_001_stem_seed0").iterdir()
+    os.truncate(file, file.stat().st_size - 7)
+    for number in (2, 3):
+        TensorBoardTracker(root, "demo").start_run(make_run_start(number, "stem"))
+    statuses = {row.name: row.sessions[0].status for row in read_rows(root)}
+    expected = {"trial_001_stem_seed0": api_pb2.STATUS_FAILURE, "trial_002_stem_seed0": api_pb2.STATUS_FAILURE}
+    assert statuses == expected | {"trial_003_stem_seed0": api_pb2.STATUS_UNKNOWN}
+
+
+def test_an_adopted_run_has_the_new_name_in_the_hparams_tab(tracker, root):
+    tracker.start_run(make_run_start(1, "stem")).finish(make_result())
+    tracker.adopt_run("", make_run_start(8, "stem"))
+    (row,) = read_rows(root)
+    assert row.name == "trial_008_stem_seed0"
+
+
+def test_a_full_disk_fails_no_run_and_leaves_no_gap(root, monkeypatch):
+    said = []
+    tracker = TensorBoardTracker(root, "demo", said.append)
+    run = tracker.start_run(make_run_start())
+    history = make_history((0.5, 0.6, 0.7, 0.8))
+    run.log_epoch(history[0])
+
+    def write_in_part(file, _events):
+        with file.open("ab") as stream:
+            stream.write(b"torn")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.tracking.tensorboard._append", write_in_part)
+        run.log_epoch(history[1])
+        run.log_epoch(history[2])
+    run.log_epoch(history[3])
+    run.finish(make_result(val_acc=0.8, history=history))
+    assert read_points(root, "trial_000_stem_seed0") == [(0, 0.5), (1, 0.6), (2, 0.7), (3, 0.8)]
+    assert len(said) == 1
+    assert said[0].endswith("No space left on device; the run goes on")
+
+
+def test_a_folder_that_cannot_be_written_fails_no_run(root, tracker, caplog):
+    (root.tensorboard("demo") / "trial_000_stem_seed0").write_text("in the way")
+    run = tracker.start_run(make_run_start())
+    for epoch in make_history():
+        run.log_epoch(epoch)
+    run.finish(make_result())
+    tracker.adopt_run("", make_run_start(8))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "cannot write the TensorBoard folder" in caplog.text
 
 
 def test_epochs_can_be_read_while_the_run_goes_on(tracker, root):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.interfaces import EpochSink
 from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
 
 HERE = "tests.training.targets"
@@ -20,3 +21,18 @@ def run_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunR
             os.kill(os.getpid(), signal.SIGKILL)
 
     return run_training(spec, workplace, report)
+
+
+def run_or_die_in_a_step(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train; die at the start of the optimizer step that the folder's file `die` names, and remove the file before."""
+    order = Path(workplace.directory) / "die"
+    step = FreezingModule.training_step
+
+    def training_step(module, batch):
+        if order.exists() and module.global_step == int(order.read_text()):
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(module, batch)
+
+    FreezingModule.training_step = training_step
+    return run_training(spec, workplace, on_epoch)

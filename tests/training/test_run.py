@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.config.models import ModelConfig, SyntheticConfig
 from orchestrator.errors import ConfigError, RunError
+from orchestrator.files import is_whole
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.records import RunResult, RunSpec, Workplace
@@ -123,6 +124,7 @@ def test_what_was_written_says_the_same(stopped):
         "result.json",
     }
     assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
+    assert is_whole(folder / "best.ckpt")
     assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
     written = [(folder / name).stat().st_mtime_ns for name in ("spec.json", "best.ckpt", "result.json")]
     assert written == sorted(written)
@@ -284,6 +286,8 @@ def test_a_loss_that_is_not_a_number_is_a_lost_run(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"the train loss is nan in epoch 0 \(epochs count from 0\)") as caught:
         run_training(make_spec(ALL), Workplace(directory=str(tmp_path)), seen.append)
     assert "lower trainer.lr (0.001)" in caught.value.hint
+    assert caught.value.cause == "diverged"
+    assert not caught.value.may_pass
     assert seen == []
     assert not (tmp_path / "result.json").exists()
     assert not (tmp_path / "best.ckpt").exists()

@@ -1,4 +1,4 @@
-"""A real training in a worker process: equal to one in this process, and no obstacle when it was killed."""
+"""A real training in a worker process: equal to one in this process, also when it was killed and continued."""
 
 import pytest
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 120
 
 @pytest.fixture(scope="module")
 def killed_and_repeated(tmp_path_factory):
-    """A training killed after its first epoch, and the next one in the same folder."""
+    """A training killed after its first epoch, and what continued it."""
     root = Root.at(tmp_path_factory.mktemp("root"))
     folder = root.run_dir(SPEC.fingerprint)
     folder.mkdir(parents=True)
@@ -36,14 +36,14 @@ def killed_and_repeated(tmp_path_factory):
 def test_a_killed_training_leaves_no_result(killed_and_repeated):
     _, error, first, (names, found), _, _ = killed_and_repeated
     assert type(error) is RunError
-    assert error.message == "the worker died from signal 9 (SIGKILL)"
+    assert (error.message, error.cause) == ("the worker died from signal 9 (SIGKILL)", "died")
     assert [epoch.epoch for epoch in first] == [0]
     assert {"last-000.ckpt", "last-000.ckpt.sha256"} <= names
     assert "result.json" not in names
     assert found is None
 
 
-def test_the_next_training_takes_its_place(killed_and_repeated):
+def test_the_next_training_continues_it(killed_and_repeated):
     root, _, _, _, result, second = killed_and_repeated
     assert Ledger(root).find_result(SPEC.fingerprint) == result
     assert tuple(second) == result.history
