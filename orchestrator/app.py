@@ -2,18 +2,20 @@
 
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SetupError, SweepError
 from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
+from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
@@ -70,13 +72,28 @@ def run_sweep(
     Raises:
         ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
         SetupError: Device, disk, download or tracking store; nothing has run. Or the experiment is being swept already.
-        SweepError: Too many runs were lost (`execution.max_failures`); what finished is kept.
+        SweepError: Too many runs were lost (`execution.max_failures`), or the disk is full; what finished is kept.
     """
     place = Root.at(root)
     place.create()
-    with hold_lock(place.lock(experiment.name)):
+    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
         return _run_locked(experiment, place, watching, stop, fresh=fresh)
+
+
+@contextmanager
+def _reporting_lost_disk() -> Iterator[None]:
+    """Turn what a disk or a database raises that is full or gone into `SweepError`."""
+    from orchestrator.search import STORE_ERRORS, explain
+
+    try:
+        yield
+    except (OSError, *STORE_ERRORS) as error:
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else explain(error)
+        raise SweepError(
+            f"the sweep cannot go on: {reason}",
+            hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",
+        ) from error
 
 
 def _run_locked(
@@ -208,8 +225,13 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
     return FanoutTracker(trackers)
 
 
-def keep_report(sweep: Sweep, files: Sequence[Path]) -> None:
+def keep_report(sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = None) -> None:
     """Keep pictures of a sweep as artifacts of its MLflow parent run.
+
+    Args:
+        sweep: The sweep.
+        files: The pictures.
+        mlflow_uri: The tracking store, where it is not the one that the study names: that has no credentials.
 
     Raises:
         SetupError: The tracking store cannot be reached.
@@ -218,7 +240,13 @@ def keep_report(sweep: Sweep, files: Sequence[Path]) -> None:
     from orchestrator.tracking.mlflow import MlflowTracker
 
     experiment = sweep.experiment
-    MlflowTracker(sweep.root, experiment.name, experiment.tracking.mlflow_uri).keep_files(files)
+    uri = mlflow_uri or experiment.tracking.mlflow_uri
+    if uri is not None and MASK in uri:
+        raise SetupError(
+            f"the study does not keep the credentials of its tracking store, {uri}: the pictures are not kept there",
+            hint="give its address: --mlflow-uri",
+        )
+    MlflowTracker(sweep.root, experiment.name, uri).keep_files(files)
 
 
 def find_git_commit() -> str | None:
@@ -244,7 +272,7 @@ def _known_classes(experiment: Experiment) -> int:
     if Path(experiment.data.source).is_dir():
         from orchestrator.training.data import describe_data
 
-        return len(describe_data(experiment.data).class_names)
+        return len(describe_data(experiment.data, decode=False).class_names)
     raise ConfigError(
         f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
         hint="set model.num_classes",

@@ -168,14 +168,17 @@ class Tracker(Protocol):
         """
 
     def start_run(self, start: RunStart) -> RunTracker:
-        """Open a child run; where `start.resumes_from` is not 0, go on with the unfinished one of its fingerprint.
+        """Open a child run; where `start.resumes_from` is not 0, go on with that of its fingerprint, finished or not.
 
         That one takes the name and trial of `start`. Where it is gone, or where the run starts anew, a new one opens
         and unfinished ones of its fingerprint are closed as KILLED.
         """
 
     def adopt_run(self, run_id: str, start: RunStart) -> None:
-        """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`."""
+        """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
+
+        Where `run_id` is empty (the store heard of the run late), it is found by its fingerprint.
+        """
 
     def update_sweep(self, summary: SweepSummary) -> None:
         """Write table, metrics, note and files to the parent, and the `pareto` tag to each child."""

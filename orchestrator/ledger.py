@@ -13,8 +13,8 @@ from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records import Record, RunRecord, RunResult
 
 _CLAIM = "claim.lock"
-_LAST = re.compile(r"last-(\d+)\.ckpt")
-_UNFINISHED = re.compile(r"\.?(last|best)-\d+\.ckpt(\.sha256)?(\.tmp)?")
+_CHECKPOINT = re.compile(r"(last|best)-(\d+)\.ckpt")
+_UNFINISHED = re.compile(rf"\.?{_CHECKPOINT.pattern}(\.sha256)?(\.tmp)?")
 
 
 class LedgerEntry(Record):
@@ -93,22 +93,27 @@ class Ledger:
         return True
 
     def find_checkpoint(self, fingerprint: str) -> tuple[int, list[Path]]:
-        """Find the newest whole checkpoint of an interrupted training, and set damaged ones aside.
+        """Find the newest checkpoint from which an interrupted training can continue, and set damaged ones aside.
+
+        It needs the weights of its best epoch too, `best-NNN.ckpt`.
 
         Returns:
-            Epochs that it holds (0: there is none), and where the damaged ones lie now.
+            Epochs that it holds (0: there is none), and where those lie now that were set aside.
         """
-        found = []
-        for path in self.directory(fingerprint).glob("last-*.ckpt"):
-            match = _LAST.fullmatch(path.name)
-            if match is not None:
-                found.append((int(match[1]), path))
-        damaged: list[Path] = []
-        for epoch, path in sorted(found, reverse=True):
-            if is_whole(path):
-                return epoch + 1, damaged
-            aside = path.with_name(f"{path.name}.damaged")
+        folder = self.directory(fingerprint)
+        found: dict[str, list[tuple[int, Path]]] = {"last": [], "best": []}
+        for path in folder.glob("*.ckpt"):
+            if match := _CHECKPOINT.fullmatch(path.name):
+                found[match[1]].append((int(match[2]), path))
+        # a death right before the result leaves the best weights under the name of a finished training's
+        whole = [0] if is_whole(folder / BEST_CHECKPOINT) else []
+        whole += [epoch for epoch, path in found["best"] if is_whole(path)]
+        aside: list[Path] = []
+        for epoch, path in sorted(found["last"], reverse=True):
+            if min(whole, default=epoch + 1) <= epoch and is_whole(path):
+                return epoch + 1, aside
+            damaged = path.with_name(f"{path.name}.damaged")
             with suppress(FileNotFoundError):
-                path.replace(aside)
-                damaged.append(aside)
-        return 0, damaged
+                path.replace(damaged)
+                aside.append(damaged)
+        return 0, aside

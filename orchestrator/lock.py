@@ -5,15 +5,18 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from orchestrator.errors import SetupError
 from orchestrator.records import Record
 
 _BEAT_S = 5.0
+_TRIES, _PAUSE_S = 10, 0.03
 
 
 class Owner(Record):
@@ -34,14 +37,12 @@ def hold_lock(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _take(file):
             file.seek(0)
             raise SetupError(
                 f"this experiment is being swept already, by {_describe(file.read())} (lock {path})",
                 hint="wait for it, stop it, or give this sweep another --root",
-            ) from error
+            )
         file.truncate(0)
         owner = Owner(
             pid=os.getpid(),
@@ -61,6 +62,16 @@ def hold_lock(path: Path) -> Iterator[None]:
             file.truncate(0)
 
 
+def _take(file: IO[str]) -> bool:
+    """Take the lock; who merely looks (`read_owner`) has it for an instant, and is waited for."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_PAUSE_S)
+    return False
+
+
 def _beat(path: Path, ended: threading.Event) -> None:
     """Touch the lock while its owner lives. The lock says who lives; the beat says so to people and other hosts."""
     while not ended.wait(_BEAT_S):
@@ -69,7 +80,7 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Say who holds the lock at `path`; None where nobody does. Takes no lock itself that could get in the way."""
+    """Say who holds the lock at `path`; None where nobody does. It shares the lock for an instant."""
     try:
         file = path.open()
     except FileNotFoundError:

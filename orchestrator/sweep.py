@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -95,11 +96,10 @@ class SweepLoop:
 
         Raises:
             SetupError: The tracking store cannot be opened; nothing has run.
-            SweepError: `execution.max_failures` runs were lost; what finished is kept.
+            SweepError: `execution.max_failures` runs were lost, or the disk is full; what finished is kept.
         """
         self._thread = threading.get_ident()
         self._tracker.start_sweep(start)
-        status: SweepStatus = "killed"
         try:
             with self._executor:
                 self._loop()
@@ -107,13 +107,12 @@ class SweepLoop:
             self._outcome.stopped = self._stopping
             status = self._status()
         except BaseException:
-            self._abandon()
+            with suppress(Exception):  # what fails now follows from the first error, which says more
+                self._abandon()
+            with suppress(Exception):
+                self._end("killed")
             raise
-        finally:
-            try:
-                self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
-            finally:
-                self._tracker.end_sweep(status)
+        self._end(status)
         if self._has_failed_too_often():
             raise SweepError(
                 f"stopped after {self._outcome.failed_runs} lost runs (execution.max_failures="
@@ -195,7 +194,7 @@ class SweepLoop:
             return True
         epochs, damaged = self._ledger.find_checkpoint(fingerprint)
         for path in damaged:
-            self._observer.on_message(f"{job.start.name}: the checkpoint {path} is damaged and was set aside")
+            self._observer.on_message(f"{job.start.name}: checkpoint or best weights are damaged; set aside: {path}")
         job.start = replace(job.start, resumes_from=epochs)
         job.epochs = epochs
         if epochs:
@@ -367,6 +366,12 @@ class SweepLoop:
         while self._waiting:
             self._put_off(self._waiting.popleft())
 
+    def _end(self, status: SweepStatus) -> None:
+        try:
+            self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
+        finally:
+            self._tracker.end_sweep(status)
+
     def _status(self) -> SweepStatus:
         if self._has_failed_too_often() or self._outcome.failed_trials:
             return "failed"
@@ -375,9 +380,10 @@ class SweepLoop:
     def _abandon(self) -> None:
         """Close what was under way when the sweep was torn down, so that no status lies."""
         for job in self._active:
+            job.claim.close()
+        for job in self._active:
             if job.tracker is not None:
                 job.tracker.kill(INTERRUPTED)
-            job.claim.close()
         trials = {id(job.trial): job.trial for job in [*self._active, *self._waiting]}
         for trial in trials.values():
             self._search.fail(trial.proposal.number, INTERRUPTED, trial.runs, put_off=True)

@@ -143,6 +143,7 @@ def test_no_function_is_long():
     [
         ["--help"],
         *([command, "--help"] for command in ("sweep", "status", "trials", "pareto", "best", "ui", "config")),
+        *([*command, "--help"] for command in (("data",), ("data", "check"), ("doctor",))),
         *([command, "nothing-is-called-so"] for command in ("status", "trials", "pareto", "best")),
     ],
     ids=" ".join,

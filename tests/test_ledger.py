@@ -20,11 +20,16 @@ def ledger(tmp_path):
     return Ledger(Root.at(tmp_path))
 
 
-def write_last(ledger, epoch):
-    path = ledger.directory(NAME) / f"last-{epoch:03d}.ckpt"
+def write(ledger, name):
+    path = ledger.directory(NAME) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_checked(path, lambda file: file.write(b"state of epoch %d" % epoch))
+    write_checked(path, lambda file: file.write(f"content of {name}".encode()))
     return path
+
+
+def write_last(ledger, epoch):
+    write(ledger, "best-000.ckpt")
+    return write(ledger, f"last-{epoch:03d}.ckpt")
 
 
 def test_a_training_without_checkpoint_starts_anew(ledger):
@@ -53,6 +58,25 @@ def test_a_checkpoint_without_digest_does_not_count(ledger):
     path = write_last(ledger, 0)
     path.with_name(f"{path.name}.sha256").unlink()
     assert ledger.find_checkpoint(NAME)[0] == 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "only a later one"])
+def test_a_checkpoint_without_its_best_weights_does_not_count(damage, ledger):
+    last, best = write_last(ledger, 2), ledger.directory(NAME) / "best-000.ckpt"
+    if damage == "damaged":
+        best.write_bytes(best.read_bytes()[:-1])
+    else:
+        best.unlink()
+    if damage == "only a later one":  # the best of an epoch that no last-NNN.ckpt tells of
+        write(ledger, "best-003.ckpt")
+    assert ledger.find_checkpoint(NAME) == (0, [last.with_name("last-002.ckpt.damaged")])
+
+
+def test_the_best_weights_may_be_published_already(ledger):
+    write_last(ledger, 2)
+    (ledger.directory(NAME) / "best-000.ckpt").unlink()
+    write(ledger, "best.ckpt")
+    assert ledger.find_checkpoint(NAME) == (3, [])
 
 
 def test_a_training_is_claimed_once(ledger):

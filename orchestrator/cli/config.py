@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.cli.output import print_note
 from orchestrator.config import check_file, json_schema, resolve_experiment
+from orchestrator.masking import mask_credentials
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
@@ -25,13 +26,13 @@ def show(
     overrides: SetOption = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
-    """Print an experiment with all its values."""
+    """Print an experiment with all its values; credentials in addresses show as ***."""
     resolved = resolve_experiment(name, config, overrides or [])
     if not origin:
-        typer.echo(resolved.to_yaml(), nl=False)
+        typer.echo(mask_credentials(resolved.to_yaml()), nl=False)
         return
     rows = [
-        (key, json.dumps(value, ensure_ascii=False))
+        (key, mask_credentials(json.dumps(value, ensure_ascii=False)))
         for key, value in _leaves(resolved.experiment.model_dump(mode="json"))
     ]
     width = max(len(f"{key}: {value}") for key, value in rows)

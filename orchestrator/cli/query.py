@@ -13,8 +13,8 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.lock import read_owner
+from orchestrator.masking import mask_credentials
 from orchestrator.progress import read_progress
-from orchestrator.tracking.masking import mask_credentials
 
 if TYPE_CHECKING:
     from orchestrator.records import TrialRecord
@@ -202,7 +202,13 @@ def history(
     print_rows(rows, list(rows[0]), form)
 
 
-def report(name: NameArgument, root: RootOption = _ROOT) -> None:
+def report(
+    name: NameArgument,
+    root: RootOption = _ROOT,
+    mlflow_uri: Annotated[
+        str | None, typer.Option(help="Tracking store, where its address has credentials: the study keeps none.")
+    ] = None,
+) -> None:
     """Draw a sweep's pictures, keep them with its MLflow run, and print their paths."""
     from orchestrator.app import keep_report
     from orchestrator.report.plots import write_report
@@ -211,7 +217,7 @@ def report(name: NameArgument, root: RootOption = _ROOT) -> None:
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
-    keep_report(sweep, paths)
+    keep_report(sweep, paths, mlflow_uri)
 
 
 def _load(name: str, root: Path) -> "Sweep":

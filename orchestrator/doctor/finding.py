@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from orchestrator.masking import mask_credentials
 from orchestrator.records import Record
-from orchestrator.tracking.masking import mask_credentials
 
 Status = Literal["ok", "warn", "fail"]
 

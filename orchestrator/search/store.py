@@ -14,6 +14,7 @@ from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
+from orchestrator.masking import mask_credentials
 from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
 from orchestrator.records import TrialState as State
 
@@ -25,6 +26,8 @@ HYPERPARAMETERS = "hyperparameters"
 RUNS = "runs"
 REPEATS = "repeats"
 PUT_OFF = "put_off"
+STORE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What the store raises once it is open: its disk is full or gone, or another process keeps it locked."""
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
@@ -105,12 +108,16 @@ def translated(root: Root) -> Iterator[None]:
     """Turn what Optuna and its database raise into `SetupError`."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
+    except (*STORE_ERRORS, RuntimeError) as error:
         raise SetupError(
-            f"cannot use the studies in {root.optuna_db}: {cause}",
+            f"cannot use the studies in {root.optuna_db}: {explain(error)}",
             hint="is the disk full, the file damaged or from a newer version? move it away to start anew",
         ) from error
+
+
+def explain(error: Exception) -> str:
+    """Give the database's own reason, without SQL."""
+    return str(error.__cause__ or error).splitlines()[0]
 
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
@@ -138,6 +145,14 @@ def read_trial(trial: FrozenTrial) -> TrialRecord | None:
         repeats=trial.user_attrs.get(REPEATS),
         put_off=trial.user_attrs.get(PUT_OFF, False),
     )
+
+
+def dump_experiment(experiment: Experiment) -> dict[str, Any]:
+    """Write an experiment as plain values, without the credentials of its tracking store."""
+    plain: dict[str, Any] = experiment.model_dump(mode="json")
+    if uri := experiment.tracking.mlflow_uri:
+        plain["tracking"]["mlflow_uri"] = mask_credentials(uri)
+    return plain
 
 
 def dump_run(run: RunRecord) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from orchestrator.search.store import (
     PUT_OFF,
     REPEATS,
     RUNS,
+    dump_experiment,
     dump_run,
     open_storage,
     read_trial,
@@ -92,7 +93,7 @@ class OptunaSearch:
         with _experimental():
             study.set_metric_names(_METRICS)
         if EXPERIMENT not in study.user_attrs:
-            study.set_user_attr(EXPERIMENT, experiment.model_dump(mode="json"))
+            study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
         study.sampler = _build_sampler(experiment.search.sampler, seed)
@@ -139,7 +140,7 @@ class OptunaSearch:
                 hint="put it back, or train anew with --fresh (the old study stays, under another name)",
             )
         self._study.set_user_attr(_IDENTITY, now)
-        self._study.set_user_attr(EXPERIMENT, self._experiment.model_dump(mode="json"))
+        self._study.set_user_attr(EXPERIMENT, dump_experiment(self._experiment))
 
     @property
     def is_closed(self) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from orchestrator.config.models import DataConfig
+from orchestrator.masking import mask_credentials
 from orchestrator.records import DatasetInfo
-from orchestrator.tracking.masking import mask_credentials
 
 _DIGEST_LIMIT = 36
 _NAME_LIMIT = 500

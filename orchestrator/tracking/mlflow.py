@@ -11,10 +11,10 @@ from orchestrator import names
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root
+from orchestrator.masking import mask_credentials
 from orchestrator.records import flatten
 from orchestrator.tracking.dataset import build_dataset_input
 from orchestrator.tracking.entries import Origin, run_params
-from orchestrator.tracking.masking import mask_credentials
 from orchestrator.tracking.mlflow_run import (
     MlflowRun,
     end_run,

@@ -8,10 +8,10 @@ from typing import Literal
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError
+from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.confusion import draw_confusion
 from orchestrator.tracking.entries import curve_points, summary_metrics
-from orchestrator.tracking.masking import mask_credentials
 from orchestrator.tracking.mlflow_store import MlflowStore
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off

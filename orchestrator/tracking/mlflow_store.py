@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from orchestrator import names
 from orchestrator.errors import NotFoundError, OrchestratorError, SetupError, SweepError
 from orchestrator.layout import Root, safe_name
-from orchestrator.tracking.masking import mask_credentials
+from orchestrator.masking import mask_credentials
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")

@@ -156,16 +156,18 @@ class LoadedData:
         )
 
 
-def describe_data(config: DataConfig) -> DatasetInfo:
+def describe_data(config: DataConfig, *, decode: bool = True) -> DatasetInfo:
     """Load a data set, make sure that it can be used, and say what it is.
 
-    Every image is decoded once, and none is kept, so that broken ones are found before anything trains.
+    Args:
+        config: Which, and how.
+        decode: Decode every image once, and keep none, so that broken ones are found before anything trains.
 
     Raises:
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    _, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config, decode=True)
+    _, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config, decode=decode)
     return info
 
 

@@ -113,3 +113,10 @@ def test_schema_prints_what_lies_in_the_repository(ask):
     assert (answer.code, answer.err) == (0, "")
     assert json.loads(answer.out) == json_schema()
     assert answer.out == (SHIPPED.parent / "experiments.schema.json").read_text()
+
+
+@pytest.mark.parametrize("words", [(), ("--origin",)])
+def test_show_masks_credentials(words, ask):
+    answer = ask("show", "beans", "-s", "tracking.mlflow_uri=https://anna:geheim@example.org/mlflow", *words)
+    assert "https://***@example.org/mlflow" in answer.out
+    assert "geheim" not in answer.out

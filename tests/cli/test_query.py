@@ -11,12 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.app import keep_report
 from orchestrator.cli import main
 from orchestrator.cli.query import complete_name, count_points
-from orchestrator.config.models import SearchConfig
+from orchestrator.config.models import SearchConfig, TrackingConfig
+from orchestrator.errors import SetupError
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
+from orchestrator.results import Sweep
 from orchestrator.search import OptunaSearch
 from tests.factories import PREFIXES, TOTAL_PARAMS, count_trainable, make_cost, make_experiment, make_result, make_run
 
@@ -173,11 +176,18 @@ def test_history_gives_a_row_an_epoch(ask):
 
 def test_report_prints_the_paths_it_wrote(ask, root, monkeypatch):
     kept: list[object] = []
-    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths: kept.extend(paths))
+    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths, _uri: kept.extend(paths))
     monkeypatch.setattr("orchestrator.report.plots.write_report", lambda _sweep, folder: [folder / "accuracies.png"])
     answer = ask("report", "demo")
     assert answer.out.splitlines() == [str(root.reports("demo") / "accuracies.png")]
     assert [str(path) for path in kept] == answer.out.splitlines()
+
+
+def test_a_report_needs_the_address_of_a_store_whose_credentials_the_study_does_not_keep(root):
+    masked = make_experiment("demo", tracking=TrackingConfig(mlflow_uri="https://***@example.org"))
+    with pytest.raises(SetupError, match=r"does not keep the credentials .* https://\*\*\*@example.org") as caught:
+        keep_report(Sweep(root, masked, ()), [])
+    assert caught.value.hint == "give its address: --mlflow-uri"
 
 
 def test_the_root_may_come_from_the_environment(root, monkeypatch, capsys):

@@ -139,7 +139,8 @@ def test_sigterm_ends_in_143(sweep, monkeypatch):
 
 
 def test_fresh_trains_anew_and_keeps_the_old_study(sweep, mlflow_root):
-    sweep()
+    first = sweep()
+    assert first.code == 0, first.err
     done = sweep("--fresh")
     assert done.code == 0
     assert "the old study is 'fake~1'" in done.err

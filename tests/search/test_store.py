@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
+from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
 from orchestrator.search import read_study, study_names
@@ -125,3 +126,11 @@ def test_a_root_may_have_any_name(tmp_path, folder):
     finish(search, search.propose())
     assert (tmp_path / folder / "optuna.db").is_file()
     assert [trial.state for trial in read_study(root, "demo")[1]] == ["complete"]
+
+
+def test_no_credential_of_the_tracking_store_is_kept(root):
+    tracking = TrackingConfig(mlflow_uri="https://anna:geheim@example.org/mlflow")
+    search = open_search(root, experiment={"tracking": tracking})
+    search.require_identity({})
+    assert read_study(root, "demo")[0].tracking.mlflow_uri == "https://***@example.org/mlflow"
+    assert b"geheim" not in root.optuna_db.read_bytes()

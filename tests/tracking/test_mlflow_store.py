@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from orchestrator.errors import SetupError, SweepError
 from orchestrator.layout import Root
-from orchestrator.tracking.masking import mask_credentials
+from orchestrator.masking import mask_credentials
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.mlflow_store import MlflowStore
 from tests.factories import make_run_start, make_sweep_start

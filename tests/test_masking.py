@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator.tracking.masking import mask_credentials
+from orchestrator.masking import mask_credentials
 
 
 @pytest.mark.parametrize(
