@@ -259,7 +259,12 @@ class SweepLoop:
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
         cause = error.cause if isinstance(error, RunError) else "error"
-        if isinstance(error, RunError) and error.may_pass and self._may_retry(job):
+        may_pass = isinstance(error, RunError) and error.may_pass
+        if may_pass and self._stop.is_set():  # a terminal's Ctrl-C reaches more processes than this one
+            self._active.discard(job)
+            self._put_off(job)
+            return
+        if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
             self._outcome.retried += 1
             self._observer.on_message(f"{job.start.name} is tried again: {error.message}")
             self._submit(job)
@@ -273,9 +278,6 @@ class SweepLoop:
         self._end_run(job, record.model_copy(update={"cause": cause}))
         if self._has_failed_too_often():
             self._begin_stop()
-
-    def _may_retry(self, job: Job) -> bool:
-        return not self._stopping and job.attempts <= self._experiment.execution.retries
 
     def _has_failed_too_often(self) -> bool:
         limit = self._experiment.execution.max_failures

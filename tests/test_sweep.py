@@ -249,6 +249,48 @@ def test_what_will_not_pass_and_what_failed_too_often_is_lost(tmp_path, cause, t
     assert bench.tracker.runs[0].reason == f"{cause}: the fake worker is gone"
 
 
+class FlakyAtAStop(Flaky):
+    """Loses a run in the moment of a stop, as where Ctrl-C reaches the worker too."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__("died", times=1)
+        self.stop_event = stop
+
+    def submit(self, spec, workplace, on_epoch):
+        self.stop_event.set()
+        return super().submit(spec, workplace, on_epoch)
+
+
+def test_a_worker_that_dies_in_the_moment_of_a_stop_is_no_failure(tmp_path):
+    bench = Bench(tmp_path, retries=1)
+    bench.executor = FlakyAtAStop(bench.stop)
+    outcome = bench.sweep()
+    assert outcome.stopped
+    assert (outcome.retried, outcome.failed_runs, outcome.failed_trials) == (0, 0, [])
+    assert bench.trials[0].put_off
+    assert Bench(tmp_path).sweep().trained == 4
+
+
+class FullStore(OptunaSearch):
+    """A study whose disk is full from the first result on."""
+
+    def tell(self, number, runs):
+        raise OSError("No space left on device")
+
+    def fail(self, number, error, runs, *, put_off=False):
+        raise OSError("no space for this either")
+
+
+def test_the_first_error_is_the_one_that_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.test_sweep.OptunaSearch", FullStore)
+    bench = Bench(tmp_path)
+    with pytest.raises(OSError, match="No space left on device"):
+        bench.sweep()
+    assert bench.tracker.status == "killed"
+    monkeypatch.undo()
+    assert Bench(tmp_path).sweep().reused == 1
+
+
 def test_too_many_lost_runs_stop_the_sweep_and_keep_what_finished(tmp_path):
     bench = Bench(tmp_path, max_failures=2)
     bench.executor = Flaky("diverged", times=2)

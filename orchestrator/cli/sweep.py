@@ -1,5 +1,6 @@
 """`orchestrator sweep`: run a sweep, or print its plan."""
 
+import os
 import shlex
 import signal
 import sys
@@ -67,15 +68,23 @@ def sweep(
         result, outcome = _run(experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh)
     _print_end(result, outcome, output, root)
     if outcome.stopped:
-        words = [word for word in sys.argv[1:] if word != "--fresh"]
-        print_note(f"stopped; this goes on with it:\n  orchestrator {shlex.join(words)}")
+        print_note(f"stopped; {_resuming_words()}")
         raise typer.Exit(stopper.exit_code)
     if outcome.failed_trials:
         raise typer.Exit(_EXIT_FAILED_TRIALS)
 
 
+def _resuming_words() -> str:
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    return f"this goes on with it:\n  orchestrator {shlex.join(words)}"
+
+
 class _Stopper:
-    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends the command at once."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends this process at once.
+
+    At once means as a crash does: unwinding could hang in what it interrupts, such as a database's lock, and each point
+    at which a sweep can die has its way back. The workers die with this process.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -88,24 +97,22 @@ class _Stopper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals while the context lasts."""
+        """Handle the signals while the context lasts; after a stop the process is about to end, and none matters."""
         before = {number: signal.signal(number, self._hear) for number in _STOP_SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler if self._first is None else signal.SIG_IGN)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if self._first is None:
             self._first = number
             self.event.set()
             return
-        for each in _STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + number)
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides it
+        os.write(sys.stderr.fileno(), f"{show_cursor}\nended at once; {_resuming_words()}\n".encode())
+        os._exit(128 + number)
 
 
 def _run(
