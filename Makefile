@@ -14,10 +14,10 @@ OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo ui status pareto test test-gpu check clean
+.PHONY: help setup sweep demo ui status pareto test test-faults test-gpu check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv from requirements.lock (once, and again when the lock changes)
 	@echo "$(VENV) is ready"
@@ -39,6 +39,9 @@ pareto: $(STAMP) ## print the Pareto front of EXPERIMENT
 
 test: $(STAMP) ## run the tests (no GPU, no network)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything is lost (an hour)
+	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
 
 test-gpu: $(STAMP) ## run the tests that need a CUDA device; without one they fail
 	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu $(PYTEST_ARGS)

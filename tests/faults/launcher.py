@@ -1,0 +1,140 @@
+"""Starts `orchestrator` with a fault in place, as a process of its own.
+
+    python -m tests.faults.launcher sweep small ...     the command line, as it is typed
+    python -m tests.faults.launcher --serve             reads requests (JSON, a line each) and forks a process for each:
+                                                        the libraries are loaded once, which takes most of a short sweep
+
+The environment says which fault: FAULT_FUNCTION names another training, FAULT_POINT a call at which the process dies,
+FAULT_CLOCK a file that holds the seconds by which the clock is wrong as soon as it is there. FAULT_QUICK is no fault:
+it leaves out what takes long.
+"""
+
+import json
+import os
+import sys
+import time
+from datetime import datetime, timedelta, tzinfo
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.faults import points
+
+
+def install() -> None:
+    """Put the faults in place that the environment names."""
+    if "FAULT_CLOCK" in os.environ:
+        _step_clock(Path(os.environ["FAULT_CLOCK"]))
+    if "FAULT_FUNCTION" in os.environ:
+        from orchestrator import app
+
+        app._RUN_FUNCTION = os.environ["FAULT_FUNCTION"]
+    if "FAULT_QUICK" in os.environ:
+        _leave_out_what_takes_long()
+    points.lay("FAULT_POINT")
+
+
+def _leave_out_what_takes_long() -> None:
+    """Draw no pictures and measure no costs: the quick sweeps are about records."""
+    from orchestrator import app
+    from orchestrator.records import Cost
+    from orchestrator.report import plots
+    from tests.faults.resuming import TRAINABLE
+
+    app._measure_costs = lambda *_: {
+        frozen: Cost(trainable_params=count, total_params=100, gflops_forward_per_image=1.0, gflops_train_per_image=2.0)
+        for frozen, count in TRAINABLE.items()
+    }
+    plots.write_report = lambda *_: []
+
+
+def _step_clock(file: Path) -> None:
+    """Make the wall clock wrong as soon as `file` is there, for whoever asks `time` or `datetime`.
+
+    Of `datetime` only what is loaded already and keeps time for a sweep: compiled modules want the real class.
+    """
+    right, right_ns = time.time, time.time_ns
+
+    def wrong_by() -> float:
+        try:
+            return float(file.read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    class Kind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class Stepped(datetime, metaclass=Kind):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=wrong_by())
+
+    time.time = lambda: right() + wrong_by()
+    time.time_ns = lambda: right_ns() + int(wrong_by() * 1e9)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in {"orchestrator", "optuna", "mlflow"} and vars(module).get("datetime") is datetime:
+            module.datetime = Stepped  # type: ignore[attr-defined]
+
+
+def serve() -> None:
+    """Fork a process for each request, until the requests end."""
+    _load()
+    print("ready", flush=True)  # noqa: T201 - whoever asks reads it
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                _become(request)
+                return
+        print(answer, flush=True)  # noqa: T201
+
+
+def _load() -> None:
+    from orchestrator import app, search
+    from orchestrator.cli import main, progress
+    from orchestrator.execution import processes
+    from orchestrator.report import note, plots
+    from orchestrator.tracking import fanout, mlflow, spool, tensorboard
+    from orchestrator.training import backbones, costs, data, device
+
+    import_module("scipy.stats")  # whatever else a sweep loads on its way
+    import_module("torch.utils.flop_counter")
+    import_module("matplotlib.backends.backend_agg")
+    del app, search, main, progress, processes, note, plots, fanout, mlflow, spool, tensorboard
+    del backbones, costs, data, device
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Be the command that a request asks for."""
+    os.setsid()
+    streams = (os.open(os.devnull, os.O_RDONLY), *(os.open(request[key], _NEW) for key in ("out", "err")))
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["folder"])
+    sys.argv = ["orchestrator", *request["words"]]
+    _run()
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+def _run() -> None:
+    install()
+    from orchestrator.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        sys.argv[0] = "orchestrator"
+        _run()
