@@ -196,6 +196,9 @@ class OptunaSearch:
                 self._study.tell(trial.number, state=TrialState.FAIL)
             else:
                 failed.append(self.fail(trial.number, reason, (), put_off=True))
+        for trial in self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):  # nobody would ask for them
+            storage, trial_id = self._study._storage, trial._trial_id  # noqa: SLF001 - as in `_set_attr`
+            storage.set_trial_state_values(trial_id, TrialState.FAIL)
         self._lost = 0  # they count against that owner's call
         return failed
 
