@@ -325,6 +325,15 @@ def test_a_head_that_does_not_fit_the_data_is_refused(tmp_path):
         train(make_spec(ALL, model=ModelConfig(weights="none", num_classes=4)), tmp_path)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C: a shell's background job starts with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_comes_out_as_what_it_is_and_leaves_no_result(tmp_path):
     """Lightning would make it `SystemExit(1)` and ignore the next one."""
     root = Root.at(tmp_path)
