@@ -89,7 +89,7 @@ def _reporting_lost_disk() -> Iterator[None]:
     try:
         yield
     except (OSError, *STORE_ERRORS) as error:
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else explain(error)
+        reason = str(error) if isinstance(error, OSError) else explain(error)
         raise SweepError(
             f"the sweep cannot go on: {reason}",
             hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",

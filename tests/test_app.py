@@ -9,8 +9,9 @@ import optuna
 import pytest
 import torch
 from PIL import Image
+from sqlalchemy.exc import OperationalError
 
-from orchestrator import ConfigError, SetupError, load_sweep, plan_sweep, run_sweep
+from orchestrator import ConfigError, SetupError, SweepError, load_sweep, plan_sweep, run_sweep
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig, TrainerConfig
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
@@ -167,3 +168,31 @@ def test_a_plan_without_the_number_of_classes_says_what_it_needs():
     experiment = make_experiment(data=DataConfig(source="nobody/has-this"), model=ModelConfig(weights="none"))
     with pytest.raises(ConfigError, match="needs the number of classes"):
         plan_sweep(experiment)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/x/y.json"), "No space left on device: '/x/y.json'"),
+        (OperationalError("INSERT ...", {}, sqlite3.OperationalError("database or disk is full")), "disk is full"),
+    ],
+)
+def test_a_full_disk_stops_a_sweep_with_its_reason(error, words, tmp_path, monkeypatch):
+    def fill(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("orchestrator.app._run_locked", fill)
+    with pytest.raises(SweepError, match=f"^the sweep cannot go on: .*{words}") as caught:
+        run_sweep(make_experiment(), root=tmp_path)
+    assert "the same command goes on" in (caught.value.hint or "")
+
+
+def test_a_plan_counts_the_classes_of_a_folder_and_decodes_no_image(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "a" / "0.png").write_bytes(b"no image")
+    data = DataConfig(source=str(tmp_path), image_size=32)
+    plan = plan_sweep(make_experiment(data=data, model=ModelConfig(weights="none")))
+    assert plan.costs["stem+layer1+layer2+layer3+layer4"].trainable_params == 512 * 2 + 2

@@ -1,9 +1,11 @@
 """The lock is held by one process, names it, and is free once that process is dead."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -52,6 +54,16 @@ def test_a_killed_owner_leaves_the_lock_free(holder):
         assert owner is not None
         assert owner.pid == os.getpid()
     assert read_owner(path) is None
+
+
+def test_a_look_at_the_lock_keeps_nobody_from_taking_it(tmp_path):
+    path = tmp_path / "demo.lock"
+    with path.open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)  # as `read_owner` has it for an instant
+        end = threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        with hold_lock(path):
+            end.join()
 
 
 def test_no_lock_file_has_no_owner(tmp_path):

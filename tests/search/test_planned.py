@@ -141,6 +141,13 @@ def test_what_waits_in_the_queue_is_not_taken_for_the_plan(root):
     assert all(trial.params["frozen"] == trial.user_attrs["choice"]["frozen"] for trial in told)
 
 
+def test_what_a_dead_process_left_in_the_queue_is_closed(root):
+    run_all(open_search(root))
+    read_back(root).enqueue_trial({"frozen": "stem"})
+    open_search(root).reconcile("it died")
+    assert [trial.state for trial in read_back(root).get_trials()] == [*[TrialState.COMPLETE] * 6, TrialState.FAIL]
+
+
 def test_a_trial_is_told_complete_only_with_all_its_results(root):
     search = open_search(root)
     search.propose()
