@@ -174,10 +174,10 @@ class Tracker(Protocol):
         and unfinished ones of its fingerprint are closed as KILLED.
         """
 
-    def adopt_run(self, run_id: str, start: RunStart) -> None:
+    def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
 
-        Where `run_id` is empty (the store heard of the run late), it is found by its fingerprint.
+        Where `run_id` is None (the store heard of the run late), it is found by its fingerprint.
         """
 
     def update_sweep(self, summary: SweepSummary) -> None:

@@ -13,8 +13,16 @@ from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records import Record, RunRecord, RunResult
 
 _CLAIM = "claim.lock"
-_CHECKPOINT = re.compile(r"(last|best)-(\d+)\.ckpt")
-_UNFINISHED = re.compile(rf"\.?{_CHECKPOINT.pattern}(\.sha256)?(\.tmp)?")
+_UNFINISHED = re.compile(r"(?P<hidden>\.?)(?P<kind>last|best)-(?P<epoch>\d{3,})\.ckpt(\.sha256)?(\.tmp)?")
+
+
+def list_unfinished(folder: Path) -> list[tuple[re.Match[str], Path]]:
+    """List what a training under way keeps: checkpoints, their digests, and what was left half written.
+
+    Returns:
+        The files, each with the match of its name: `hidden`, `kind` (`last` or `best`) and `epoch`.
+    """
+    return [(match, path) for path in folder.iterdir() if (match := _UNFINISHED.fullmatch(path.name))]
 
 
 class LedgerEntry(Record):
@@ -69,7 +77,7 @@ class Ledger:
         A worker that died right after its result leaves what it would have continued from: that goes too.
         """
         folder = self.directory(run.fingerprint)
-        for path in [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name)]:
+        for _, path in list_unfinished(folder):
             path.unlink(missing_ok=True)
         path = folder / RECORD_FILE
         # the result lies beside it already, so the record need not repeat it
@@ -102,9 +110,9 @@ class Ledger:
         """
         folder = self.directory(fingerprint)
         found: dict[str, list[tuple[int, Path]]] = {"last": [], "best": []}
-        for path in folder.glob("*.ckpt"):
-            if match := _CHECKPOINT.fullmatch(path.name):
-                found[match[1]].append((int(match[2]), path))
+        for match, path in list_unfinished(folder) if folder.is_dir() else ():
+            if path.suffix == ".ckpt":
+                found[match["kind"]].append((int(match["epoch"]), path))
         # a death right before the result leaves the best weights under the name of a finished training's
         whole = [0] if is_whole(folder / BEST_CHECKPOINT) else []
         whole += [epoch for epoch, path in found["best"] if is_whole(path)]

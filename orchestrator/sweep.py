@@ -304,7 +304,7 @@ class SweepLoop:
         self._outcome.reused += 1
         if entry.experiment == self._experiment.name:
             run_id = entry.run.mlflow_run_id  # None: the store heard of the run late, and knows it by its fingerprint
-            self._tracker.adopt_run(run_id or "", job.start)
+            self._tracker.adopt_run(run_id, job.start)
             record = self._record(job, result=result, reused_from=source)
             record = record.model_copy(update={"mlflow_run_id": run_id})
             self._ledger.enter(self._experiment.name, record)

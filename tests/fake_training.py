@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
@@ -36,16 +36,25 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
             os.kill(os.getpid(), signal.Signals[os.environ["FAKE_SIGNAL"]])
         on_epoch(metrics)
         history.append(metrics)
-    result = RunResult(
+    result = build_result(spec, history)
+    (folder / "best.ckpt").write_bytes(b"weights")
+    (folder / "result.json").write_text(result.model_dump_json())
+    return result
+
+
+def build_result(spec: RunSpec, history: Sequence[EpochMetrics]) -> RunResult:
+    """Give what a run finds whose last epoch is its best, and whose test split is its validation split."""
+    best = history[-1]
+    return RunResult(
         fingerprint=spec.fingerprint,
-        val_acc=accuracy,
-        val_loss=0.4,
-        train_acc=accuracy,
-        train_loss=0.5,
-        test_acc=accuracy,
-        test_loss=0.4,
-        best_epoch=1,
-        epochs_run=2,
+        val_acc=best.val_acc,
+        val_loss=best.val_loss,
+        train_acc=best.train_acc,
+        train_loss=best.train_loss,
+        test_acc=best.val_acc,
+        test_loss=best.val_loss,
+        best_epoch=best.epoch,
+        epochs_run=len(history),
         trainable_params=TRAINABLE.get(spec.frozen, 10),
         total_params=100,
         gflops_forward_per_image=1.0,
@@ -64,6 +73,3 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
         history=tuple(history),
         versions={"python": "3"},
     )
-    (folder / "best.ckpt").write_bytes(b"weights")
-    (folder / "result.json").write_text(result.model_dump_json())
-    return result

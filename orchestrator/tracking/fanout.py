@@ -69,7 +69,7 @@ class FanoutTracker:
             raise
         return FanoutRun(opened)
 
-    def adopt_run(self, run_id: str, start: RunStart) -> None:
+    def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished run to another trial, everywhere."""
         _tell_all(self._trackers, lambda tracker: tracker.adopt_run(run_id, start))
 

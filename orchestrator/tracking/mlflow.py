@@ -162,10 +162,10 @@ class MlflowTracker:
             raise NotFoundError(f"the MLflow store {self._store.uri} has no run that was started as {key}")
         return MlflowRun(self._store, client, found.info.run_id)
 
-    def adopt_run(self, run_id: str, start: RunStart) -> None:
+    def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
 
-        Where the id is empty or unknown (the run reached the store late), it is the newest finished run of the
+        Where the id is None or unknown (the run reached the store late), it is the newest finished run of the
         fingerprint. The `pareto` tag follows with the next update of the sweep.
 
         Raises:
@@ -175,7 +175,7 @@ class MlflowTracker:
         client, _ = self._require_open()
         with self._store.translated("write to"):
             known = {run.info.run_id: run for run in self._find_same(start) if run.info.status == "FINISHED"}
-            found = known.get(run_id) or max(known.values(), key=_started, default=None)
+            found = known.get(run_id or "") or max(known.values(), key=_started, default=None)
             if found is None:
                 raise NotFoundError(
                     f"the MLflow store {self._store.uri} has no finished run of {start.name}",

@@ -171,17 +171,14 @@ def is_refusal(error: BaseException) -> bool:
 
 
 @contextmanager
-def impatient(timeout_s: int | None = None, retries: int = 1) -> Iterator[None]:
+def impatient(timeout_s: int = _TIMEOUT_S, retries: int = 1) -> Iterator[None]:
     """Let MLflow give up on a server soon, not after minutes; a value that the user has set stays.
 
     Args:
-        timeout_s: Seconds that it waits for an answer; None: twenty.
+        timeout_s: Seconds that it waits for an answer.
         retries: Times that it asks again; one helps where a server was restarted and the connection is a dead one.
     """
-    quick = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s or _TIMEOUT_S),
-    }
+    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)}
     added = {key: value for key, value in quick.items() if key not in os.environ}
     os.environ.update(added)
     try:

@@ -118,8 +118,8 @@ class SpoolingTracker:
         self.submit(Started(key=key, at_ms=now_ms(), start=start, origin=self._inner.origin))
         return SpoolingRun(self, key)
 
-    def adopt_run(self, run_id: str, start: RunStart) -> None:
-        """Give a finished child run to another trial; one that the store heard of late has an empty `run_id`."""
+    def adopt_run(self, run_id: str | None, start: RunStart) -> None:
+        """Give a finished child run to another trial; `run_id` is None for one that the store heard of late."""
         self.submit(Adopted(run_id=run_id, start=start))
 
     def update_sweep(self, summary: SweepSummary) -> None:

@@ -53,7 +53,7 @@ class Adopted(Record):
     """A finished run went to another trial."""
 
     op: Literal["adopt"] = "adopt"
-    run_id: str
+    run_id: str | None
     start: RunStart
 
 

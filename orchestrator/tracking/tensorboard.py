@@ -155,7 +155,7 @@ class TensorBoardTracker:
         self._runs.append(run)
         return run
 
-    def adopt_run(self, run_id: str, start: RunStart) -> None:  # noqa: ARG002 - there are no MLflow runs here
+    def adopt_run(self, run_id: str | None, start: RunStart) -> None:  # noqa: ARG002 - there are no MLflow runs here
         """Give the finished run of this fingerprint to another trial: its folder takes the name of `start`."""
         folder = self._directory / safe_name(start.name)
         with self._tolerating("rename in"):

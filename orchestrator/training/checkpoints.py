@@ -5,7 +5,6 @@ While a run trains, the folder holds `last-NNN.ckpt` of the newest epoch (all th
 So the best epoch that a `last-NNN.ckpt` knows of is there, at whatever moment the process dies.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from orchestrator.errors import RunError
 from orchestrator.files import digest_path, is_whole, write_atomically, write_checked
+from orchestrator.ledger import list_unfinished
 from orchestrator.names import BEST_CHECKPOINT
 from orchestrator.records import EpochMetrics, Record
 from orchestrator.training.backbones import read_checkpoint
@@ -23,7 +23,6 @@ from orchestrator.training.backbones import read_checkpoint
 PROGRESS = "progress"
 """Key of a checkpoint that holds the run's `Progress`."""
 _LAST, _BEST = "last", "best"
-_OURS = re.compile(r"(?P<hidden>\.?)(?P<kind>last|best)-(?P<epoch>\d{3,})\.ckpt(\.sha256)?(\.tmp)?")
 
 
 class Progress(Record):
@@ -120,7 +119,7 @@ class CheckpointFolder:
 
     def find_progress(self, fingerprint: str) -> Progress | None:
         """Find the newest checkpoint of the run `fingerprint` from which it can continue; None: it starts over."""
-        epochs = [int(match["epoch"]) for path in self._path.iterdir() if (match := _OURS.fullmatch(path.name))]
+        epochs = [int(match["epoch"]) for match, _ in list_unfinished(self._path)]
         for epoch in sorted(set(epochs), reverse=True):
             progress = self._read_progress(epoch, fingerprint)
             if progress is not None and self._has_best(progress.best.epoch):
@@ -130,9 +129,10 @@ class CheckpointFolder:
     def keep(self, *, last: int | None = None, best: int | None = None) -> None:
         """Remove all checkpoints of a run that trains, and what was left half written, but those of these epochs."""
         kept = {(_LAST, last), (_BEST, best)}
-        found = [(match, path) for path in self._path.iterdir() if (match := _OURS.fullmatch(path.name))]
         # a checkpoint goes before its digest, and before the best one that it names
-        for match, path in sorted(found, key=lambda item: (item[0]["kind"] != _LAST, item[1].name)):
+        for match, path in sorted(
+            list_unfinished(self._path), key=lambda item: (item[0]["kind"] != _LAST, item[1].name)
+        ):
             if match["hidden"] or (match["kind"], int(match["epoch"])) not in kept:
                 path.unlink(missing_ok=True)
 

@@ -348,7 +348,7 @@ def test_a_finished_run_goes_to_another_trial(case):
     other.finish(make_result(seed=1))
     second = case.open()
     second.start_sweep(make_sweep_start())
-    second.adopt_run(first.run_id or "", make_run_start(5))
+    second.adopt_run(first.run_id, make_run_start(5))
     second.update_sweep(make_summary(make_trials()[:1], [5]))
     second.end_sweep("finished")
     seen = case.read()

@@ -39,7 +39,7 @@ def _leave_out_what_takes_long() -> None:
     from orchestrator import app
     from orchestrator.records import Cost
     from orchestrator.report import plots
-    from tests.faults.resuming import TRAINABLE
+    from tests.fake_training import TRAINABLE
 
     app._measure_costs = lambda *_: {
         frozen: Cost(trainable_params=count, total_params=100, gflops_forward_per_image=1.0, gflops_train_per_image=2.0)
@@ -94,18 +94,31 @@ def serve() -> None:
 
 
 def _load() -> None:
-    from orchestrator import app, search
-    from orchestrator.cli import main, progress
-    from orchestrator.execution import processes
-    from orchestrator.report import note, plots
-    from orchestrator.tracking import fanout, mlflow, spool, tensorboard
-    from orchestrator.training import backbones, costs, data, device
+    """Load whatever a sweep loads on its way."""
+    for name in _LOADED:
+        import_module(name)
 
-    import_module("scipy.stats")  # whatever else a sweep loads on its way
-    import_module("torch.utils.flop_counter")
-    import_module("matplotlib.backends.backend_agg")
-    del app, search, main, progress, processes, note, plots, fanout, mlflow, spool, tensorboard
-    del backbones, costs, data, device
+
+_LOADED = (
+    "orchestrator.app",
+    "orchestrator.cli.main",
+    "orchestrator.cli.progress",
+    "orchestrator.execution.processes",
+    "orchestrator.report.note",
+    "orchestrator.report.plots",
+    "orchestrator.search",
+    "orchestrator.tracking.fanout",
+    "orchestrator.tracking.mlflow",
+    "orchestrator.tracking.spool",
+    "orchestrator.tracking.tensorboard",
+    "orchestrator.training.backbones",
+    "orchestrator.training.costs",
+    "orchestrator.training.data",
+    "orchestrator.training.device",
+    "scipy.stats",
+    "torch.utils.flop_counter",
+    "matplotlib.backends.backend_agg",
+)
 
 
 def _become(request: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from orchestrator import files
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss, Workplace
+from tests.fake_training import build_result
 from tests.faults import points
 
 EPOCHS = 4
 _STEP_S = 0.06
-TRAINABLE = {"none": 100, "stem": 90, "stem+layer1": 70}
 
 points.lay("FAULT_WORKER_POINT")
 
@@ -36,7 +36,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
         _save(folder / f"last-{epoch:03d}.ckpt", history)
         _clear(folder, f"last-{epoch:03d}", f"best-{epoch:03d}")
         on_epoch(metrics)
-    result = _result(spec, history)
+    result = build_result(spec, history)
     _save(folder / "best.ckpt", history[-1:])
     files.write_atomically(folder / "result.json", result.model_dump_json())
     _clear(folder)
@@ -82,35 +82,3 @@ def _clear(folder: Path, *kept: str) -> None:
     for path in sorted(folder.glob("*-*.ckpt*")) + sorted(folder.glob(".*.tmp")):
         if not path.name.startswith(kept or ("nothing",)):
             path.unlink()
-
-
-def _result(spec: RunSpec, history: list[EpochMetrics]) -> RunResult:
-    best = history[-1]
-    return RunResult(
-        fingerprint=spec.fingerprint,
-        val_acc=best.val_acc,
-        val_loss=best.val_loss,
-        train_acc=best.train_acc,
-        train_loss=best.train_loss,
-        test_acc=best.val_acc,
-        test_loss=best.val_loss,
-        best_epoch=best.epoch,
-        epochs_run=len(history),
-        trainable_params=TRAINABLE.get(spec.frozen, 10),
-        total_params=100,
-        gflops_forward_per_image=1.0,
-        gflops_train_per_image=2.0,
-        duration_s=0.2,
-        s_per_epoch=0.1,
-        images_per_s=100.0,
-        peak_memory_mb=10.0,
-        device="fake",
-        precision="32-true",
-        n_val=100,
-        n_test=100,
-        class_names=("a", "b"),
-        val_confusion=((50, 0), (5, 45)),
-        test_confusion=((50, 0), (5, 45)),
-        history=tuple(history),
-        versions={"python": "3"},
-    )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orchestrator.config.models import Experiment, LearningRateDimension
+from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 from tests.property.worlds import KEYS, World, make_experiment, mean_accuracy
 
@@ -123,7 +124,7 @@ class Sweeps(RuleBasedStateMachine):
                 chosen = trial.user_attrs["choice"]["frozen"]
                 had = {run["seed"] for run in trial.user_attrs["runs"]}
                 its = [run for run in finished if run.start.spec.frozen == chosen and run.start.spec.seed in had]
-                assert trial.values == [mean_accuracy(its), resuming.TRAINABLE[chosen]]
+                assert trial.values == [mean_accuracy(its), TRAINABLE[chosen]]
                 if had == set(seeds):
                     assert {run.start.trial for run in its} == {trial.number}
         for folder in self.world.root.path.glob("checkpoints/*"):

@@ -30,13 +30,14 @@ from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, Run
 from orchestrator.search import OptunaSearch, study
 from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryRun, MemoryTracker
+from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 
 KEYS = ("none", "stem", "stem+layer1")
 DATA = DatasetInfo(source="synthetic", fingerprint="d", class_names=("a", "b"), split_sizes={"train": 2})
 COSTS = {
     key: Cost(trainable_params=count, total_params=100, gflops_forward_per_image=1, gflops_train_per_image=2)
-    for key, count in resuming.TRAINABLE.items()
+    for key, count in TRAINABLE.items()
 }
 _WRITES = (
     "create_new_trial",

@@ -27,18 +27,6 @@ from tests.factories import (
 from tests.tracking.reading import Store
 
 
-@pytest.fixture
-def store(mlflow_root):
-    return Store(mlflow_root)
-
-
-@pytest.fixture
-def tracker(mlflow_root):
-    tracker = MlflowTracker(mlflow_root, "demo", None)
-    tracker.start_sweep(make_sweep_start())
-    return tracker
-
-
 def test_a_sweep_is_one_parent_with_its_configuration(tracker, store):
     parent = store.parent()
     assert (parent.info.run_name, parent.info.status) == ("demo", "RUNNING")

@@ -21,19 +21,6 @@ from tests.factories import (
     make_sweep_start,
     make_trials,
 )
-from tests.tracking.reading import Store
-
-
-@pytest.fixture
-def store(mlflow_root):
-    return Store(mlflow_root)
-
-
-@pytest.fixture
-def tracker(mlflow_root):
-    tracker = MlflowTracker(mlflow_root, "demo", None)
-    tracker.start_sweep(make_sweep_start())
-    return tracker
 
 
 def test_a_run_that_continues_is_the_same_mlflow_run(tracker, store, mlflow_root):

@@ -18,9 +18,12 @@ def root(tmp_path):
     return Root.at(tmp_path)
 
 
-def open_spool(root):
+def open_spool(root, names=""):
+    """Open what was left, and append a message for each letter."""
     spool = Spool(root, "demo")
     assert spool.load() == []
+    for name in names:
+        spool.append(adopted(name))
     return spool
 
 
@@ -68,9 +71,7 @@ def test_an_empty_spool_leaves_no_file(root):
 
 
 def test_what_was_delivered_is_not_read_again(root):
-    spool = open_spool(root)
-    for name in "abc":
-        spool.append(adopted(name))
+    spool = open_spool(root, "abc")
     spool.note_delivered()
     spool = open_spool(root)
     spool.append(adopted("d"))
@@ -78,9 +79,7 @@ def test_what_was_delivered_is_not_read_again(root):
 
 
 def test_a_note_that_outlives_its_lines_skips_nothing(root):
-    spool = open_spool(root)
-    for name in "abc":
-        spool.append(adopted(name))
+    spool = open_spool(root, "abc")
     spool.note_delivered()
     spool.note_delivered()
     root.spool("demo").unlink()  # a power cut between the two removals, the other way round
@@ -91,9 +90,7 @@ def test_a_note_that_outlives_its_lines_skips_nothing(root):
 
 @pytest.mark.parametrize("cut", [1, 20, 200])
 def test_a_torn_last_line_is_cut_off(root, cut):
-    spool = open_spool(root)
-    for name in "abc":
-        spool.append(adopted(name))
+    spool = open_spool(root, "abc")
     path = root.spool("demo")
     os.truncate(path, path.stat().st_size - cut)
     spool = open_spool(root)
@@ -102,9 +99,7 @@ def test_a_torn_last_line_is_cut_off(root, cut):
 
 
 def test_a_line_that_cannot_be_read_is_set_aside(root):
-    spool = open_spool(root)
-    for name in "abc":
-        spool.append(adopted(name))
+    spool = open_spool(root, "abc")
     path = root.spool("demo")
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "\x00garbage", lines[2]]) + "\n")

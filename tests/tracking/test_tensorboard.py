@@ -127,7 +127,7 @@ def test_a_run_that_starts_over_ends_the_dead_one_as_a_failure(tracker, root):
 
 def test_an_adopted_run_has_the_new_name_in_the_hparams_tab(tracker, root):
     tracker.start_run(make_run_start(1, "stem")).finish(make_result())
-    tracker.adopt_run("", make_run_start(8, "stem"))
+    tracker.adopt_run(None, make_run_start(8, "stem"))
     (row,) = read_rows(root)
     assert row.name == "trial_008_stem_seed0"
 
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_written_fails_no_run(root, tracker, caplog):
     for epoch in make_history():
         run.log_epoch(epoch)
     run.finish(make_result())
-    tracker.adopt_run("", make_run_start(8))
+    tracker.adopt_run(None, make_run_start(8))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "cannot write the TensorBoard folder" in caplog.text
 
