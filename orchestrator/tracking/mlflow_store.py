@@ -1,6 +1,7 @@
 """The MLflow store: opened once, with its own errors translated at this one place."""
 
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -118,30 +119,38 @@ class MlflowStore:
         with self._one_at_a_time():
             if not self._is_initialised():
                 _LOG.info("initialising the MLflow store %s: this takes some seconds, once", self.uri)
+                if (file := self._file()) is not None:
+                    _make_store(file)
             return MlflowClient(tracking_uri=self._uri)
 
     def _is_initialised(self) -> bool:
         """Look into the database; fails at once where MLflow would try for minutes."""
-        url = make_url(self._uri)
-        if url.get_backend_name() == "sqlite" and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, poolclass=NullPool)
+        file = self._file()
+        if file is not None and not file.exists():
+            return False
+        engine = create_engine(self._uri, poolclass=NullPool)
         try:
             return inspect(engine).has_table("alembic_version")
         finally:
             engine.dispose()
 
+    def _file(self) -> Path | None:
+        """Give the file of an SQLite store; None where the store is another one."""
+        url = make_url(self._uri)
+        named = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:"))
+        return Path(str(url.database)) if named else None
+
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         """Hold others off: processes that migrate a fresh SQLite file at once all crash."""
-        url = make_url(self._uri)
-        if url.get_backend_name() != "sqlite" or not url.database:
+        file = self._file()
+        if file is None:
             yield
             return
-        lock = Path(url.database).with_suffix(".lock")
+        lock = file.with_suffix(".lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with lock.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
             yield
 
     def _find_experiment(self, client: MlflowClient) -> str:
@@ -157,6 +166,20 @@ class MlflowStore:
                 hint=f"restore it (mlflow experiments restore --experiment-id {found.experiment_id}), or rename yours",
             )
         return found.experiment_id
+
+
+def _make_store(file: Path) -> None:
+    """Make the tables in a file of another name, which then takes the name: MLflow cannot go on with half of them.
+
+    A file that is there already, and not empty, is left to MLflow: it may be anything.
+    """
+    if file.exists() and file.stat().st_size:
+        return
+    unfinished = file.with_name(f".{file.name}.tmp")
+    for left in file.parent.glob(f"{glob.escape(unfinished.name)}*"):  # its journal too
+        left.unlink()
+    MlflowClient(tracking_uri=f"sqlite:///{unfinished}")
+    unfinished.replace(file)
 
 
 def is_refusal(error: BaseException) -> bool:

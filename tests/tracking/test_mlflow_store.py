@@ -69,6 +69,22 @@ def test_a_fresh_store_is_initialised_once_and_says_so(tmp_path, caplog, mlflow_
     database.close()
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_what_a_death_left_of_a_store_that_was_being_made_is_no_hindrance(tmp_path, empty):
+    """MLflow itself gives up for ever on a file that holds some of its tables: `table metrics already exists`."""
+    root = Root.at(tmp_path)
+    half_made = root.mlflow_db.with_name(".mlflow.db.tmp")
+    with sqlite3.connect(half_made) as database:
+        database.execute("CREATE TABLE metrics (key TEXT)")
+    database.close()
+    half_made.with_name(f"{half_made.name}-journal").write_bytes(b"torn")
+    if empty:
+        root.mlflow_db.touch()
+    client, experiment = MlflowStore(root, "demo", None).open()
+    assert client.get_run(client.create_run(experiment).info.run_id).info.experiment_id == experiment
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.lock"]
+
+
 def test_a_deleted_experiment_is_not_written_to(mlflow_root):
     _, experiment = MlflowStore(mlflow_root, "demo", None).open()
     MlflowClient(tracking_uri=mlflow_root.mlflow_uri).delete_experiment(experiment)
