@@ -127,9 +127,10 @@ class Sweeps(RuleBasedStateMachine):
                 assert trial.values == [mean_accuracy(its), TRAINABLE[chosen]]
                 if had == set(seeds):
                     assert {run.start.trial for run in its} == {trial.number}
-        for folder in self.world.root.path.glob("checkpoints/*"):
-            if (folder / "record.json").exists():
-                assert not list(folder.glob("last-*.ckpt"))
+        for run in finished:
+            folder = self.world.root.run_dir(run.start.spec.fingerprint)
+            assert (folder / "record.json").exists(), "what answers a trial is in no ledger"
+            assert not list(folder.glob("last-*.ckpt"))
 
 
 class SampledSweeps(Sweeps):
