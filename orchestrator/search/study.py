@@ -198,6 +198,7 @@ class OptunaSearch:
                 failed.append(self.fail(trial.number, reason, (), put_off=True))
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):  # nobody would ask for them
             storage, trial_id = self._study._storage, trial._trial_id  # noqa: SLF001 - as in `_set_attr`
+            storage.set_trial_state_values(trial_id, TrialState.RUNNING)  # Optuna copies no trial that never began
             storage.set_trial_state_values(trial_id, TrialState.FAIL)
         self._lost = 0  # they count against that owner's call
         return failed
