@@ -6,6 +6,7 @@
     ├── SetupError      the environment lacks something; nothing has run (exit 5)
     ├── RunError        this run is lost, the sweep goes on (exit 4 at its end)
     │   └── RunStoppedError  this run was stopped on request and continues from its checkpoint
+    ├── CacheError      the cache cannot keep something; whoever asked does without (no exit)
     └── SweepError      the sweep was stopped; what finished is kept (exit 1)
 
 The message says what is wrong, where, and the value received; the hint says what to do.
@@ -83,6 +84,10 @@ def _rebuild_run_error(cls: type[RunError], message: str, hint: str | None, caus
 
 class RunStoppedError(RunError):
     """The run was stopped on request. It is no failure: the next sweep continues it from its last checkpoint."""
+
+
+class CacheError(OrchestratorError):
+    """The cache cannot keep something: it is too large, the disk full, the folder read-only. It is had without."""
 
 
 class SweepError(OrchestratorError):

@@ -89,6 +89,11 @@ class Root:
         """File of what the tracking store has not received yet."""
         return self.path / "spool" / f"{safe_name(experiment)}.jsonl"
 
+    @property
+    def cache(self) -> Path:
+        """Folder of what was worked out once and may be worked out again."""
+        return self.path / "cache"
+
     def relative(self, path: Path) -> str:
         """Write `path` relative to the root, so that a root can be moved; elsewhere the absolute path."""
         return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)

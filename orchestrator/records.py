@@ -126,6 +126,17 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class CachePlace(Record):
+    """Where runs keep what they worked out for each other."""
+
+    folder: str
+    """Absolute path of the folder."""
+    max_gb: float
+    """Its size at the most (GiB)."""
+    images: bool
+    """Whether decoded images are kept there."""
+
+
 class Workplace(Record):
     """Where and with what a run happens. None of it changes the result, but for the number of CPU threads."""
 
@@ -135,6 +146,8 @@ class Workplace(Record):
     """CPU threads of the run; None: torch's own choice."""
     gpu: int | None = None
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
+    cache: CachePlace | None = None
+    """What it shares with other runs; None: nothing."""
 
 
 class StepLoss(Record):

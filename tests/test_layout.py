@@ -19,6 +19,7 @@ def test_the_paths_under_a_root():
     assert root.mlflow_db == Path("/data/runs/mlflow.db")
     assert root.mlflow_uri == "sqlite:////data/runs/mlflow.db"
     assert root.optuna_db == Path("/data/runs/optuna.db")
+    assert root.cache == Path("/data/runs/cache")
     assert root.artifacts == Path("/data/runs/artifacts")
     assert root.run_dir("abc") == Path("/data/runs/checkpoints/abc")
     assert root.tensorboard() == Path("/data/runs/tensorboard")
