@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.cache import Cache
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, SetupError, SweepError
@@ -19,7 +20,7 @@ from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
-from orchestrator.records import Cost, TrialRecord
+from orchestrator.records import CachePlace, Cost, TrialRecord
 from orchestrator.results import Sweep
 from orchestrator.sweep import SweepLoop
 
@@ -101,7 +102,7 @@ def _run_locked(
 ) -> tuple[Sweep, SweepOutcome]:
     from orchestrator.search import OptunaSearch, count_archives
 
-    prepared = prepare(experiment, observer)
+    prepared = prepare(experiment, observer, root)
     if fresh:
         _begin_anew(root, experiment.name, observer)
     prepared = replace(prepared, generation=count_archives(root, experiment.name))
@@ -160,8 +161,10 @@ def _begin_anew(root: Root, name: str, observer: Observer) -> None:
     observer.on_message(f"the sweep of {name} begins anew; the old study is {archived!r}")
 
 
-def prepare(experiment: Experiment, observer: Observer) -> Prepared:
+def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
     """Load the data once, hash the weights, settle the device and count what each frozen set costs.
+
+    Decoding every image to find broken ones fills the cache, where that is on.
 
     Raises:
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
@@ -173,7 +176,9 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
 
     trainer = resolve_trainer(experiment.trainer)
     weights = describe_weights(experiment.model)
-    data = describe_data(experiment.data)
+    place = CachePlace(folder=str(root.cache), max_gb=experiment.cache.max_gb, images=experiment.cache.images)
+    cache = Cache.at(place, observer.on_message) if place.images else None
+    data = describe_data(experiment.data, cache=cache)
     for note in (*weights.notes, *data.notes):
         observer.on_message(note)
     classes = len(data.class_names)
@@ -188,6 +193,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
         data=data,
         weights_sha256=weights.sha256,
         costs=_measure_costs(experiment, classes),
+        cache=place,
     )
 
 

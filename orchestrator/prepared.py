@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.blocks import NONE_KEY
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
-from orchestrator.records import Cost, DatasetInfo, Hyperparameters, RunSpec, flatten
+from orchestrator.records import CachePlace, Cost, DatasetInfo, Hyperparameters, RunSpec, flatten
 
 _PLACES = {
     "lr": "trainer.lr",
@@ -28,6 +28,8 @@ class Prepared:
     """By key of the frozen set."""
     generation: int = 0
     """Times that the study was begun anew before."""
+    cache: CachePlace | None = None
+    """What its runs share."""
 
     @property
     def identity(self) -> dict[str, object]:

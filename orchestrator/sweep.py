@@ -208,7 +208,8 @@ class SweepLoop:
 
     def _submit(self, job: Job) -> None:
         job.attempts += 1
-        workplace = Workplace(directory=str(self._ledger.directory(job.start.spec.fingerprint)))
+        directory = str(self._ledger.directory(job.start.spec.fingerprint))
+        workplace = Workplace(directory=directory, cache=self._prepared.cache)
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 

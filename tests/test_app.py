@@ -12,6 +12,7 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 
 from orchestrator import ConfigError, SetupError, SweepError, load_sweep, plan_sweep, run_sweep
+from orchestrator.cache import Cache
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig, TrainerConfig
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
@@ -79,6 +80,11 @@ def test_optuna_mlflow_and_the_files_agree_to_the_last_record(swept, root):
     results = [json.loads(path.read_bytes()) for path in root.path.glob("checkpoints/*/result.json")]
     assert sorted(result["val_acc"] for result in results) == sorted(acc for acc, _ in values.values())
     assert {row["frozen"]: row["val_acc"] for row in sweep.trial_rows()} == dict(tracked)
+
+
+def test_the_runs_found_their_images_in_the_cache_and_hold_them_no_more(swept, root):
+    (entry,) = Cache(root.cache).entries()
+    assert (entry.kind, entry.of, entry.state) == ("images", "45 images of synthetic at 32 px", "ready")
 
 
 def test_each_training_is_one_run_under_the_sweep(swept, root):

@@ -63,7 +63,8 @@ class DataConfig(Section):
     loader_workers: int = Field(default=4, ge=0, le=64)
     """Threads that decode images into memory, or loader processes where they do not fit `memory_mb`."""
     memory_mb: int = Field(default=4096, ge=0)
-    """Decoded images are kept in memory up to this size (MiB a run); larger sets are decoded each epoch."""
+    """Decoded images that the cache has not are kept in memory up to this size (MiB a run); larger sets are decoded
+    each epoch."""
     on_corrupt: Literal["fail", "skip"] = "fail"
     """A broken image refuses the data set before anything trains (`fail`), or is left out and named (`skip`)."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -223,6 +224,15 @@ class ExecutionConfig(Section):
         return {"mode": value} if isinstance(value, str) else value
 
 
+class CacheConfig(Section):
+    """What is kept under `<root>/cache` for later runs. None of it changes a result."""
+
+    max_gb: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    """Size of that folder at the most (GiB); what was not used for longest goes first."""
+    images: bool = True
+    """Keep decoded images, for all runs of the machine; false: each run decodes its own."""
+
+
 class TrackingConfig(Section):
     """Where results are tracked."""
 
@@ -249,6 +259,8 @@ class Experiment(Section):
     """What the study searches."""
     execution: ExecutionConfig = ExecutionConfig()
     """Where runs happen."""
+    cache: CacheConfig = CacheConfig()
+    """What is kept for later runs."""
     tracking: TrackingConfig = TrackingConfig()
     """Where results are tracked."""
 

@@ -1,4 +1,4 @@
-"""Images in batches: decoded into memory where they fit, else each epoch."""
+"""Images in batches: mapped from the cache, or decoded into memory where they fit, else each epoch."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from orchestrator.cache import Cache
 from orchestrator.config.models import DataConfig
 from orchestrator.records import DatasetInfo
+from orchestrator.training.image_cache import RowsOf, open_drawn
 from orchestrator.training.images import Pixels
 from orchestrator.training.seeds import derive_seed
-from orchestrator.training.sources import open_source
+from orchestrator.training.sources import Source, open_source
 from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION
 from orchestrator.training.synthetic import SyntheticImages, fingerprint_synthetic
 
@@ -78,10 +80,32 @@ class BatchOrder:
         return list(zip(starts, [*starts[1:], self._length], strict=True))
 
 
+class DecodedImages(Protocol):
+    """One split, decoded: in memory or in the cache."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Copy images (uint8, [n, 3, size, size])."""
+
+
+class MappedImages:
+    """Decoded images that lie in the cache. All runs of a machine share the memory that they take."""
+
+    def __init__(self, images: RowsOf) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return torch.from_numpy(self._images.take(rows.numpy()))
+
+
 class MemoryBatches:
     """Batches of a split that is decoded already."""
 
-    def __init__(self, images: Tensor, labels: Tensor, order: BatchOrder) -> None:
+    def __init__(self, images: DecodedImages, labels: Tensor, order: BatchOrder) -> None:
         self._images = images
         self._labels = labels
         self.batch_sampler = order
@@ -118,13 +142,13 @@ class LoadedData:
 
     Attributes:
         info: What is known of it.
-        in_memory: Whether the images are decoded already.
+        pixels: The images, where they are decoded already.
     """
 
     info: DatasetInfo
     config: DataConfig
     images: dict[str, Images]
-    pixels: dict[str, Tensor]
+    pixels: dict[str, Tensor] | dict[str, MappedImages]
 
     @property
     def in_memory(self) -> bool:
@@ -156,32 +180,49 @@ class LoadedData:
         )
 
 
-def describe_data(config: DataConfig, *, decode: bool = True) -> DatasetInfo:
+def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | None = None) -> DatasetInfo:
     """Load a data set, make sure that it can be used, and say what it is.
 
     Args:
         config: Which, and how.
-        decode: Decode every image once, and keep none, so that broken ones are found before anything trains.
+        decode: Decode every image once, so that broken ones are found before anything trains.
+        cache: Keeps the decoded images; what it has already is known to be whole. None: none is kept.
 
     Raises:
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    _, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config, decode=decode)
-    return info
+    if config.source == SYNTHETIC:
+        return open_synthetic(config)[1]
+    return _describe(config, open_source(config, decode=decode, cache=cache))
 
 
-def load_data(config: DataConfig, splits: Sequence[str] = SPLITS) -> LoadedData:
-    """Load a data set; decode the splits named, where they fit `memory_mb`.
+def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cache | None = None) -> LoadedData:
+    """Load a data set; map the splits named from the cache, or decode them where they fit `memory_mb`.
 
     Where `on_corrupt` is `fail`, images that do not fit are not looked at: `describe_data` has done so.
+
+    Args:
+        config: Which, and how.
+        splits: Those that are needed.
+        cache: Keeps decoded images, and gets those that it has not; None: none is kept.
 
     Raises:
         ConfigError: The data set is not as it must be.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    images, info = open_synthetic(config) if config.source == SYNTHETIC else _open_stored(config)
+    images: dict[str, Images]
+    if config.source == SYNTHETIC:
+        images, info = open_synthetic(config)
+        cached = open_drawn(cache, images, info.fingerprint, config) if cache else None
+    else:
+        source = open_source(config, cache=cache)
+        images, info = dict(source.splits), _describe(config, source)
+        cached = _select(source)
     images = {split: images[split] for split in splits}
+    if cached is not None:
+        mapped = {split: MappedImages(cached[split]) for split in splits}
+        return LoadedData(info=info, config=config, images=images, pixels=mapped)
     needed = sum(len(part) for part in images.values()) * 3 * config.image_size**2
     fits = needed <= config.memory_mb * _MIB
     pixels = {split: _decode(part, config) for split, part in images.items()} if fits else {}
@@ -193,16 +234,23 @@ def order_seed(seed: int) -> int:
     return derive_seed(seed, "data order")
 
 
-def _open_stored(config: DataConfig, *, decode: bool = False) -> tuple[dict[str, Images], DatasetInfo]:
-    source = open_source(config, decode=decode)
-    info = DatasetInfo(
+def _describe(config: DataConfig, source: Source) -> DatasetInfo:
+    return DatasetInfo(
         source=config.source,
         fingerprint=source.fingerprint,
         class_names=source.class_names,
         split_sizes={split: len(images) for split, images in source.splits.items()},
         notes=source.notes,
     )
-    return dict(source.splits), info
+
+
+def _select(source: Source) -> dict[str, RowsOf] | None:
+    """Give the cached images of each split; None where they are not all there."""
+    if source.decoded is None:
+        return None
+    found = {split: source.decoded.select(images.digests) for split, images in source.splits.items()}
+    whole = {split: rows for split, rows in found.items() if rows is not None}
+    return whole if len(whole) == len(found) else None
 
 
 def open_synthetic(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:

@@ -86,14 +86,29 @@ class EncodedImages:
         Raises:
             ConfigError: It cannot be decoded.
         """
-        try:
-            data = self._bytes(int(self._rows[index]))
-        except ConfigError as error:
-            raise self._refuse(index, error.message) from error
+        data = self._read(index)
         try:
             return decode_image(data, size)
         except UNDECODABLE as error:
             raise self._refuse(index, f"cannot be decoded: {describe_damage(error, len(data))}") from error
+
+    def decode(self, index: int, size: int) -> Pixels | str:
+        """Decode one image to be kept, or say why it is broken.
+
+        Raises:
+            ConfigError: Its bytes cannot be read any more, or are not those of its digest.
+        """
+        data = self._read(index)
+        if hashlib.sha256(data).digest() != self.digests[index]:
+            where = place(self.split, *self.locate(index))
+            raise ConfigError(
+                f"{self._source}: the image in {where} changed since the data set was opened",
+                hint="start again once nothing writes there",
+            )
+        try:
+            return decode_image(data, size)
+        except UNDECODABLE as error:
+            return f"cannot be decoded: {describe_damage(error, len(data))}"
 
     def probe(self, index: int) -> ImageFacts | str:
         """Decode one image; say what it is, or why it is broken."""
@@ -161,6 +176,12 @@ class EncodedImages:
             return True
         real = file.resolve()
         return any(real.is_relative_to(folder) for folder in self._within)
+
+    def _read(self, index: int) -> bytes:
+        try:
+            return self._bytes(int(self._rows[index]))
+        except ConfigError as error:
+            raise self._refuse(index, error.message) from error
 
     def _bytes(self, row: int) -> bytes:
         """Read an encoded image; what is raised says why it cannot be, as a predicate."""

@@ -1,15 +1,23 @@
 """Encoded images become squares of RGB pixels, whatever their mode."""
 
 import io
+import platform
 import struct
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 Pixels = NDArray[np.uint8]
 """An RGB image, channels first: [3, size, size]."""
+
+DECODING_VERSION = 1
+"""Raised when the same bytes would become other pixels than before: what is cached no longer answers."""
+
+_CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "zlib", "zlib_ng", "libtiff", "webp", "avif")
 
 UNDECODABLE = (
     OSError,
@@ -53,6 +61,20 @@ def decode_image(data: bytes, size: int) -> Pixels:
     if rgb.size != (size, size):
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(rgb, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def describe_decoder() -> dict[str, str | int | None]:
+    """Say which programs decide what pixels the same bytes become."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a Pillow that does not know all of these features
+        codecs = {name: features.version(name) for name in _CODECS}
+    return {
+        "decoding": DECODING_VERSION,
+        "pillow": PIL.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        **codecs,
+    }
 
 
 def probe_image(data: bytes) -> ImageFacts:

@@ -16,11 +16,12 @@ import pytorch_lightning as pl
 import torch
 
 from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.cache import Cache
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import RESULT_FILE, SPEC_FILE
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import CachePlace, EpochMetrics, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, describe_weights, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
@@ -155,7 +156,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
     spec, folder, earlier = attempt.spec, attempt.folder, attempt.earlier
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
-    data = _load_data(spec)
+    data = _load_data(spec, attempt.workplace.cache)
     _require_weights(spec)
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
@@ -185,8 +186,8 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
     return _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
 
 
-def _load_data(spec: RunSpec) -> LoadedData:
-    data = load_data(spec.data)
+def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:
+    data = load_data(spec.data, cache=Cache.at(place) if place is not None and place.images else None)
     if data.info.fingerprint != spec.data_fingerprint:
         raise RunError(
             f"the images of {spec.data.source} are not those of the run's specification: fingerprint "

@@ -15,6 +15,7 @@ from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 
+from orchestrator.cache import Cache
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.training.columns import find_columns
@@ -26,6 +27,7 @@ from orchestrator.training.folders import (
     note_empty_folders,
     require_inner_links,
 )
+from orchestrator.training.image_cache import CachedImages, open_stored
 from orchestrator.training.problems import Problems
 from orchestrator.training.quality import BrokenImage
 from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION, name_splits
@@ -53,7 +55,8 @@ class Source:
             from being told apart.
         problems: Why it cannot be used.
         broken: The images that cannot be used, as far as they were looked for.
-        survey: What every image is; empty where they were not looked at.
+        survey: What every image is, or the broken ones only; empty where they were not looked at.
+        decoded: Their pixels, where they are cached.
     """
 
     splits: dict[str, EncodedImages]
@@ -62,6 +65,7 @@ class Source:
     problems: Problems
     broken: tuple[BrokenImage, ...]
     survey: Survey
+    decoded: CachedImages | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -74,30 +78,34 @@ class Source:
         return digest.hexdigest()
 
 
-def open_source(config: DataConfig, *, decode: bool = False) -> Source:
+def open_source(config: DataConfig, *, decode: bool = False, cache: Cache | None = None) -> Source:
     """Open a data set and make sure that it can be used.
 
     Args:
         config: Which, and how.
         decode: Decode every image once, to find the broken ones. Those of a data set with `on_corrupt: skip` are
             looked for in any case, since they are left out.
+        cache: Keeps decoded images: those that it has need not be decoded, and it gets the others.
 
     Raises:
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    source = examine_source(config, decode=decode or config.on_corrupt == "skip")
+    source = examine_source(config, decode=decode or config.on_corrupt == "skip", cache=cache)
     source.problems.raise_any()
     return source
 
 
-def examine_source(config: DataConfig, *, decode: bool, most: int | None = _SHOWN) -> Source:
+def examine_source(
+    config: DataConfig, *, decode: bool, most: int | None = _SHOWN, cache: Cache | None = None
+) -> Source:
     """Open a data set and gather its problems.
 
     Args:
         config: Which, and how.
         decode: Decode every image once, to find the broken ones.
         most: Broken images that are named in problems and notes, the others are counted; None: all.
+        cache: Keeps decoded images; with it, `survey` names the broken ones only.
 
     Raises:
         ConfigError: It cannot be read, or has no columns of images and labels.
@@ -107,20 +115,14 @@ def examine_source(config: DataConfig, *, decode: bool, most: int | None = _SHOW
     columns = find_columns(found, config)
     problems = Problems()
     folder = _local_folder(config)
+    within = allowed_folders(folder) if folder else None
     stored = {
-        name: EncodedImages(
-            dataset,
-            columns,
-            name,
-            config.source,
-            within=allowed_folders(folder) if folder else None,
-            problems=problems,
-        )
+        name: EncodedImages(dataset, columns, name, config.source, within=within, problems=problems)
         for name, dataset in found.items()
     }
     if folder and columns.numbers is None:
         note_empty_folders(folder, columns.class_names, config.source, problems)
-    survey = survey_images(stored.values(), config.loader_workers) if decode else {}
+    survey, decoded = _survey(stored, config, cache, decode=decode)
     whole, broken = _take_out(stored, survey)
     notes = _report_broken(broken, most, sum(map(len, stored.values())), config, problems)
     # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
@@ -137,6 +139,7 @@ def examine_source(config: DataConfig, *, decode: bool, most: int | None = _SHOW
         problems=problems,
         broken=tuple(broken),
         survey=survey,
+        decoded=decoded,
     )
 
 
@@ -213,6 +216,16 @@ def _quiet(*, hide: bool) -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+def _survey(
+    stored: Mapping[str, EncodedImages], config: DataConfig, cache: Cache | None, *, decode: bool
+) -> tuple[Survey, CachedImages | None]:
+    """Look at every image; where the cache has them, or gets them now, it says which are broken."""
+    decoded = open_stored(cache, stored.values(), config) if cache else None
+    if decoded is not None:
+        return decoded.broken, decoded
+    return (survey_images(stored.values(), config.loader_workers) if decode else {}), None
 
 
 def _take_out(

@@ -49,6 +49,8 @@ STUDY = {
     "search.max_trainable_params": None,
     "execution.mode": "processes",
     "execution.workers": 1,
+    "cache.max_gb": 20.0,
+    "cache.images": True,
     "tracking.mlflow_uri": None,
     "tracking.tensorboard": True,
 }

@@ -27,7 +27,7 @@ experiments:
       patience: 4
     search: {seeds: [7]}
 """
-KEYS = "description, data, model, trainer, search, execution, tracking, extends"
+KEYS = "description, data, model, trainer, search, execution, cache, tracking, extends"
 UNSET = "the environment variable NOBODY is not set; a default can be given as ${env:NOBODY:-value}"
 CIRCLE = "the experiments extend each other in a circle"
 MINIMAL = "experiments:\n  a:\n    data: {source: synthetic}\n    trainer: {lr: 0.5}\n"

@@ -152,6 +152,7 @@ def test_a_learning_rate_may_be_written_as_people_write_it(write, value):
         *(("search", key) for key in ("n_trials", "sampler_seed", "max_trainable_params")),
         ("model", "num_classes"),
         ("execution", "workers"),
+        ("cache", "max_gb"),
     ],
 )
 def test_true_is_no_number(mistakes, section, key):

@@ -203,7 +203,7 @@ def forge(path: Path, change) -> None:
 def repeated_epochs(folder: Path, monkeypatch) -> list[int]:
     """Epochs that a run reports again before it loads anything: those of the checkpoint that it continues from."""
 
-    def load(spec):
+    def load(spec, place):
         raise InterruptedRunError
 
     monkeypatch.setattr(run, "_load_data", load)
