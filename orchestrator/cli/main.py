@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from orchestrator.cli import config, data, doctor, query, sweep, ui
+from orchestrator.cli import cache, config, data, doctor, query, sweep, ui
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
 
 EXIT_UNEXPECTED = 1
@@ -32,6 +32,7 @@ sweep.register(app)
 query.register(app)
 ui.register(app)
 doctor.register(app)
+app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 
