@@ -36,6 +36,8 @@ class Plan:
     """Every point of the space that fits the budget, in order; None where a sampler decides as it goes."""
     costs: dict[str, Cost]
     """By key, of every frozen set of the space, those over budget too."""
+    reuse: tuple[str, ...]
+    """What is computed once for all runs, and what is not and why, a sentence each."""
     left_out: tuple[str, ...]
     """Keys of the frozen sets that `search.max_trainable_params` leaves out."""
 
@@ -47,10 +49,13 @@ def plan_sweep(experiment: Experiment) -> Plan:
         ConfigError: The number of classes is not known without the data; or the budget leaves nothing.
     """
     from orchestrator.search import plan_choices
+    from orchestrator.training.prefix_plan import describe_reuse
 
     costs = _measure_costs(experiment, _known_classes(experiment))
     choices, left_out = plan_choices(experiment, costs)
-    return Plan(experiment=experiment, choices=choices, costs=costs, left_out=left_out)
+    return Plan(
+        experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=tuple(describe_reuse(experiment))
+    )
 
 
 def run_sweep(
@@ -173,13 +178,16 @@ def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
     from orchestrator.training.backbones import describe_weights
     from orchestrator.training.data import describe_data
     from orchestrator.training.device import resolve_trainer
+    from orchestrator.training.prefix_plan import describe_reuse
 
     trainer = resolve_trainer(experiment.trainer)
     weights = describe_weights(experiment.model)
-    place = CachePlace(folder=str(root.cache), max_gb=experiment.cache.max_gb, images=experiment.cache.images)
+    place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
     cache = Cache.at(place, observer.on_message) if place.images else None
     data = describe_data(experiment.data, cache=cache)
-    for note in (*weights.notes, *data.notes):
+    concrete = experiment.model_copy(update={"trainer": trainer})
+    reuse = describe_reuse(concrete, sum(data.split_sizes.values()))
+    for note in (*weights.notes, *data.notes, *reuse):
         observer.on_message(note)
     classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
@@ -189,7 +197,7 @@ def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
             hint=f"set model.num_classes to {classes}, or leave it out",
         )
     return Prepared(
-        experiment=experiment.model_copy(update={"trainer": trainer}),
+        experiment=concrete,
         data=data,
         weights_sha256=weights.sha256,
         costs=_measure_costs(experiment, classes),

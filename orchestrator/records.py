@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from orchestrator.config.models import (
     BatchSize,
+    CacheConfig,
     DataConfig,
     Experiment,
     LearningRate,
@@ -19,7 +20,7 @@ from orchestrator.config.models import (
 )
 from orchestrator.errors import RunCause
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
 TrialState = Literal["waiting", "running", "complete", "failed"]
@@ -126,15 +127,11 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class CachePlace(Record):
-    """Where runs keep what they worked out for each other."""
+class CachePlace(CacheConfig):
+    """What runs keep for each other, and where."""
 
     folder: str
     """Absolute path of the folder."""
-    max_gb: float
-    """Its size at the most (GiB)."""
-    images: bool
-    """Whether decoded images are kept there."""
 
 
 class Workplace(Record):
@@ -148,6 +145,8 @@ class Workplace(Record):
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
     cache: CachePlace | None = None
     """What it shares with other runs; None: nothing."""
+    checkpoint_share: float = 1.0
+    """Share of its time that it may take to write checkpoints to continue from; 1: one after each epoch."""
 
 
 class StepLoss(Record):

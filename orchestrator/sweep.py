@@ -209,7 +209,8 @@ class SweepLoop:
     def _submit(self, job: Job) -> None:
         job.attempts += 1
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
-        workplace = Workplace(directory=directory, cache=self._prepared.cache)
+        share = self._prepared.experiment.execution.checkpoint_share
+        workplace = Workplace(directory=directory, cache=self._prepared.cache, checkpoint_share=share)
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 

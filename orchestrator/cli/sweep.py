@@ -144,7 +144,10 @@ def _print_plan(experiment: Experiment, output: Format) -> None:
         **{key: sum(float(str(row[key])) for row in rows) for key in (names.GFLOPS_FORWARD, names.GFLOPS_TRAIN)},
     }
     if output is Format.json:
-        print_json({"trials": rows, "totals": totals, "left_out": plan.left_out, "sampled": plan.choices is None})
+        sampled = plan.choices is None
+        print_json(
+            {"trials": rows, "totals": totals, "left_out": plan.left_out, "sampled": sampled, "reuse": plan.reuse}
+        )
         return
     print_rows(rows, [key for key in rows[0] if key != names.TOTAL_PARAMS], output)
     if plan.left_out:
@@ -156,6 +159,8 @@ def _print_plan(experiment: Experiment, output: Format) -> None:
         f"together {totals[names.GFLOPS_FORWARD]:.2f} GFLOPs forward and {totals[names.GFLOPS_TRAIN]:.2f} GFLOPs "
         "training for one image each"
     )
+    for line in plan.reuse:
+        print_note(line)
 
 
 def _plan_rows(plan: "Plan") -> list[dict[str, object]]:

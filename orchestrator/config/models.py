@@ -214,6 +214,9 @@ class ExecutionConfig(Section):
     """Minutes without an epoch after which a worker counts as hung and is ended; null: no limit."""
     retries: int = Field(default=1, ge=0, le=100)
     """Times that a run is tried again when what lost it may pass: a dead worker, a full GPU, a timeout."""
+    checkpoint_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of its time that a run may take to write what it would continue from; 1: after each epoch. What was trained
+    since is trained again if the run dies; a run that is stopped writes in any case."""
     max_failures: int | None = Field(default=None, ge=1)
     """Lost runs after which the sweep stops; null: it goes on to its end."""
 
@@ -231,6 +234,9 @@ class CacheConfig(Section):
     """Size of that folder at the most (GiB); what was not used for longest goes first."""
     images: bool = True
     """Keep decoded images, for all runs of the machine; false: each run decodes its own."""
+    activations: bool = True
+    """Keep what the frozen first blocks give for each image, for all runs that freeze as much; false: each run computes
+    it in each epoch."""
 
 
 class TrackingConfig(Section):

@@ -15,6 +15,8 @@ from orchestrator.training.freezing import freeze
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.weights import load_weights
 
+POOL = "pool"
+"""What follows the last block and has nothing to train."""
 NETWORK_PREFIX = "network."
 """The network's place among the keys of a checkpoint's state dict."""
 
@@ -61,6 +63,17 @@ def block_modules(network: nn.Module, backbone: str) -> dict[str, list[nn.Module
     """List the modules of each block, in network order."""
     parts = {"stem": ["conv1", "bn1"]}
     return {block: [network.get_submodule(name) for name in parts.get(block, [block])] for block in BLOCKS[backbone]}
+
+
+def network_stages(network: nn.Module, backbone: str) -> dict[str, nn.Module]:
+    """Cut a network into parts that give the same as the whole, one after the other: its blocks, pool and head."""
+    parts = {"stem": ("conv1", "bn1", "relu", "maxpool")}
+    blocks = {
+        block: nn.Sequential(*(network.get_submodule(name) for name in parts.get(block, (block,))))
+        for block in BLOCKS[backbone]
+    }
+    pool = nn.Sequential(network.get_submodule("avgpool"), nn.Flatten())
+    return {**blocks, POOL: pool, "head": network.get_submodule("fc")}
 
 
 def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) -> list[nn.Module]:

@@ -1,7 +1,8 @@
 """The checkpoints of a run's folder: written whole or not at all, found again, and cleared away.
 
-While a run trains, the folder holds `last-NNN.ckpt` of the newest epoch (all that is needed to continue) and
-`best-NNN.ckpt` of the best one (weights). The order of writing is: best, last, and only then what both replace goes.
+While a run trains, the folder holds `last-NNN.ckpt` (all that is needed to continue after that epoch) and
+`best-NNN.ckpt` of the best epoch until then (weights). Both are written as often as they may take time for it, and when
+the run stops. The order of writing is: best, last, and only then what both replace goes.
 So the best epoch that a `last-NNN.ckpt` knows of is there, at whatever moment the process dies.
 """
 
@@ -54,15 +55,41 @@ def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics:
 
 
 class CheckedIO(CheckpointIO):
-    """Lightning's way to the disk: whole files with a digest, and nothing but plain types and tensors read."""
+    """Lightning's way to the disk: whole files with a digest, and nothing but plain types and tensors read.
+
+    The best weights so far are held in memory, and written before anything else is.
+    """
+
+    def __init__(self) -> None:
+        self._held: tuple[Path, dict[str, Any]] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; hold it in memory if it is one of the best weights.
 
         Raises:
             RunError: The disk does not take it.
         """
         del storage_options
+        if Path(path).name.startswith(_BEST):
+            state = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint["state_dict"].items()}
+            self._held = (Path(path), {**checkpoint, "state_dict": state})
+            return
+        self.write_held()
+        self._write(checkpoint, path)
+
+    def write_held(self) -> None:
+        """Write the best weights that are held in memory.
+
+        Raises:
+            RunError: The disk does not take them.
+        """
+        if self._held is not None:
+            path, checkpoint = self._held
+            self._write(checkpoint, path)
+            self._held = None
+
+    @staticmethod
+    def _write(checkpoint: dict[str, Any], path: str | Path) -> None:
         try:
             write_checked(Path(path), lambda file: torch.save(checkpoint, file))
         except (OSError, RuntimeError) as error:

@@ -1,6 +1,6 @@
 """What a frozen set costs, counted on tensors without data: nothing is downloaded or computed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.records import Cost
-from orchestrator.training.backbones import block_modules
+from orchestrator.training.backbones import POOL, network_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +62,22 @@ def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
 
 
 def _measure_stages(network: nn.Module, backbone: str, image: Tensor) -> dict[str, _Stage]:
-    blocks = block_modules(network, backbone)
+    parts = network_stages(network, backbone)
+    parts["head"] = nn.Sequential(parts.pop(POOL), parts.pop("head"))
     stages = {}
     value = image
-    for name in [*blocks, "head"]:
-        parts = blocks.get(name) or [network.get_submodule("fc")]
-        call = _forward_of(network, name)
-        stages[name] = _measure(call, parts, value)
-        value = call(value).detach()
+    for name, part in parts.items():
+        stages[name] = _measure(part, value)
+        value = part(value).detach()
     return stages
 
 
-def _forward_of(network: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
-    around = {
-        "stem": nn.Sequential(*(network.get_submodule(part) for part in ("conv1", "bn1", "relu", "maxpool"))),
-        "head": nn.Sequential(network.get_submodule("avgpool"), nn.Flatten(), network.get_submodule("fc")),
-    }
-    return around.get(name) or network.get_submodule(name)
-
-
-def _measure(call: Callable[[Tensor], Tensor], parts: list[nn.Module], value: Tensor) -> _Stage:
+def _measure(part: nn.Module, value: Tensor) -> _Stage:
     def count(*, trains: bool, needs_input: bool) -> tuple[int, int]:
-        for part in parts:
-            part.requires_grad_(trains)
+        part.requires_grad_(trains)
         given = value.detach().requires_grad_(needs_input)
         with FlopCounterMode(display=False) as counter:
-            result = call(given)
+            result = part(given)
             forward = counter.get_total_flops()
             if result.requires_grad:
                 torch.autograd.backward(result.sum())
@@ -96,7 +86,7 @@ def _measure(call: Callable[[Tensor], Tensor], parts: list[nn.Module], value: Te
     cases = [(False, False), (False, True), (True, False), (True, True)]
     counts = {case: count(trains=case[0], needs_input=case[1]) for case in cases}
     return _Stage(
-        sum(parameter.numel() for part in parts for parameter in part.parameters()),
+        sum(parameter.numel() for parameter in part.parameters()),
         counts[False, False][0],
         {case: backward for case, (_, backward) in counts.items()},
     )

@@ -1,8 +1,9 @@
 """Images in batches: mapped from the cache, or decoded into memory where they fit, else each epoch."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +45,8 @@ class Images(Protocol):
 class BatchOrder:
     """Which rows form each batch of an epoch. A seed makes a new permutation for each epoch.
 
+    A single row left over joins the batch before it.
+
     Has what Lightning looks for in a batch sampler: `sampler` with `set_epoch`.
     """
 
@@ -74,19 +77,20 @@ class BatchOrder:
 
     def _bounds(self) -> list[tuple[int, int]]:
         starts = list(range(0, self._length, self._batch_size))
-        # BatchNorm has no statistics of a single image: one left over in training joins the batch before it
-        if self._seed is not None and len(starts) > 1 and self._length - starts[-1] == 1 and self._batch_size > 1:
+        # BatchNorm has no statistics of a single image, and convolutions compute one another way, to the last bit:
+        # one left over joins the batch before it
+        if len(starts) > 1 and self._length - starts[-1] == 1 and self._batch_size > 1:
             starts.pop()
         return list(zip(starts, [*starts[1:], self._length], strict=True))
 
 
 class DecodedImages(Protocol):
-    """One split, decoded: in memory or in the cache."""
+    """One split, ready to be computed with, in memory or in the cache: images, or what frozen blocks gave for them."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Tensor, /) -> Tensor:
-        """Copy images (uint8, [n, 3, size, size])."""
+        """Copy rows: images (uint8, [n, 3, size, size]), or activations."""
 
 
 class MappedImages:
@@ -148,12 +152,22 @@ class LoadedData:
     info: DatasetInfo
     config: DataConfig
     images: dict[str, Images]
-    pixels: dict[str, Tensor] | dict[str, MappedImages]
+    pixels: Mapping[str, DecodedImages]
 
     @property
     def in_memory(self) -> bool:
         """Whether the images are decoded already."""
         return bool(self.pixels)
+
+    def to(self, device: torch.device) -> "LoadedData":
+        """Put what is decoded into the memory of a GPU, where it takes no more than half of what is free there."""
+        if device.type != "cuda" or not self.in_memory:
+            return self
+        size = sum(len(images) * images[torch.tensor([0])].nbytes for images in self.pixels.values())
+        if size > torch.cuda.mem_get_info(device)[0] // 2:
+            return self
+        moved = {split: images[torch.arange(len(images))].to(device) for split, images in self.pixels.items()}
+        return replace(self, pixels=moved)
 
     def size(self, split: str) -> int:
         """Count the images of a split."""
@@ -164,7 +178,7 @@ class LoadedData:
 
         Args:
             split: `train`, `validation` or `test`.
-            seed: Seed of the order. Where it is given, a single image left over joins the batch before it.
+            seed: Seed of the order.
         """
         images = self.images[split]
         order = BatchOrder(len(images), self.config.batch_size, seed)
@@ -175,6 +189,8 @@ class LoadedData:
             _Decoding(images, self.config.image_size),
             batch_sampler=order,
             num_workers=workers,
+            # whoever runs in a worker process would start them as that was started, and each would load torch anew
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,12 +16,15 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 
+from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
 from orchestrator.records import EpochMetrics, RunSpec, StepLoss, Workplace
 from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.randomness import random_state, set_random_state
 
+_FIRST_S = 0.25
+"""Seconds that the first checkpoint is thought to take."""
 _RANDOM = "random_state"
 """Key of a checkpoint that holds the random generators."""
 _LOGGERS = ("pytorch_lightning", "lightning_fabric")
@@ -93,15 +97,17 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class EpochCheckpoint(Checkpoint):
-    """Ends each epoch: writes `last-NNN.ckpt`, removes what it replaces, and only then reports the epoch.
+    """Ends each epoch: writes `last-NNN.ckpt` where one is due, removes what it replaces, and then reports the epoch.
 
-    So what was reported is never lost. As a `Checkpoint` it comes after all other callbacks and the module.
+    One is due when writing takes no more than a share of the time since the last one, and where the run is to stop. As
+    a `Checkpoint` it comes after all other callbacks and the module.
 
     Args:
         folder: Receives the checkpoints.
         history: The epochs; the module adds to them.
         progress: Says how far the run is, given whether it is finished.
         on_epoch: Is told each epoch; what it raises ends the training.
+        share: Share of the time that writing may take; 1: one is due after each epoch.
     """
 
     def __init__(
@@ -110,20 +116,37 @@ class EpochCheckpoint(Checkpoint):
         history: Sequence[EpochMetrics],
         progress: Callable[[bool], Progress],
         on_epoch: EpochSink,
+        share: float,
     ) -> None:
         self._folder = folder
         self._history = history
         self._progress = progress
         self._on_epoch = on_epoch
+        self._share = share
+        self._took_s = _FIRST_S
+        self._written_at = perf_counter()
         self._random_state: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, clear away, report."""
         del pl_module
-        newest = self._history[-1]
-        trainer.save_checkpoint(self._folder.last(newest.epoch), weights_only=False)
-        self._folder.keep(last=newest.epoch, best=best_epoch(self._history).epoch)
-        self._on_epoch(newest)
+        due = self._share >= 1 or self._share * (perf_counter() - self._written_at) >= self._took_s
+        if due:
+            self._write(trainer)
+        try:
+            self._on_epoch(self._history[-1])
+        except RunStoppedError:
+            if not due:
+                self._write(trainer)
+            raise
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        began = perf_counter()
+        epoch = self._history[-1].epoch
+        trainer.save_checkpoint(self._folder.last(epoch), weights_only=False)
+        self._folder.keep(last=epoch, best=best_epoch(self._history).epoch)
+        self._written_at = perf_counter()
+        self._took_s = self._written_at - began
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -149,7 +172,12 @@ class EpochCheckpoint(Checkpoint):
 
 
 def build_trainer(
-    spec: RunSpec, workplace: Workplace, losses: StepLosses, folder: CheckpointFolder, epochs: EpochCheckpoint
+    spec: RunSpec,
+    workplace: Workplace,
+    losses: StepLosses,
+    folder: CheckpointFolder,
+    epochs: EpochCheckpoint,
+    files: CheckedIO,
 ) -> pl.Trainer:
     """Build the trainer of a run: checkpoints, early stopping on `val_loss`, all else off."""
     config = spec.trainer
@@ -169,7 +197,7 @@ def build_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[LightningEnvironment(), CheckedIO()],  # one process, also inside a cluster's job
+        plugins=[LightningEnvironment(), files],  # one process, also inside a cluster's job
     )
     # else SIGTERM ends the training in the middle of an epoch, as SystemExit; whoever stops it asks the sink for that
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign] # noqa: SLF001

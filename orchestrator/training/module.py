@@ -17,7 +17,7 @@ from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
 from orchestrator.records import EpochMetrics, RunSpec, StepLoss
-from orchestrator.training.backbones import frozen_modules
+from orchestrator.training.backbones import frozen_modules, network_stages
 from orchestrator.training.data import Batch
 from orchestrator.training.freezing import hold
 
@@ -34,6 +34,8 @@ class FreezingModule(pl.LightningModule):
 
     Args:
         network: With its frozen blocks frozen; takes normalised images [n, 3, h, w], gives logits [n, classes].
+        computed: Parts of the network (`network_stages`) that batches have been through: they are activations then,
+            not images.
         spec: What the run is.
         class_names: Names of the classes, by label.
         on_epoch: Called after each epoch, in this thread.
@@ -47,6 +49,7 @@ class FreezingModule(pl.LightningModule):
         class_names: Sequence[str],
         on_epoch: EpochSink,
         take_step_losses: Callable[[], tuple[StepLoss, ...]],
+        computed: int = 0,
     ) -> None:
         super().__init__()
         data, model = spec.data, spec.model
@@ -69,6 +72,9 @@ class FreezingModule(pl.LightningModule):
             network, model, FrozenSet.parse(spec.frozen, order=BLOCKS[model.backbone])
         )
         self._frozen_batchnorm = model.frozen_batchnorm
+        self._computed = computed
+        # a tuple, so that no part is registered under a second name
+        self._left = tuple(network_stages(network, model.backbone).values())[computed:]
         self._on_epoch = on_epoch
         self._take_step_losses = take_step_losses
         self._epoch_began = 0.0
@@ -89,10 +95,12 @@ class FreezingModule(pl.LightningModule):
         hold(self._frozen_modules, self._frozen_batchnorm)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Give the logits [n, classes] of uint8 images [n, 3, h, w]."""
-        logits: Tensor = self.network((images.float() - self._mean) / self._std)
-        return logits
+    def forward(self, batch: Tensor) -> Tensor:
+        """Give the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
+        value = batch if self._computed else (batch.float() - self._mean) / self._std
+        for part in self._left:
+            value = part(value)
+        return value
 
     def training_step(self, batch: Batch) -> Tensor:
         """Give the batch's mean cross-entropy."""

@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,7 @@ from orchestrator.interfaces import EpochSink
 from orchestrator.names import RESULT_FILE, SPEC_FILE
 from orchestrator.records import CachePlace, EpochMetrics, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, describe_weights, network_state, read_checkpoint
-from orchestrator.training.checkpoints import CheckpointFolder, Progress
+from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
 from orchestrator.training.device import device_name
@@ -38,6 +38,7 @@ from orchestrator.training.lightning import (
     torch_settings,
 )
 from orchestrator.training.module import FreezingModule, accuracy_of
+from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
@@ -88,14 +89,14 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     the folder holds a result already, it starts over. On a CPU equal specifications give equal metrics to the last
     bit, with equal numbers of threads, however often the run was interrupted.
 
-    Writes `spec.json`, checkpoints after each epoch, and at the end `best.ckpt` and then `result.json`. The checkpoint
-    from which the run would continue goes last: a death before the result costs no epoch.
+    Writes `spec.json`, checkpoints as often as the workplace lets it, and at the end `best.ckpt` and then
+    `result.json`. The checkpoint from which the run would continue goes last.
 
     Args:
         spec: What to train.
         workplace: Where, and with what.
-        on_epoch: Called in this thread after each epoch, once that is in a checkpoint. A run that continues gives its
-            earlier epochs first. What it raises ends the run, which can continue later.
+        on_epoch: Called in this thread after each epoch. A run that continues gives its earlier epochs first, and may
+            give some again that came after its checkpoint. What it raises ends the run, which can continue later.
 
     Raises:
         RunError: A loss is not finite, memory is full, or data or weights are not those of the specification.
@@ -161,10 +162,19 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
+    data, prefix = _compute_prefix(network, data, attempt)
     losses = StepLosses()
-    module = FreezingModule(network, spec, data.info.class_names, attempt.history.append, losses.take)
-    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch)
-    trainer = build_trainer(spec, attempt.workplace, losses, folder, epochs)
+    module = FreezingModule(
+        network,
+        spec,
+        data.info.class_names,
+        attempt.history.append,
+        losses.take,
+        computed=len(prefix.parts) if prefix else 0,
+    )
+    share, files = attempt.workplace.checkpoint_share, CheckedIO()
+    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share)
+    trainer = build_trainer(spec, attempt.workplace, losses, folder, epochs, files)
     module.train()
     with own_interrupts():
         if earlier is None or not earlier.finished:
@@ -179,8 +189,11 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
                 ckpt_path=folder.last(earlier.epoch) if earlier is not None else None,
                 weights_only=True,
             )
+        files.write_held()
         best = attempt.progress(finished=True).best
         network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
+        if prefix is not None:
+            prefix.require_unmoved()
         validation = _evaluate(trainer, module, data, VALIDATION)
         test = _evaluate(trainer, module, data, TEST)
     return _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
@@ -201,6 +214,20 @@ def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:
             f"model.num_classes is {spec.model.num_classes}, but {spec.data.source} has {classes} classes"
         )
     return data
+
+
+def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attempt) -> tuple[LoadedData, Prefix | None]:
+    """Put the activations of the frozen prefix in the place of the images, where that pays and they can be kept."""
+    spec, place = attempt.spec, attempt.workplace.cache
+    on_gpu = spec.trainer.accelerator == "gpu"
+    device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
+    prefix = find_prefix(network, data, spec, place)
+    if prefix is not None and place is not None:
+        network.to(device)
+        activations = open_activations(Cache.at(place), prefix, data, spec, device)
+        if activations is not None:
+            return replace(data, pixels=activations).to(device), prefix
+    return data.to(device), None
 
 
 def _require_weights(spec: RunSpec) -> None:

@@ -83,10 +83,7 @@ def test_all_mistakes_are_named_at_once(mistakes):
         ("search: {lr: {choice: [1]}}", "search.lr.choice: unknown key; did you mean 'choices'?"),
         ("search: {lr: {range: {lo: 1}}}", "search.lr.range.lo: unknown key; did you mean 'low'?"),
         ("extend: b", "extend: unknown key; did you mean 'extends'?"),
-        (
-            "execution: {xyz: 1}",
-            "execution.xyz: unknown key; known: mode, workers, timeout_min, stall_min, retries, max_failures",
-        ),
+        ("tracking: {xyz: 1}", "tracking.xyz: unknown key; known: mlflow_uri, tensorboard"),
     ],
 )
 def test_a_misspelt_key_gets_the_nearest_one(mistakes, key, hint):

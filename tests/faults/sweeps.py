@@ -37,7 +37,7 @@ experiments:
     model: {weights: none, num_classes: 3}
     trainer: {accelerator: cpu, max_epochs: 3, lr: 1.0e-3}
     search: {mode: list, frozen: [layer4, stem+layer1+layer2+layer3+layer4]}
-    execution: {workers: 1}
+    execution: {workers: 1, checkpoint_share: 1}
   quick:
     extends: small
     search: {mode: list, frozen: [none, stem, stem+layer1]}

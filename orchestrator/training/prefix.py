@@ -1,0 +1,164 @@
+"""The frozen prefix: computed once for all images, kept in the cache, and trained on by whoever freezes as much.
+
+The blocks from the first one to the last one before anything trains give the same activations for an image in every
+epoch, seed and trial, as long as their BatchNorm statistics are held. They are computed here in batches of the run's
+size and in its precision, so a run gives the same with them as without, on a CPU in fp32 to the last bit.
+"""
+
+import hashlib
+import json
+import platform
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.arrayfile import Array, Write
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.cache import Cache
+from orchestrator.errors import CacheError, RunError
+from orchestrator.records import CachePlace, RunSpec
+from orchestrator.training.backbones import network_stages
+from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
+from orchestrator.training.prefix_plan import plan_prefix
+
+KIND = "activations"
+FORMAT = 1
+"""Raised when what is kept of the same images and weights changes its form."""
+_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+class Prefix:
+    """The first parts of a network, none of which trains.
+
+    Args:
+        network: The network, with the weights that the run starts from, on the device of the run.
+        parts: Names of the parts, as in `network_stages`.
+        backbone: Name of the network.
+    """
+
+    def __init__(self, network: nn.Module, parts: tuple[str, ...], backbone: str) -> None:
+        stages = network_stages(network, backbone)
+        self.parts = parts
+        self.modules = tuple(stages[part] for part in parts)
+        self.digest = self._compute_digest()
+
+    def require_unmoved(self) -> None:
+        """Make sure that no tensor of the parts changed: what was trained on their activations would be of no network.
+
+        Raises:
+            RunError: One did.
+        """
+        if self._compute_digest() != self.digest:
+            raise RunError(
+                f"the frozen blocks {'+'.join(self.parts)} changed while the others trained",
+                hint="this is a defect of orchestrator: please report it; cache.activations=false goes around it",
+            )
+
+    def _compute_digest(self) -> str:
+        digest = hashlib.sha256()
+        for part, module in zip(self.parts, self.modules, strict=True):
+            for name, tensor in module.state_dict().items():
+                digest.update(f"{part}.{name}:{tuple(tensor.shape)}:{tensor.dtype}:".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+class MappedActivations:
+    """Activations of a split that lie in the cache; rows are copied out of it."""
+
+    def __init__(self, rows: Array, dtype: torch.dtype) -> None:
+        self._rows = rows
+        self._dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return torch.from_numpy(self._rows[rows.numpy()]).to(self._dtype)
+
+
+def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: CachePlace | None) -> Prefix | None:
+    """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
+    if place is None or not data.in_memory:
+        return None
+    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    images = sum(data.size(split) for split in data.pixels)
+    plan = plan_prefix(spec.model, spec.data.image_size, frozen, trainer=spec.trainer, cache=place, images=images)
+    return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
+
+
+def open_activations(
+    cache: Cache, prefix: Prefix, data: LoadedData, spec: RunSpec, device: torch.device
+) -> dict[str, MappedActivations] | None:
+    """Map the activations that the prefix gives for each split; compute those that are not there.
+
+    Returns:
+        They, by split; None where the cache cannot keep them, which it has said.
+    """
+    computing = _Computing(cache=cache, prefix=prefix, data=data, spec=spec, device=device)
+    try:
+        dtype = _AUTOCAST.get(spec.trainer.precision, torch.float32)
+        return {split: MappedActivations(computing.open(split), dtype) for split in data.pixels}
+    except CacheError as error:
+        cache.say(f"{error.message}; the frozen blocks are computed each epoch")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computing:
+    """How the activations of a run's prefix are computed."""
+
+    cache: Cache
+    prefix: Prefix
+    data: LoadedData
+    spec: RunSpec
+    device: torch.device
+
+    def open(self, split: str) -> Array:
+        images = self.data.pixels[split]
+        size, source = self.spec.data.image_size, self.spec.data.source
+        return self.cache.open(
+            KIND,
+            self._key(split),
+            shape=(len(images), *self._compute(images[torch.tensor([0])]).shape[1:]),
+            dtype="<f2" if self._dtype is torch.float16 else "<f4",
+            of=f"{'+'.join(self.prefix.parts)} of {len(images)} {split} images of {source} at {size} px",
+            build=lambda write: self._fill(images, write),
+        ).array
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        # numpy has no bfloat16: it is kept in fp32, which holds it exactly
+        return torch.float16 if self.spec.trainer.precision == "16-mixed" else torch.float32
+
+    def _key(self, split: str) -> str:
+        """Hash all that decides the activations."""
+        spec, data = self.spec, self.spec.data
+        processor = platform.processor() or platform.machine()
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor
+        parts = {
+            "format": FORMAT,
+            "images": [spec.data_fingerprint, split],
+            "transform": [data.image_size, list(data.mean), list(data.std)],
+            "prefix": [spec.model.backbone, self.prefix.digest],
+            "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
+            "alone": data.batch_size == 1,  # a batch of one is computed another way
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def _fill(self, images: DecodedImages, write: Write) -> None:
+        for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
+            write(rows[0], self._compute(images[torch.tensor(rows)]).to(self._dtype).cpu().numpy())
+
+    def _compute(self, images: Tensor) -> Tensor:
+        data = self.spec.data
+        mean, std = (255 * torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in (data.mean, data.std))
+        autocast = _AUTOCAST.get(self.spec.trainer.precision)
+        mixed = nullcontext() if autocast is None else torch.autocast(self.device.type, dtype=autocast)
+        with torch.inference_mode(), mixed:
+            value = (images.to(self.device).float() - mean) / std
+            for module in self.prefix.modules:
+                value = module(value)
+        return value

@@ -1,0 +1,207 @@
+"""The frozen prefix, computed once: the same results to the last bit, and none where it would not hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.blocks import BLOCKS
+from orchestrator.cache import Cache
+from orchestrator.config.models import CacheConfig, ModelConfig, SyntheticConfig, TrainerConfig
+from orchestrator.errors import RunError
+from orchestrator.records import CachePlace, Workplace
+from orchestrator.training import prefix as prefixes
+from orchestrator.training.backbones import build_network, load_checkpoint_network, network_stages
+from orchestrator.training.data import BatchOrder, load_data
+from orchestrator.training.prefix import Prefix
+from orchestrator.training.prefix_plan import first_frozen, plan_prefix
+from orchestrator.training.run import run_training
+from tests.training.test_run import without_times
+from tests.training.tiny import make_data, make_spec, parse
+
+RESNET18 = BLOCKS["resnet18"]
+ALL = "+".join(RESNET18)
+PREFIXES = ["stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3", ALL]
+GAP = "stem+layer2+layer4"
+ROOMY = {"cache": CacheConfig()}
+FINAL_SIZES = {"stem": 64 * 56 * 56, "layer1": 64 * 56 * 56, "layer2": 128 * 28 * 28, "layer3": 256 * 14 * 14}
+
+
+def place_in(folder: Path, **settings: object) -> CachePlace:
+    return CachePlace(folder=str(folder / "cache"), **settings)
+
+
+def train(folder: Path, spec, cache: CachePlace | None):
+    result = run_training(spec, Workplace(directory=str(folder), threads=1, cache=cache), lambda _: None)
+    return result, torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
+
+
+def kinds(place: CachePlace) -> list[str]:
+    return [entry.kind for entry in Cache.at(place).entries()]
+
+
+@pytest.mark.parametrize(("frozen", "calls"), [*((frozen, 1) for frozen in PREFIXES), (GAP, 2)])
+def test_a_run_is_equal_to_the_last_bit_with_and_without(tmp_path, frozen, calls):
+    """The first call computes the prefix, the second finds it; in training and validation one image is left over."""
+    spec = make_spec(frozen, data=make_data(synthetic=SyntheticConfig(train=25, validation=17, test=9)))
+    plain, weights = train(tmp_path / "plain", spec, None)
+    place = place_in(tmp_path)
+    for call in range(calls):
+        result, tensors = train(tmp_path / str(call), spec, place)
+        assert kinds(place) == ["activations"] * 3 + ["images"]
+        assert without_times(result) == without_times(plain)
+        assert tensors.keys() == weights.keys()
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in weights.items())
+
+
+def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, monkeypatch):
+    """Weights from a file do not depend on the seed."""
+    torch.manual_seed(7)
+    state = build_network(ModelConfig(weights="none"), 1000, 0, parse("none")).state_dict()
+    torch.save(state, tmp_path / "weights.pt")
+    model = ModelConfig(weights=str(tmp_path / "weights.pt"), num_classes=3)
+    filled = []
+    monkeypatch.setattr(prefixes._Computing, "_fill", noting(prefixes._Computing._fill, filled))
+    monkeypatch.setattr("orchestrator.training.run._require_weights", lambda _: None)
+    place = place_in(tmp_path)
+    for number, (frozen, seed) in enumerate([("stem", 0), ("stem", 1), (GAP, 1), ("stem+layer1", 0)]):
+        train(tmp_path / str(number), make_spec(frozen, seed, model=model, max_epochs=1), place)
+    assert len(filled) == 3 + 3  # the splits behind the stem once, and behind layer1
+
+
+def noting(function, calls):
+    def noted(*args):
+        calls.append(args)
+        return function(*args)
+
+    return noted
+
+
+@pytest.mark.parametrize("frozen", ["stem+layer1+layer2", ALL])
+def test_the_checkpoint_gives_for_images_what_was_measured_on_activations(tmp_path, frozen):
+    spec = make_spec(frozen)
+    result, _ = train(tmp_path / "run", spec, place_in(tmp_path))
+    network = load_checkpoint_network(tmp_path / "run" / "best.ckpt")
+    data = load_data(spec.data)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (spec.data.mean, spec.data.std))
+    with torch.inference_mode():
+        logits = network((data.pixels["validation"][torch.arange(result.n_val)] / 255 - mean) / std)
+    labels = torch.from_numpy(data.images["validation"].labels)
+    assert float((logits.argmax(1) == labels).double().mean()) == result.val_acc
+    assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(result.val_loss, rel=1e-5)
+
+
+def test_the_parts_of_a_network_give_what_the_whole_gives():
+    network = build_network(ModelConfig(weights="none"), 3, 0, parse("none")).eval()
+    image = torch.rand(4, 3, 64, 64)
+    value = image
+    with torch.inference_mode():
+        for part in network_stages(network, "resnet18").values():
+            value = part(value)
+        assert torch.equal(value, network(image))
+
+
+def test_a_block_that_moves_is_found():
+    network = build_network(ModelConfig(weights="none"), 3, 0, parse("stem"))
+    prefix = Prefix(network, ("stem",), "resnet18")
+    prefix.require_unmoved()
+    network.get_submodule("bn1").running_mean[3] += 1e-7
+    with pytest.raises(RunError, match="the frozen blocks stem changed"):
+        prefix.require_unmoved()
+
+
+def test_a_run_whose_frozen_block_moves_is_lost(tmp_path, monkeypatch):
+    def open_and_move(cache, prefix, *rest):
+        found = prefixes.open_activations(cache, prefix, *rest)
+        prefix.modules[0].get_submodule("1").running_var.mul_(2)
+        return found
+
+    monkeypatch.setattr("orchestrator.training.run.open_activations", open_and_move)
+    with pytest.raises(RunError, match="the frozen blocks stem changed while the others trained"):
+        train(tmp_path / "run", make_spec("stem", max_epochs=1), place_in(tmp_path))
+
+
+@pytest.mark.parametrize("refused_by", ["plan", "cache"])
+def test_without_room_the_run_computes_them_each_epoch(tmp_path, caplog, monkeypatch, refused_by):
+    """There is room for the images (135 KiB), but not for what the stem gives (720 KiB)."""
+    spec = make_spec("stem", max_epochs=1)
+    place = place_in(tmp_path, max_gb=1.5 * 45 * 3 * spec.data.image_size**2 / 2**30)
+    if refused_by == "cache":
+        monkeypatch.setattr(prefixes, "plan_prefix", lambda *args, **given: plan_prefix(*args, **given | ROOMY))
+    result, _ = train(tmp_path / "run", spec, place)
+    assert ("the frozen blocks are computed each epoch" in caplog.text) == (refused_by == "cache")
+    assert kinds(place) == ["images"]
+    assert without_times(result) == without_times(train(tmp_path / "plain", spec, None)[0])
+
+
+@pytest.mark.parametrize(
+    ("frozen", "settings", "batchnorm"),
+    [("none", {}, "eval"), ("layer4", {}, "eval"), ("stem", {"activations": False}, "eval"), ("stem", {}, "track")],
+)
+def test_where_nothing_holds_nothing_is_kept(tmp_path, frozen, settings, batchnorm):
+    model = ModelConfig(weights="none", num_classes=3, frozen_batchnorm=batchnorm)
+    place = place_in(tmp_path, **settings)
+    train(tmp_path / "run", make_spec(frozen, model=model, max_epochs=1), place)
+    assert kinds(place) == ["images"]
+
+
+@pytest.mark.parametrize(
+    ("frozen", "parts"),
+    [
+        ("none", ()),
+        ("layer1", ()),
+        ("stem", ("stem",)),
+        ("stem+layer1+layer3", ("stem", "layer1")),
+        (ALL, (*RESNET18, "pool")),
+    ],
+)
+def test_the_prefix_ends_before_the_first_block_that_trains(frozen, parts):
+    assert first_frozen(ModelConfig(), parse(frozen)) == parts
+
+
+def plan(frozen: str, *, images: int | None = None, batchnorm="eval", accelerator="cpu", **cache: object):
+    return plan_prefix(
+        ModelConfig(frozen_batchnorm=batchnorm),
+        224,
+        parse(frozen),
+        trainer=TrainerConfig(accelerator=accelerator, precision="32-true"),
+        cache=CacheConfig(**cache),
+        images=images,
+    )
+
+
+@pytest.mark.parametrize(("block", "elements"), FINAL_SIZES.items())
+def test_the_plan_knows_the_size_of_what_is_kept(block, elements):
+    frozen = "+".join(RESNET18[: RESNET18.index(block) + 1])
+    assert plan(frozen).image_bytes == 4 * elements
+    assert plan(frozen).kept
+
+
+def test_behind_the_last_block_512_numbers_an_image_are_kept():
+    assert plan(ALL).image_bytes == 4 * 512
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"frozen": "layer1"}, "the first block trains"),
+        ({"frozen": "stem", "batchnorm": "track"}, "model.frozen_batchnorm is track"),
+        ({"frozen": "stem", "activations": False}, "cache.activations is false"),
+        ({"frozen": "stem", "images": 1295, "max_gb": 0.5}, r"0.968 GiB are more than cache.max_gb \(0.5\)"),
+        ({"frozen": "stem", "accelerator": "gpu"}, "to read it takes longer than to compute it"),
+    ],
+)
+def test_the_plan_says_why_nothing_is_kept(given, reason):
+    refused = plan(**given).refused
+    assert refused is not None
+    assert re.search(reason, refused)
+
+
+@pytest.mark.parametrize("length", range(1, 40))
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_no_batch_has_one_image_that_could_be_in_a_larger_one(length, batch_size):
+    for seed in (None, 3):
+        batches = list(BatchOrder(length, batch_size, seed))
+        assert sorted(row for rows in batches for row in rows) == list(range(length))
+        assert all(len(rows) > 1 for rows in batches) or batch_size == 1 or length == 1
