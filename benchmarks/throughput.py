@@ -1,0 +1,110 @@
+"""How fast this machine computes each stage of the network, at the batch and image size that is trained."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from statistics import median
+from time import perf_counter
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from benchmarks.bound import HEAD, StageSeconds
+from benchmarks.workloads import BACKBONE, Workload
+from orchestrator.training.backbones import block_modules
+
+_FORMATS = (torch.contiguous_format, torch.channels_last)
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def measure_stages(workload: Workload, classes: int, repeats: int = 5) -> dict[str, StageSeconds]:
+    """Measure each stage by itself: seconds an image, in network order, the head last.
+
+    Each value is the median of `repeats` passes over one batch of random values, after one that is not counted; and of
+    the two memory formats of torch (channels first, channels last) the faster one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(workload.threads or before)
+    try:
+        return _measure_all(workload, classes, repeats)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, StageSeconds]:
+    device = torch.device("cuda" if workload.accelerator == "gpu" else "cpu")
+    network: nn.Module = torchvision.models.get_model(BACKBONE, weights=None, num_classes=classes).to(device)
+    value = torch.randn(workload.batch_size, 3, workload.image_size, workload.image_size, device=device)
+    measured = {}
+    for name, stage in _stages(network).items():
+        with torch.no_grad():
+            value = value.contiguous()
+            following = stage.eval()(value)
+        measured[name] = _measure_stage(stage, value, workload.precision, repeats)
+        value = following
+    return measured
+
+
+def _stages(network: nn.Module) -> dict[str, nn.Module]:
+    """Cut the network where its blocks end; what has no weights goes with the block before it."""
+
+    def join(*names: str) -> list[nn.Module]:
+        return [network.get_submodule(name) for name in names]
+
+    stages: dict[str, nn.Module] = {
+        block: nn.Sequential(*join("conv1", "bn1", "relu", "maxpool")) if block == "stem" else modules[0]
+        for block, modules in block_modules(network, BACKBONE).items()
+    }
+    average, head = join("avgpool", "fc")
+    return {**stages, HEAD: nn.Sequential(average, nn.Flatten(), head)}
+
+
+def _measure_stage(stage: nn.Module, value: Tensor, precision: str, repeats: int) -> StageSeconds:
+    def fastest(call: Callable[[nn.Module, Tensor], None]) -> float:
+        seconds = []
+        for memory_format in _FORMATS:
+            stage.to(memory_format=memory_format)
+            given = value.contiguous(memory_format=memory_format)
+            seconds.append(_median_seconds(lambda given=given: call(stage, given), precision, value.device, repeats))
+        return min(seconds) / len(value)
+
+    return StageSeconds(
+        forward=fastest(_forward),
+        weights=fastest(lambda stage, given: _train(stage, given, trains=True, needs_input=False)),
+        weights_and_input=fastest(lambda stage, given: _train(stage, given, trains=True, needs_input=True)),
+        input=fastest(lambda stage, given: _train(stage, given, trains=False, needs_input=True)),
+    )
+
+
+def _forward(stage: nn.Module, value: Tensor) -> None:
+    stage.eval()
+    with torch.inference_mode():
+        stage(value)
+
+
+def _train(stage: nn.Module, value: Tensor, *, trains: bool, needs_input: bool) -> None:
+    stage.train(trains).requires_grad_(trains).zero_grad(set_to_none=True)
+    result = stage(value.detach().requires_grad_(needs_input))
+    result.backward(torch.ones_like(result))
+
+
+def _median_seconds(call: Callable[[], None], precision: str, device: torch.device, repeats: int) -> float:
+    seconds = []
+    with _autocast(precision, device):
+        for _ in range(repeats + 1):
+            _wait(device)
+            began = perf_counter()
+            call()
+            _wait(device)
+            seconds.append(perf_counter() - began)
+    return median(seconds[1:])
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    dtype = _AUTOCAST.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
