@@ -5,6 +5,8 @@ SET ?=
 PYTHON ?= python3
 # Further arguments for pytest, such as PYTEST_ARGS="-n 2" or PYTEST_ARGS="-k pareto".
 PYTEST_ARGS ?=
+# Further arguments for the benchmark, such as BENCH_ARGS="--image-size 64 224 --waterfall --scale".
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo ui status pareto test test-faults test-gpu check clean
+.PHONY: help setup sweep demo ui status pareto test test-faults test-gpu bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +48,9 @@ test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything
 test-gpu: $(STAMP) ## run the tests that need a CUDA device; without one they fail
 	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu $(PYTEST_ARGS)
 
+bench: $(STAMP) ## time a sweep against a plain script (about half an hour); BENCH_ARGS="--help" lists its knobs
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
 check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,7 +60,7 @@ check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 
 clean: ## remove caches and builds; mlruns/ and .venv/ stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
-	find orchestrator tests -name __pycache__ -prune -exec rm -rf {} +
+	find orchestrator tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

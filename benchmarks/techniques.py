@@ -1,0 +1,79 @@
+"""What makes this project fast, by the configuration keys that switch it. A new technique is a new line here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.competitors import EXPERIMENT
+from orchestrator import ConfigError, load_experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """One technique. Overrides are `key.path=value`, as after `--set`.
+
+    Attributes:
+        name: What the table calls it.
+        on: Overrides that switch it on.
+        off: Overrides that switch it off.
+    """
+
+    name: str
+    on: tuple[str, ...]
+    off: tuple[str, ...]
+
+
+TECHNIQUES = (
+    # quoted: YAML reads a bare `off` as false
+    Technique("images decoded once a run", on=("data.memory_mb=4096",), off=("data.memory_mb=0",)),
+    Technique("decoded images kept on disk", on=('cache.images="on"',), off=('cache.images="off"',)),
+    Technique("frozen prefix computed once", on=('cache.activations="auto"',), off=('cache.activations="off"',)),
+)
+"""In the order in which the waterfall switches them on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step of the waterfall: a configuration of this project.
+
+    Attributes:
+        name: What is switched on in it, besides what was before.
+        overrides: All that it sets.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+def plan_steps(techniques: Sequence[Technique]) -> list[Step]:
+    """Plan the waterfall: all techniques off, then one after the other switched on, in their order."""
+    steps = []
+    for count in range(len(techniques) + 1):
+        on = [override for technique in techniques[:count] for override in technique.on]
+        off = [override for technique in techniques[count:] for override in technique.off]
+        name = f"+ {techniques[count - 1].name}" if count else "this project, all of them off"
+        steps.append(Step(name=name, overrides=(*on, *off)))
+    return steps
+
+
+def all_off(techniques: Sequence[Technique]) -> tuple[str, ...]:
+    """List the overrides that switch every technique off."""
+    return plan_steps(techniques)[0].overrides
+
+
+def sift(techniques: Sequence[Technique], config: Path) -> tuple[list[Technique], dict[str, str]]:
+    """Tell the techniques that the configuration knows from the others.
+
+    Returns:
+        Those that it knows, and why it refuses each of the others, by name.
+    """
+    known, refused = [], {}
+    for technique in techniques:
+        try:
+            for overrides in (technique.on, technique.off):
+                load_experiment(EXPERIMENT, config, overrides)
+        except ConfigError as error:
+            refused[technique.name] = next(line for line in error.message.splitlines() if "--set" in line)
+        else:
+            known.append(technique)
+    return known, refused
