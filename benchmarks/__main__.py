@@ -19,6 +19,7 @@ from benchmarks.processes import ProgramError
 from benchmarks.report import describe_machine, print_result, write_json
 from benchmarks.session import Plan, measure
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys
+from orchestrator import OrchestratorError
 
 _EXIT_FAILED = 1
 _EXIT_UNEQUAL = 4
@@ -73,7 +74,7 @@ def main(words: list[str] | None = None) -> int:
             workspace.mkdir(parents=True, exist_ok=True)
         try:
             return _run(arguments, workspace)
-        except ProgramError as error:
+        except (ProgramError, OrchestratorError) as error:
             _say(str(error))
             return _EXIT_FAILED
 

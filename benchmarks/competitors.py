@@ -99,6 +99,7 @@ class Arena:
                 test_acc=trial.user_attrs["test_acc"],
             )
             for trial in study.get_trials(deepcopy=False)
+            if trial.state == optuna.trial.TrialState.COMPLETE
         ]
         self._clear(place)
         return Sweep(usage=usage, trials=tuple(trials), trainings={})

@@ -17,12 +17,12 @@ import datasets
 import optuna
 import pytorch_lightning as pl
 import torch
-import torchmetrics
 import torchvision
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 MEAN = (0.485, 0.456, 0.406)
@@ -77,10 +77,7 @@ class Classifier(pl.LightningModule):
         if not self._full_backward:
             for module in self._frozen:
                 module.requires_grad_(requires_grad=False)
-        accuracy = {"task": "multiclass", "num_classes": classes}
-        self.train_acc = torchmetrics.Accuracy(**accuracy)
-        self.val_acc = torchmetrics.Accuracy(**accuracy)
-        self.test_acc = torchmetrics.Accuracy(**accuracy)
+        self.train_acc, self.val_acc, self.test_acc = (MulticlassAccuracy(classes, average="micro") for _ in range(3))
 
     @property
     def trainable_params(self) -> int:
@@ -112,7 +109,7 @@ class Classifier(pl.LightningModule):
         """Add a batch to the metrics."""
         self._evaluate(batch, "test", self.test_acc)
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, accuracy: torchmetrics.Metric) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, accuracy: MulticlassAccuracy) -> None:
         images, labels = batch
         logits = self.network(images)
         accuracy(logits, labels)

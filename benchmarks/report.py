@@ -136,13 +136,13 @@ def _scale(result: WorkloadResult) -> list[tuple[str, ...]]:
             f"{point.seconds:.1f}",
             f"{point.peak_memory_mb:.0f}",
             f"{point.growth:.2f}",
-            _NOTHING if point.marginal is None else f"{point.marginal:.2f}",
+            _NOTHING if point.trend is None else f"{point.trend:.2f}",
             "yes" if point.is_linear else "NO",
         )
         for what, points in result.scale.items()
         for point in points
     ]
-    return [("scale", "seconds", "peak MiB", "over linear", "marginal", "linear or better"), *rows]
+    return [("scale", "seconds", "peak MiB", "over linear", "over trend", "linear or better"), *rows]
 
 
 def _equality(result: WorkloadResult) -> list[tuple[str, ...]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 FACTORS = (1, 2, 4)
 TOLERANCE = 0.05
-"""Share by which a time may exceed linear growth: two runs of the same work differ by so much."""
+"""Share by which a time may exceed what linear growth makes it: two runs of the same work differ by so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,21 +16,21 @@ class ScalePoint:
         factor: Times the smallest.
         seconds: Wall time of the sweep.
         peak_memory_mb: As in `processes.Usage`.
-        growth: Seconds over those of linear growth from the smallest, start-up included: 1 is linear, less is better.
-        marginal: Seconds that each further unit took since the point before, over those of the unit before: what is
-            paid once does not hide in it. None for the first two points.
+        growth: Seconds over as many times those of the smallest: 1 is linear, and less is better.
+        trend: Seconds over those that a straight line through the two points before gives: what is paid once, which
+            makes `growth` small, does not hide a rise in it. None for the first two points.
     """
 
     factor: int
     seconds: float
     peak_memory_mb: float
     growth: float
-    marginal: float | None
+    trend: float | None
 
     @property
     def is_linear(self) -> bool:
         """Whether neither exceeds linear growth."""
-        return max(self.growth, self.marginal or 0.0) <= 1 + TOLERANCE
+        return max(self.growth, self.trend or 0.0) <= 1 + TOLERANCE
 
 
 def measure_scale(run: Callable[[int], tuple[float, float]], factors: Sequence[int] = FACTORS) -> list[ScalePoint]:
@@ -41,11 +41,8 @@ def measure_scale(run: Callable[[int], tuple[float, float]], factors: Sequence[i
         factors: Rising, from 1.
     """
     points: list[ScalePoint] = []
-    slopes: list[float] = []
     for factor in factors:
         seconds, memory = run(factor)
-        if points:
-            slopes.append((seconds - points[-1].seconds) / (factor - points[-1].factor))
         first = points[0].seconds if points else seconds
         points.append(
             ScalePoint(
@@ -53,10 +50,16 @@ def measure_scale(run: Callable[[int], tuple[float, float]], factors: Sequence[i
                 seconds=seconds,
                 peak_memory_mb=memory,
                 growth=seconds / (factor * first),
-                marginal=slopes[-1] / slopes[-2] if len(slopes) > 1 else None,
+                trend=seconds / _extend(points[-2], points[-1], factor) if len(points) > 1 else None,
             )
         )
     return points
+
+
+def _extend(one: ScalePoint, other: ScalePoint, factor: int) -> float:
+    """Give the seconds of `factor` on the straight line through two points."""
+    slope = (other.seconds - one.seconds) / (other.factor - one.factor)
+    return other.seconds + slope * (factor - other.factor)
 
 
 def learning_rates(lr: float, trials: int) -> list[float]:

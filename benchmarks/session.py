@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 
 from benchmarks.bound import StageSeconds, bound_sweep, bound_trial
 from benchmarks.competitors import Arena, Sweep
@@ -99,7 +100,9 @@ class _Session:
     def check_equality(self) -> None:
         """Compare the project's trainings with those of its loop with every technique off."""
         exact = replace(self._workload, accelerator="cpu", precision="32-true")
-        known, _ = self._sift(self._arena)
+        known, refused = self._sift()
+        for name, reason in refused.items():
+            self._say(f"not switched off, since the configuration refuses it: {name}: {reason}")
         if exact == self._workload and self._project:
             project = self._project[0]
         else:
@@ -109,7 +112,7 @@ class _Session:
 
     def run_waterfall(self) -> None:
         """Switch the techniques on in turn."""
-        known, refused = self._sift(self._arena)
+        known, refused = self._sift()
         steps = [WaterfallStep(name=name, score=score) for name, score in self._baselines().items()]
         for step in plan_steps(known):
             overrides = (*self._plan.overrides, *step.overrides)
@@ -122,16 +125,13 @@ class _Session:
         """Run the project on drawn images, once, twice and four times as many, and with as many times the trials."""
 
         def run_images(factor: int) -> tuple[float, float]:
-            sweep = self._run_project(
-                self._workload, self._plan.overrides, f"C, images x{factor}", replace(self._arena, images=draw(factor))
-            )
-            return sweep.usage.seconds, sweep.usage.peak_memory_mb
+            arena = replace(self._arena, images=draw(factor))
+            return self._repeat_project(self._plan.overrides, f"C, images x{factor}", arena)
 
         def run_trials(factor: int) -> tuple[float, float]:
             rates = learning_rates(self._workload.lr, factor)
             choices = f"search.lr={{choices: [{', '.join(f'{rate:.12f}' for rate in rates)}]}}"
-            sweep = self._run_project(self._workload, (*self._plan.overrides, choices), f"C, trials x{factor}")
-            return sweep.usage.seconds, sweep.usage.peak_memory_mb
+            return self._repeat_project((*self._plan.overrides, choices), f"C, trials x{factor}", self._arena)
 
         self.result.scale = {"images": measure_scale(run_images), "trials": measure_scale(run_trials)}
 
@@ -158,12 +158,14 @@ class _Session:
         self._say(f"running {name}")
         return (arena or self._arena).run_project(workload, overrides, digest=digest)
 
+    def _repeat_project(self, overrides: tuple[str, ...], name: str, arena: Arena) -> tuple[float, float]:
+        """Give the median seconds and the highest memory of the repeats."""
+        usages = [self._run_project(self._workload, overrides, name, arena).usage for _ in range(self._plan.repeats)]
+        return median(usage.seconds for usage in usages), max(usage.peak_memory_mb for usage in usages)
+
     def _score(self, sweeps: list[Sweep]) -> Score:
         return build_score(sweeps, self._workload, self._sizes, self.result.bound, self.result.bounds)
 
-    def _sift(self, arena: Arena) -> tuple[list[Technique], dict[str, str]]:
-        config = arena.write_config(self._workload, arena.folder / "experiments.yaml")
-        known, refused = sift(TECHNIQUES, config)
-        for name, reason in refused.items():
-            self._say(f"left out, the configuration does not know it: {name}: {reason}")
-        return known, refused
+    def _sift(self) -> tuple[list[Technique], dict[str, str]]:
+        """Tell the techniques that the configuration knows from the others."""
+        return sift(TECHNIQUES, self._arena.write_config(self._workload, self._arena.folder / "experiments.yaml"))

@@ -73,7 +73,12 @@ def sift(techniques: Sequence[Technique], config: Path) -> tuple[list[Technique]
             for overrides in (technique.on, technique.off):
                 load_experiment(EXPERIMENT, config, overrides)
         except ConfigError as error:
-            refused[technique.name] = next(line for line in error.message.splitlines() if "--set" in line)
+            refused[technique.name] = _first_mistake(error)
         else:
             known.append(technique)
     return known, refused
+
+
+def _first_mistake(error: ConfigError) -> str:
+    lines = error.message.splitlines()
+    return next((line for line in lines if "--set" in line), lines[-1]).partition("; known:")[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -65,7 +66,7 @@ def _measure_stage(stage: nn.Module, value: Tensor, precision: str, repeats: int
         for memory_format in _FORMATS:
             stage.to(memory_format=memory_format)
             given = value.contiguous(memory_format=memory_format)
-            seconds.append(_median_seconds(lambda given=given: call(stage, given), precision, value.device, repeats))
+            seconds.append(_median_seconds(partial(call, stage, given), precision, value.device, repeats))
         return min(seconds) / len(value)
 
     return StageSeconds(

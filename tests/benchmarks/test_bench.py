@@ -94,14 +94,14 @@ def test_the_tables_show_what_was_measured(capsys):
 def test_growth_is_measured_against_linear_growth_and_from_point_to_point():
     points = measure_scale({1: (20.0, 1.0), 2: (30.0, 1.0), 4: (50.0, 1.0)}.__getitem__)
     assert [point.growth for point in points] == [1.0, 30 / 40, 50 / 80]
-    assert [point.marginal for point in points] == [None, None, 1.0]  # 10 s a unit, both times
+    assert [point.trend for point in points] == [None, None, 1.0]  # 10 s a unit, both times
     assert all(point.is_linear for point in points)
 
 
 def test_a_quadratic_part_does_not_hide_behind_the_start_up():
-    points = measure_scale(lambda factor: (100.0 + factor**2, 1.0))
+    points = measure_scale(lambda factor: (100.0 + 10 * factor**2, 1.0))
     assert points[-1].growth < 1
-    assert points[-1].marginal == pytest.approx((16 - 4) / 2 / (4 - 1))
+    assert points[-1].trend == pytest.approx(260 / (140 + 2 * 30))
     assert not points[-1].is_linear
 
 
@@ -189,7 +189,20 @@ def test_memory_counts_the_children(tmp_path):
 def test_a_tiny_run_writes_what_it_measured(tmp_path):
     out = tmp_path / "benchmark.json"
     words = ["--frozen", "none", ALL, "--competitors", "C", "--no-equality", "--drawn", "--drawn-sizes", "12,6,6"]
-    words += ["--drawn-pixels", "40", "--image-size", "32", "--epochs", "1", "--batch-size", "4", "--json", str(out)]
+    words += [
+        "--drawn-pixels",
+        "40",
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--threads",
+        "1",
+        "--json",
+        str(out),
+    ]
     repository = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *words], cwd=repository, capture_output=True, text=True, check=False
