@@ -62,7 +62,7 @@ def print_result(result: WorkloadResult) -> None:
     """Print the tables of one workload to stdout."""
     workload, sizes = result.workload, result.sizes
     print(
-        f"\n{workload.name}: {len(workload.frozen)} frozen sets, {workload.image_size} px, {workload.epochs} epochs, "
+        f"\n{workload.name}: frozen sets: {len(workload.frozen)}, epochs: {workload.epochs}, {workload.image_size} px, "
         f"batches of {workload.batch_size}; {sizes.train}/{sizes.validation}/{sizes.test} images; "
         f"bound {result.bound.seconds:.1f} s"
     )
