@@ -108,6 +108,27 @@ def test_a_worker_is_killed(
     assert place.audit(whole.found) == []
 
 
+@pytest.mark.parametrize("who", ["parent", "worker"])
+def test_a_run_is_killed_before_its_first_checkpoint(
+    who: str, place: Place, zygote: Zygote, whole: Whole, inject: Inject
+):
+    """Its epochs are tracked already, and are trained again: they stand there once, with the same numbers."""
+    rarely = ("-s", "execution.checkpoint_share=0.000001")
+    command = zygote.start(place, *rarely)
+    assert command.hears("epoch 2/3")
+    assert list(place.root.glob("checkpoints/*/last-*")) == []
+    if who == "parent":
+        assert command.kill()
+    else:
+        worker = command.worker()
+        assert worker is not None
+        worker.kill()
+        assert command.wait() == 0, command.said
+    inject(f"{who} killed before the first checkpoint")
+    zygote.finish(place, *rarely)
+    assert place.audit(whole.found) == []
+
+
 @pytest.mark.parametrize(("number", "point"), list(enumerate(REAL_WORKER_POINTS)))
 def test_a_worker_dies_in_the_middle_of_a_commit(
     number: int, point: str, place: Place, zygote: Zygote, whole: Whole, inject: Inject
