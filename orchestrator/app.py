@@ -3,14 +3,14 @@
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.cache import Cache
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
-from orchestrator.errors import ConfigError, SetupError, SweepError
+from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
@@ -82,7 +82,7 @@ def run_sweep(
     """
     place = Root.at(root)
     place.create()
-    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)):
+    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
         return _run_locked(experiment, place, watching, stop, fresh=fresh)
 
@@ -90,16 +90,29 @@ def run_sweep(
 @contextmanager
 def _reporting_lost_disk() -> Iterator[None]:
     """Turn what a disk or a database raises that is full or gone into `SweepError`."""
-    from orchestrator.search import STORE_ERRORS, explain
-
     try:
         yield
-    except (OSError, *STORE_ERRORS) as error:
+    except OrchestratorError:
+        raise
+    except Exception as error:
+        from orchestrator.search import STORE_ERRORS, explain  # not before: who is refused waits for no library
+
+        if not isinstance(error, (OSError, *STORE_ERRORS)):
+            raise
         reason = str(error) if isinstance(error, OSError) else explain(error)
         raise SweepError(
             f"the sweep cannot go on: {reason}",
             hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",
         ) from error
+
+
+def _workers_loading(experiment: Experiment) -> AbstractContextManager[None]:
+    """Let workers load their libraries while this process loads its own, reads the data and opens the stores."""
+    if experiment.execution.mode == "inline":
+        return nullcontext()
+    from orchestrator.execution.processes import loading_ahead
+
+    return loading_ahead(_RUN_FUNCTION)
 
 
 def _run_locked(

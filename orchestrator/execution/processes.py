@@ -6,9 +6,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -282,6 +282,27 @@ def _start_method(target: str) -> Any:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context.set_forkserver_preload([target.partition(":")[0]])
     return context
+
+
+@contextmanager
+def loading_ahead(target: str) -> Iterator[None]:
+    """Let the fork server load what workers need while this process does other things. It ends with the context."""
+    context = _start_method(target)
+    if context.get_start_method() == "forkserver":
+        thread = threading.Thread(target=_start_fork_server)
+        thread.start()
+        thread.join()
+    try:
+        yield
+    finally:
+        if not _OPEN:
+            _end_fork_server()
+
+
+def _start_fork_server() -> None:
+    _leave_signals_to_the_main_thread()
+    with STARTING, hidden_main():
+        forkserver.ensure_running()
 
 
 def _count_cores() -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import processes
-from orchestrator.execution.processes import ProcessExecutor
+from orchestrator.execution.processes import ProcessExecutor, loading_ahead
 from orchestrator.records import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 
@@ -157,6 +157,29 @@ def test_leaving_the_context_ends_workers_with_their_children(tmp_path):
         futures[2].result(0)
     with pytest.raises(RuntimeError, match="the executor is closed"):
         submit(executor, tmp_path)
+
+
+def test_what_was_loaded_ahead_serves_the_executor_and_ends_with_its_context(tmp_path):
+    with loading_ahead(f"{HERE}:wait_for_go"):
+        loaded = psutil.Process().children()  # the fork server, and whoever looks after its resources
+        with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+            future = submit(executor, tmp_path)
+            server = psutil.Process(read_pid(tmp_path / "worker")).parent()
+            assert server in loaded
+            (tmp_path / "go").touch()
+            assert future.result(TIMEOUT_S)
+    assert not is_alive(server.pid)
+
+
+def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
+    monkeypatch.chdir(tmp_path)
+    with loading_ahead("slow_import:run"):
+        pid = processes.forkserver._forkserver._forkserver_pid
+        assert is_alive(pid)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    wait_until(lambda: not is_alive(pid))
 
 
 def test_closing_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypatch):
