@@ -16,6 +16,8 @@ _FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
 _BYTES_PER_S = {"cpu": 1e9, "gpu": 5e9}
 """From the cache to where the network takes it, about."""
 _GIB = 2**30
+_RESIDENT = 8 * _GIB
+"""Bytes that are thought to fit into the memory of a GPU beside a run: they are read once a run, not each epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ def plan_prefix(
     elements, flops = _measure(model, image_size, parts)
     size = elements * (2 if trainer.precision == "16-mixed" else 4)
     reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
+    resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
     refused = None
     if not parts:
         refused = "the first block trains"
@@ -83,7 +86,7 @@ def plan_prefix(
         refused = "cache.activations is false"
     elif images is not None and images * size > cache.max_gb * _GIB:
         refused = f"{images * size / _GIB:.3g} GiB are more than cache.max_gb ({cache.max_gb:g})"
-    elif reading > computing:
+    elif reading > computing and not resident:
         refused = (
             f"to read it takes longer than to compute it ({1e3 * reading:.2g} and {1e3 * computing:.2g} ms an image)"
         )

@@ -172,6 +172,6 @@ def _settings(examples: int) -> settings:
 
 
 TestSweeps = Sweeps.TestCase
-TestSweeps.settings = _settings(300)
+TestSweeps.settings = _settings(200)
 TestSampledSweeps = SampledSweeps.TestCase
-TestSampledSweeps.settings = _settings(150)
+TestSampledSweeps.settings = _settings(100)

@@ -178,6 +178,11 @@ def test_the_plan_knows_the_size_of_what_is_kept(block, elements):
     assert plan(frozen).kept
 
 
+def test_what_stays_in_the_memory_of_a_gpu_is_kept():
+    """There it is read once a run: 1295 times 784 KiB, against 20 000 times, which are read each epoch."""
+    assert plan("stem", accelerator="gpu", images=1295).kept
+
+
 def test_behind_the_last_block_512_numbers_an_image_are_kept():
     assert plan(ALL).image_bytes == 4 * 512
 
@@ -189,7 +194,7 @@ def test_behind_the_last_block_512_numbers_an_image_are_kept():
         ({"frozen": "stem", "batchnorm": "track"}, "model.frozen_batchnorm is track"),
         ({"frozen": "stem", "activations": False}, "cache.activations is false"),
         ({"frozen": "stem", "images": 1295, "max_gb": 0.5}, r"0.968 GiB are more than cache.max_gb \(0.5\)"),
-        ({"frozen": "stem", "accelerator": "gpu"}, "to read it takes longer than to compute it"),
+        ({"frozen": "stem", "accelerator": "gpu", "images": 20_000}, "to read it takes longer than to compute it"),
     ],
 )
 def test_the_plan_says_why_nothing_is_kept(given, reason):
