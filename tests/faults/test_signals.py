@@ -64,7 +64,8 @@ def test_two_signals_end_it_at_once(
     inject(f"{number.name}, twice")
     asked = time.monotonic()
     assert command.wait() == code, command.said
-    assert time.monotonic() - asked < 10
+    # without a pause the system may make one signal of the two: then the run has its ten seconds
+    assert time.monotonic() - asked < (10 if pause_s else 20)
     assert "Traceback" not in command.said
     assert place.wait_for_deaths() == []
     place.finish()
