@@ -72,3 +72,7 @@ BEST_CHECKPOINT: Final = "best.ckpt"
 SPEC_FILE: Final = "spec.json"
 RESULT_FILE: Final = "result.json"
 RECORD_FILE: Final = "record.json"
+
+# Reasons.
+INTERRUPTED: Final = "interrupted"
+"""Error of a run that was stopped on request, and that the next sweep continues."""

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
+from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
 from orchestrator.interfaces import (
     Executor,
@@ -33,7 +34,6 @@ from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
 from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord, Workplace, run_name
 
-INTERRUPTED = "interrupted"
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
 
@@ -257,7 +257,7 @@ class SweepLoop:
         if job.tracker is not None:
             job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
         job.trial.stopped = True
-        self._end_run(job, self._record(job, error=INTERRUPTED))
+        self._end_run(job, self._record(job, error=names.INTERRUPTED))
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
         cause = error.cause if isinstance(error, RunError) else "error"
@@ -359,7 +359,7 @@ class SweepLoop:
             ended = self._search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
             self._outcome.failed_trials.append(ended)
         elif trial.stopped:
-            ended = self._search.fail(number, INTERRUPTED, runs, put_off=True)
+            ended = self._search.fail(number, names.INTERRUPTED, runs, put_off=True)
         else:
             ended = self._search.tell(number, runs)
         self._observer.on_trial_end(ended)
@@ -387,7 +387,7 @@ class SweepLoop:
             job.claim.close()
         for job in self._active:
             if job.tracker is not None:
-                job.tracker.kill(INTERRUPTED)
+                job.tracker.kill(names.INTERRUPTED)
         trials = {id(job.trial): job.trial for job in [*self._active, *self._waiting]}
         for trial in trials.values():
-            self._search.fail(trial.proposal.number, INTERRUPTED, trial.runs, put_off=True)
+            self._search.fail(trial.proposal.number, names.INTERRUPTED, trial.runs, put_off=True)

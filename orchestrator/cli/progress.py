@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
@@ -85,7 +86,8 @@ class PlainObserver:
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Write how the run ended."""
         if record.result is None:
-            self._write(f"{start.name}: lost: {record.error}")
+            interrupted = record.error == names.INTERRUPTED
+            self._write(f"{start.name}: stopped" if interrupted else f"{start.name}: lost: {record.error}")
         elif self._verbosity >= 0 and record.reused_from is None:
             result = record.result
             self._write(
@@ -165,7 +167,7 @@ class LiveObserver:
 
     def _summary(self, hidden: int) -> str:
         complete = sum(trial.state == "complete" for trial in self._done)
-        failed = sum(trial.state == "failed" for trial in self._done)
+        failed = sum(trial.state == "failed" and not trial.put_off for trial in self._done)
         parts = [f"{complete} of {self._total} trials done" if self._total else f"{complete} trials done"]
         if failed:
             parts.append(f"{failed} failed")
@@ -187,7 +189,8 @@ def _cells(row: _Row) -> tuple[RenderableType, ...]:
     best = max((metrics.val_acc for metrics in row.history), default=None)
     state = ""
     if row.record is not None:
-        state = "[red]lost[/] " if row.record.result is None else "[green]done[/] "
+        lost = "[yellow]stopped[/] " if row.record.error == names.INTERRUPTED else "[red]lost[/] "
+        state = lost if row.record.result is None else "[green]done[/] "
         best = row.record.result.val_acc if row.record.result else best
     return (
         Text.from_markup(state).append(row.start.name),

@@ -60,9 +60,6 @@ _RUN_COLUMNS = (
 )
 
 
-_STATES = ("complete", "failed", "running")
-
-
 def complete_name(context: typer.Context, incomplete: str) -> list[str]:
     """List the sweeps under the root that begin with `incomplete`, for the shell; none where that fails."""
     try:
@@ -117,7 +114,9 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "host": owner.host if owner else None,
         "started": owner.started if owner else None,
         "updated": progress.updated if progress else None,
-        **{state: sum(row[names.STATE] == state for row in rows) for state in _STATES},
+        "complete": sum(trial.state == "complete" for trial in sweep.trials),
+        "failed": sum(trial.state == "failed" and not trial.put_off for trial in sweep.trials),
+        "running": sum(trial.state == "running" for trial in sweep.trials),
         "left": None if planned is None else max(0, planned - done),
         "to_go_s": progress.to_go_s if progress and owner else None,
         "runs": [run.model_dump() for run in progress.runs] if progress else [],

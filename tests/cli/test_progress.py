@@ -62,6 +62,23 @@ def test_quiet_keeps_messages_and_lost_runs(start):
     assert out.getvalue().splitlines()[1:] == ["heard", "trial_000_stem_seed0: lost: worker died"]
 
 
+def test_a_run_that_was_stopped_is_not_lost(start):
+    stopped = RunRecord(name=start.name, seed=0, fingerprint="f", error="interrupted")
+    out = io.StringIO()
+    PlainObserver(Console(file=out, width=40)).on_run_end(start, stopped)
+    assert out.getvalue() == "trial_000_stem_seed0: stopped\n"
+    screen = io.StringIO()
+    with LiveObserver(Console(file=screen, width=120, height=30, force_terminal=True, no_color=True)) as live:
+        live.on_plan(make_experiment(), [CHOICE], [])
+        live.on_run_start(start)
+        live.on_run_end(start, stopped)
+        live.on_trial_end(make_trial(frozen="stem").model_copy(update={"state": "failed", "put_off": True}))
+    last = screen.getvalue().rsplit("run", 1)[-1]
+    assert "stopped" in last
+    assert "0 of 1 trials done" in last
+    assert "failed" not in last
+
+
 def test_a_terminal_shows_one_table_with_the_last_state(start):
     out = io.StringIO()
     console = Console(file=out, width=120, height=30, force_terminal=True)
