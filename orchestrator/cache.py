@@ -258,6 +258,11 @@ class Cache:
             return None
 
 
+def format_size(size: int) -> str:
+    """Write a number of bytes in GiB, or in MiB where it is less than one."""
+    return f"{size / _GIB:.2f} GiB" if size >= _GIB else f"{size / 2**20:.1f} MiB"
+
+
 @contextmanager
 def _explained(label: Label) -> Iterator[None]:
     """Turn what a full disk or a read-only folder raises into `CacheError`."""

@@ -27,7 +27,7 @@ def info(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
 
     The limit is `cache.max_gb` of the sweep that last kept something.
     """
-    from orchestrator.cache import Cache
+    from orchestrator.cache import Cache, format_size
 
     place = Root.at(root)
     cache = Cache(place.cache)
@@ -38,8 +38,8 @@ def info(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
         print_json({"folder": str(place.cache), "entries": rows, "bytes": total, "max_bytes": limit})
     else:
         print_rows(rows, _COLUMNS, form)
-    most = "" if limit is None else f" of at most {_measure(limit)}"
-    print_note(f"{place.cache}: {_count(entries)}, {_measure(total)}{most}")
+    most = "" if limit is None else f" of at most {format_size(limit)}"
+    print_note(f"{place.cache}: {_count(entries)}, {format_size(total)}{most}")
 
 
 @app.command()
@@ -48,10 +48,10 @@ def clear(
     kind: Annotated[str | None, typer.Option(help="Clear this kind only, such as images.")] = None,
 ) -> None:
     """Remove what is kept, but for what running sweeps use; what is needed again is made again."""
-    from orchestrator.cache import Cache
+    from orchestrator.cache import Cache, format_size
 
     gone, kept = Cache(Root.at(root).cache).clear(kind)
-    print_note(f"{_count(gone)} removed, {_measure(sum(entry.size for entry in gone))}")
+    print_note(f"{_count(gone)} removed, {format_size(sum(entry.size for entry in gone))}")
     if kept:
         print_note(f"{_count(kept)} left, which a running sweep uses")
 
@@ -71,7 +71,3 @@ def _describe(entry: "EntryInfo") -> dict[str, object]:
 
 def _count(entries: "Sequence[EntryInfo]") -> str:
     return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
-
-
-def _measure(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / _MIB:.1f} MiB"

@@ -1,5 +1,6 @@
 """Whether it pays to keep what the frozen first blocks give: decided by size, and by time to read and to compute."""
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.cache import format_size
 from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.training.backbones import POOL, network_stages
 
@@ -73,7 +75,7 @@ def plan_prefix(
         images: Images of all splits; None where that is not known yet.
     """
     parts = first_frozen(model, frozen)
-    elements, flops = _measure(model, image_size, parts)
+    elements, flops = _measure(model.backbone, image_size, parts)
     size = elements * (2 if trainer.precision == "16-mixed" else 4)
     reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
     resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
@@ -123,21 +125,16 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
     what = f"{blocks} of {sets} frozen {'set' if sets == 1 else 'sets'}"
     if plan.refused is not None:
         return f"computed each epoch: {what}; {plan.refused}"
-    size = (
-        f"{plan.image_bytes / 2**10:.0f} KiB an image" if images is None else _measure_size(images * plan.image_bytes)
-    )
+    size = f"{plan.image_bytes / 2**10:.0f} KiB an image" if images is None else format_size(images * plan.image_bytes)
     return f"computed once for all runs: {what} ({size})"
 
 
-def _measure_size(size: int) -> str:
-    return f"{size / _GIB:.2f} GiB" if size >= _GIB else f"{size / 2**20:.1f} MiB"
-
-
-def _measure(model: ModelConfig, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
+@functools.cache
+def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
     """Count the elements that parts of a network give for an image, and the operations; without data."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network: torch.nn.Module = torchvision.models.get_model(model.backbone, weights=None).eval()
-        stages = network_stages(network, model.backbone)
+        network: torch.nn.Module = torchvision.models.get_model(backbone, weights=None).eval()
+        stages = network_stages(network, backbone)
         value = torch.empty(1, 3, image_size, image_size)
         for part in parts:
             value = stages[part](value)
