@@ -277,6 +277,11 @@ class TrialRecord(Record):
     put_off: bool = False
     """It failed because the sweep was stopped or died: the next one runs it again."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed for a reason of its own: it was not merely put off."""
+        return self.state == "failed" and not self.put_off
+
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
     """Give the numbers of the complete trials that a later one answers with more seeds."""

@@ -167,7 +167,7 @@ class LiveObserver:
 
     def _summary(self, hidden: int) -> str:
         complete = sum(trial.state == "complete" for trial in self._done)
-        failed = sum(trial.state == "failed" and not trial.put_off for trial in self._done)
+        failed = sum(trial.has_failed for trial in self._done)
         parts = [f"{complete} of {self._total} trials done" if self._total else f"{complete} trials done"]
         if failed:
             parts.append(f"{failed} failed")

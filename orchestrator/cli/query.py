@@ -115,7 +115,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "started": owner.started if owner else None,
         "updated": progress.updated if progress else None,
         "complete": sum(trial.state == "complete" for trial in sweep.trials),
-        "failed": sum(trial.state == "failed" and not trial.put_off for trial in sweep.trials),
+        "failed": sum(trial.has_failed for trial in sweep.trials),
         "running": sum(trial.state == "running" for trial in sweep.trials),
         "left": None if planned is None else max(0, planned - done),
         "to_go_s": progress.to_go_s if progress and owner else None,

@@ -74,9 +74,7 @@ class Sweep:
         return tuple(
             trial
             for trial in self.trials
-            if trial.state == "failed"
-            and not trial.put_off
-            and newest[trial.frozen, trial.hyperparameters] == trial.number
+            if trial.has_failed and newest[trial.frozen, trial.hyperparameters] == trial.number
         )
 
     def is_on_front(self, trial: TrialRecord) -> bool:
