@@ -1,18 +1,22 @@
 """Which blocks of a pretrained network should I freeze? A sweep that answers with a Pareto front."""
 
-from orchestrator.app import plan_sweep, run_sweep
-from orchestrator.blocks import FrozenSet
-from orchestrator.config import load_experiment
-from orchestrator.config.models import Experiment
-from orchestrator.errors import (
-    ConfigError,
-    NotFoundError,
-    OrchestratorError,
-    RunError,
-    SetupError,
-    SweepError,
-)
-from orchestrator.results import Sweep, Trial, load_sweep
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.app import plan_sweep, run_sweep
+    from orchestrator.blocks import FrozenSet
+    from orchestrator.config import load_experiment
+    from orchestrator.config.models import Experiment
+    from orchestrator.errors import (
+        ConfigError,
+        NotFoundError,
+        OrchestratorError,
+        RunError,
+        SetupError,
+        SweepError,
+    )
+    from orchestrator.results import Sweep, Trial, load_sweep
 
 __all__ = [
     "ConfigError",
@@ -30,3 +34,26 @@ __all__ = [
     "plan_sweep",
     "run_sweep",
 ]
+
+_MODULES = {
+    "app": ("plan_sweep", "run_sweep"),
+    "blocks": ("FrozenSet",),
+    "config": ("load_experiment",),
+    "config.models": ("Experiment",),
+    "errors": ("ConfigError", "NotFoundError", "OrchestratorError", "RunError", "SetupError", "SweepError"),
+    "results": ("Sweep", "Trial", "load_sweep"),
+}
+"""Where each name comes from. It is loaded when it is asked for: the command line starts without most of it."""
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

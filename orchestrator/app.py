@@ -2,12 +2,12 @@
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.cache import Cache
+from orchestrator.cache import Cache, format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
@@ -145,7 +145,7 @@ def _run_locked(
     loop = SweepLoop(
         prepared,
         search=search,
-        executor=build_executor(experiment),
+        executor=build_executor(prepared.experiment),
         tracker=build_tracker(root, experiment, observer.on_message),
         observer=observer,
         ledger=Ledger(root),
@@ -209,17 +209,60 @@ def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
             f"{', '.join(data.class_names)}",
             hint=f"set model.num_classes to {classes}, or leave it out",
         )
+    costs = _measure_costs(experiment, classes)
+    workers = _count_workers(concrete, costs, classes, observer)
+    if experiment.execution.workers == "auto" and workers > 1:
+        observer.on_message(f"execution.workers is auto: {workers} runs at a time")
+    execution = experiment.execution.model_copy(update={"workers": workers})
     return Prepared(
-        experiment=concrete,
+        experiment=concrete.model_copy(update={"execution": execution}),
         data=data,
         weights_sha256=weights.sha256,
-        costs=_measure_costs(experiment, classes),
+        costs=costs,
         cache=place,
     )
 
 
+def _count_workers(experiment: Experiment, costs: Mapping[str, Cost], classes: int, observer: Observer) -> int:
+    """Say how many runs share the machine. It follows from the whole plan, so a sweep that is gone on with has as many.
+
+    On a CPU the number of threads of a run, and with it the last bit of its result, depends on it.
+    """
+    from orchestrator.packing import choose_packing, choose_workers, count_cores, count_fitting
+    from orchestrator.search import plan_choices
+    from orchestrator.training.device import count_gpus
+
+    execution = experiment.execution
+    if execution.mode == "inline":
+        return 1
+    if execution.workers != "auto":
+        return execution.workers
+    choices, _ = plan_choices(experiment, costs)
+    seeds = len(experiment.search.seeds)
+    if choices is None:
+        of_runs = [1.0] * (experiment.search.n_trials or 1) * seeds
+    else:
+        of_runs = [costs[choice.frozen].gflops_train_per_image for choice in choices for _ in range(seeds)]
+    if experiment.trainer.accelerator == "cpu":
+        return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
+    from orchestrator.training.probe import probe_gpu
+
+    gpus = count_gpus()
+    try:
+        share = probe_gpu(experiment, classes)
+    except RuntimeError as error:
+        observer.on_message(f"how much of a GPU a run takes could not be measured, so each has one: {error}")
+        return min(gpus, len(of_runs))
+    observer.on_message(f"a run keeps a GPU busy for {share.busy:.0%} of the time and takes {format_size(share.bytes)}")
+    return choose_packing(share, gpus=gpus, cores=count_cores(), runs=len(of_runs))
+
+
 def build_executor(experiment: Experiment) -> Executor:
-    """Build the place where runs happen."""
+    """Build the place where runs happen.
+
+    Args:
+        experiment: With its `auto` values concrete.
+    """
     if experiment.execution.mode == "inline":
         from orchestrator.execution.inline import InlineExecutor
 
@@ -228,6 +271,7 @@ def build_executor(experiment: Experiment) -> Executor:
     from orchestrator.training.device import count_gpus
 
     execution = experiment.execution
+    assert execution.workers != "auto"  # noqa: S101 - says mypy what the docstring says
     return ProcessExecutor(
         _RUN_FUNCTION,
         workers=execution.workers,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Self
 
 from orchestrator.errors import ConfigError
@@ -60,6 +60,10 @@ class FrozenSet:
     def key(self) -> str:
         """Canonical name: block names in network order joined by `+`, or `none`."""
         return "+".join(self.blocks) or NONE_KEY
+
+    def prefix_length(self, order: tuple[str, ...]) -> int:
+        """Count the frozen blocks before the first that trains; `order` is the backbone's."""
+        return len(list(takewhile(self.blocks.__contains__, order)))
 
     def __contains__(self, block: str) -> bool:
         return block in self.blocks

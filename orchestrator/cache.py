@@ -113,16 +113,26 @@ class Cache:
             CacheError: It cannot be kept.
             ValueError: `build` did not write each row once.
         """
-        if not (_NAME.fullmatch(kind) and _NAME.fullmatch(key)):
-            raise ValueError(f"{kind!r} and {key!r} are to be letters, digits, '-' and '_'")
         label = Label(kind=kind, key=key, of=of, shape=tuple(shape), dtype=np.dtype(dtype).str)
         if not label.size:
             raise refuse(label, "it is empty")
-        path = self._folder / kind / f"{key}{_SUFFIX}"
+        path = self._path(kind, key)
         while True:
             entry = self._find(path, label) or self._make(path, label, build)
             if entry is not None:
                 return entry
+
+    def find(self, kind: str, key: str, *, shape: Sequence[int], dtype: str) -> Entry | None:
+        """Map an array that is there whole; None where it is not, or cannot be read."""
+        label = Label(kind=kind, key=key, of=f"{kind} {key}", shape=tuple(shape), dtype=np.dtype(dtype).str)
+        with suppress(CacheError):
+            return self._find(self._path(kind, key), label)
+        return None
+
+    def _path(self, kind: str, key: str) -> Path:
+        if not (_NAME.fullmatch(kind) and _NAME.fullmatch(key)):
+            raise ValueError(f"{kind!r} and {key!r} are to be letters, digits, '-' and '_'")
+        return self._folder / kind / f"{key}{_SUFFIX}"
 
     def _find(self, path: Path, wanted: Label) -> Entry | None:
         """Map an entry; None where it is not there, or not whole."""

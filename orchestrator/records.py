@@ -20,7 +20,7 @@ from orchestrator.config.models import (
 )
 from orchestrator.errors import RunCause
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
 TrialState = Literal["waiting", "running", "complete", "failed"]

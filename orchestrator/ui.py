@@ -18,12 +18,9 @@ from typing import IO
 import psutil
 
 from orchestrator import names
+from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
-
-MLFLOW_PORT = 5000
-TENSORBOARD_PORT = 6006
-LOOPBACK = "127.0.0.1"
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
 _STOP_TIMEOUT_S = 10.0

@@ -11,14 +11,23 @@ import torch
 from PIL import Image
 from sqlalchemy.exc import OperationalError
 
-from orchestrator import ConfigError, SetupError, SweepError, load_sweep, plan_sweep, run_sweep
+from orchestrator import ConfigError, SetupError, SweepError, app, load_sweep, packing, plan_sweep, run_sweep
 from orchestrator.cache import Cache
-from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig, TrainerConfig
+from orchestrator.config.models import (
+    DataConfig,
+    ExecutionConfig,
+    Experiment,
+    ModelConfig,
+    SearchConfig,
+    SyntheticConfig,
+    TrainerConfig,
+)
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
 from tests.factories import count_trainable
 
-KEYS = ("none", "stem+layer1+layer2+layer3+layer4", "layer4")
+KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
+"""In the order in which they run."""
 PICTURES = {
     "pareto.png",
     "accuracies.png",
@@ -92,8 +101,8 @@ def test_each_training_is_one_run_under_the_sweep(swept, root):
     parents = dict(query(root, "select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
     assert {runs[child] for child in parents} == {
         "trial_000_none_seed0",
-        "trial_001_stem+layer1+layer2+layer3+layer4_seed0",
-        "trial_002_layer4_seed0",
+        "trial_002_stem+layer1+layer2+layer3+layer4_seed0",
+        "trial_001_layer4_seed0",
     }
     assert {runs[parent] for parent in parents.values()} == {"small"}
     assert len(runs) == 4
@@ -132,7 +141,7 @@ def test_another_experiment_is_answered_from_these_trainings(swept, root):
         make_experiment("wider", search=SearchConfig(mode="list", frozen=("none", "layer4"))), root=root.path
     )
     assert (outcome.trained, outcome.reused) == (0, 2)
-    assert set(sweep.runs_dataframe()["reused_from"]) == {"small/trial_000_none_seed0", "small/trial_002_layer4_seed0"}
+    assert set(sweep.runs_dataframe()["reused_from"]) == {"small/trial_000_none_seed0", "small/trial_001_layer4_seed0"}
 
 
 def test_another_training_under_the_same_name_is_refused_with_the_difference(swept, root):
@@ -202,3 +211,73 @@ def test_a_plan_counts_the_classes_of_a_folder_and_decodes_no_image(tmp_path):
     data = DataConfig(source=str(tmp_path), image_size=32)
     plan = plan_sweep(make_experiment(data=data, model=ModelConfig(weights="none")))
     assert plan.costs["stem+layer1+layer2+layer3+layer4"].trainable_params == 512 * 2 + 2
+
+
+# How many runs share the machine
+
+
+class _Words:
+    """An observer that keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def on_message(self, text):
+        self.said.append(text)
+
+
+def count_workers(tmp_path, monkeypatch, *, cores=2, execution=None, **overrides):
+    monkeypatch.setattr(packing, "count_cores", lambda: cores)
+    words = _Words()
+    experiment = make_experiment(execution=execution or ExecutionConfig(), **overrides)
+    prepared = app.prepare(experiment, words, Root.at(tmp_path))
+    return prepared.experiment.execution.workers, [text for text in words.said if "workers" in text or "GPU" in text]
+
+
+def test_two_cores_train_two_frozen_sets_side_by_side_and_say_so(tmp_path, monkeypatch):
+    prefixes = SearchConfig(mode="prefix")
+    assert count_workers(tmp_path, monkeypatch, search=prefixes) == (2, ["execution.workers is auto: 2 runs at a time"])
+    assert count_workers(tmp_path, monkeypatch, search=prefixes, cores=1) == (1, [])
+
+
+def test_a_single_run_has_all_cores_and_each_seed_is_a_run(tmp_path, monkeypatch):
+    alone = {"mode": "list", "frozen": ("stem",)}
+    assert count_workers(tmp_path, monkeypatch, search=SearchConfig(**alone))[0] == 1
+    assert count_workers(tmp_path, monkeypatch, search=SearchConfig(**alone, seeds=(1, 2)))[0] == 2
+
+
+def test_a_sampled_plan_counts_its_trials(tmp_path, monkeypatch):
+    search = SearchConfig(sampler="random", n_trials=3)
+    assert count_workers(tmp_path, monkeypatch, search=search, cores=3)[0] == 3
+
+
+def test_a_number_of_workers_is_taken_as_it_is(tmp_path, monkeypatch):
+    assert count_workers(tmp_path, monkeypatch, execution=ExecutionConfig(workers=5)) == (5, [])
+    assert count_workers(tmp_path, monkeypatch, execution=ExecutionConfig(mode="inline"))[0] == 1
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    concrete = TrainerConfig(accelerator="gpu", precision="bf16-mixed")
+    monkeypatch.setattr("orchestrator.training.device.resolve_trainer", lambda _: concrete)
+    monkeypatch.setattr("orchestrator.training.device.count_gpus", lambda: 2)
+
+
+def test_gpus_are_shared_as_the_probe_says(tmp_path, monkeypatch, two_gpus):
+    share = packing.GpuShare(busy=0.5, bytes=2**30, free_bytes=2**34)
+    monkeypatch.setattr("orchestrator.training.probe.probe_gpu", lambda *_: share)
+    workers, said = count_workers(tmp_path, monkeypatch, search=SearchConfig(mode="prefix"), cores=16)
+    assert workers == 4
+    assert "a run keeps a GPU busy for 50% of the time and takes 1.00 GiB" in said
+
+
+def test_without_an_answer_of_the_probe_each_run_has_a_gpu(tmp_path, monkeypatch, two_gpus):
+    def fail(*_):
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr("orchestrator.training.probe.probe_gpu", fail)
+    workers, said = count_workers(tmp_path, monkeypatch, search=SearchConfig(mode="prefix"), cores=16)
+    assert workers == 2
+    assert (
+        said[0] == "how much of a GPU a run takes could not be measured, so each has one: no kernel image is available"
+    )

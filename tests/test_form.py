@@ -2,13 +2,13 @@
 
 import ast
 import builtins
+import importlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -79,13 +79,32 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def test_all_is_sorted_and_complete():
-    public = {
-        name
-        for name, value in vars(orchestrator).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    tree = ast.parse(Path(orchestrator.__file__).read_text())
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("orchestrator.")
+        for alias in node.names
     }
     assert orchestrator.__all__ == sorted(orchestrator.__all__)
-    assert set(orchestrator.__all__) == public
+    assert set(orchestrator.__all__) == imported == set(orchestrator._HOMES)
+
+
+def test_each_public_name_is_what_its_module_calls_so():
+    for name, module in orchestrator._HOMES.items():
+        assert getattr(orchestrator, name) is getattr(importlib.import_module(f"orchestrator.{module}"), name)
+    assert set(orchestrator.__all__) <= set(dir(orchestrator))
+    with pytest.raises(AttributeError, match="module 'orchestrator' has no attribute 'nothing'"):
+        orchestrator.nothing  # noqa: B018
+
+
+def test_the_command_line_starts_without_what_its_commands_need():
+    code = (
+        "import sys\nimport orchestrator.cli.main\n"
+        "print(sorted({'pydantic', 'numpy', 'yaml', 'http.client', 'psutil', 'torch', 'optuna'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def exception_classes() -> Iterator[tuple[Path, ast.ClassDef]]:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import print_note
-from orchestrator.config import check_file, json_schema, resolve_experiment
 from orchestrator.masking import mask_credentials
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
@@ -27,6 +26,8 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
     """Print an experiment with all its values; credentials in addresses show as ***."""
+    from orchestrator.config import resolve_experiment
+
     resolved = resolve_experiment(name, config, overrides or [])
     if not origin:
         typer.echo(mask_credentials(resolved.to_yaml()), nl=False)
@@ -43,6 +44,8 @@ def show(
 @app.command()
 def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
     """Validate every experiment of the file; all mistakes are named at once."""
+    from orchestrator.config import check_file
+
     names = check_file(config, overrides or [])
     count = "1 experiment is" if len(names) == 1 else f"{len(names)} experiments are"
     print_note(f"{config}: {count} valid: {', '.join(names)}")
@@ -51,6 +54,8 @@ def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
+    from orchestrator.config import json_schema
+
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 

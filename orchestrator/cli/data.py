@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.config import load_experiment
 
 if TYPE_CHECKING:
     from orchestrator.training.quality import DataReport
@@ -48,6 +47,8 @@ def check(
 
     Exit codes: 0 the data can be used, 2 they cannot, 5 they cannot be brought.
     """
+    from orchestrator.config import load_experiment
+
     experiment = load_experiment(name, config, overrides or [])
     from orchestrator.training.inspection import inspect_data
 

@@ -9,14 +9,12 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format, print_note, print_record, print_rows
-from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.lock import read_owner
 from orchestrator.masking import mask_credentials
-from orchestrator.progress import read_progress
 
 if TYPE_CHECKING:
+    from orchestrator.config.models import Experiment
     from orchestrator.records import TrialRecord
     from orchestrator.results import Sweep
 
@@ -102,6 +100,9 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
     """Say how far a sweep is; `runs` are under way, or were when it died, `failures` are not made good yet."""
     name, place = sweep.experiment.name, sweep.root
     rows = sweep.trial_rows()
+    from orchestrator.lock import read_owner
+    from orchestrator.progress import read_progress
+
     owner = read_owner(place.lock(name))
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
@@ -225,7 +226,7 @@ def _load(name: str, root: Path) -> "Sweep":
     return load_sweep(name, root)
 
 
-def count_points(experiment: Experiment) -> int | None:
+def count_points(experiment: "Experiment") -> int | None:
     """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
     search = experiment.search
     dimensions = list(search.dimensions.values())

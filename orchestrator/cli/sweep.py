@@ -16,12 +16,11 @@ import typer
 from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import FRONT_COLUMNS
-from orchestrator.config import load_experiment
-from orchestrator.config.models import Experiment
 from orchestrator.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from orchestrator.app import Plan
+    from orchestrator.config.models import Experiment
     from orchestrator.jobs import SweepOutcome
     from orchestrator.results import Sweep
 
@@ -59,6 +58,8 @@ def sweep(
 
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
+    from orchestrator.config import load_experiment
+
     experiment = load_experiment(name, config, overrides or [])
     if dry_run:
         _print_plan(experiment, output)
@@ -116,7 +117,7 @@ class _Stopper:
 
 
 def _run(
-    experiment: Experiment, root: Path, stop: threading.Event, *, verbosity: int, fresh: bool
+    experiment: "Experiment", root: Path, stop: threading.Event, *, verbosity: int, fresh: bool
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
@@ -131,7 +132,7 @@ def _run(
     return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh)
 
 
-def _print_plan(experiment: Experiment, output: Format) -> None:
+def _print_plan(experiment: "Experiment", output: Format) -> None:
     from orchestrator.app import plan_sweep
 
     plan = plan_sweep(experiment)

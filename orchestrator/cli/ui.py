@@ -9,10 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.cli.output import print_note
 from orchestrator.cli.query import RootOption
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.ui import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT, find_views, open_viewer
 
 _LOOPBACKS = {LOOPBACK, "localhost", "::1"}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,6 +37,8 @@ def ui(
     ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
+    from orchestrator.ui import find_views, open_viewer
+
     if host not in _LOOPBACKS:
         print_note(f"warning: {host} may be reached by others, and neither server asks for a password")
     print_note("starting the MLflow UI and TensorBoard (half a minute at the first time) ...")

@@ -1,6 +1,6 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -206,15 +206,16 @@ class ExecutionConfig(Section):
 
     mode: Literal["processes", "inline"] = "processes"
     """Each run in a worker process of its own, or all in this process (for debugging)."""
-    workers: int = Field(default=1, ge=1, le=256)
-    """Runs at the same time."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    """Runs at the same time; they share the CPU's cores and the GPUs. `auto`: on a CPU as many as end the plan soonest
+    and fit its memory; on a GPU as many as keep it busy and fit its memory, which is measured when the sweep starts."""
     timeout_min: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Minutes after which a run is ended and lost; null: no limit."""
     stall_min: float | None = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Minutes without an epoch after which a worker counts as hung and is ended; null: no limit."""
     retries: int = Field(default=1, ge=0, le=100)
     """Times that a run is tried again when what lost it may pass: a dead worker, a full GPU, a timeout."""
-    checkpoint_share: float = Field(default=0.05, gt=0, le=1)
+    checkpoint_share: float = Field(default=0.02, gt=0, le=1)
     """Share of its time that a run may take to write what it would continue from; 1: after each epoch. What was trained
     since is trained again if the run dies; a run that is stopped writes in any case."""
     max_failures: int | None = Field(default=None, ge=1)

@@ -30,6 +30,7 @@ from orchestrator.execution.target import as_run_error
 from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import work
 from orchestrator.interfaces import EpochSink
+from orchestrator.packing import count_cores
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 
 STOP_GRACE_S = 10.0
@@ -259,7 +260,7 @@ class ProcessExecutor:
             return process.exitcode
 
     def _place(self, task: Task) -> Workplace:
-        threads = task.workplace.threads or max(1, _count_cores() // self._workers)
+        threads = task.workplace.threads or max(1, count_cores() // self._workers)
         gpu = task.workplace.gpu
         if gpu is None and self._gpus > 1:
             gpu = task.slot % self._gpus
@@ -303,13 +304,6 @@ def _start_fork_server() -> None:
     _leave_signals_to_the_main_thread()
     with STARTING, hidden_main():
         forkserver.ensure_running()
-
-
-def _count_cores() -> int:
-    """Count the CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _end_fork_server() -> None:

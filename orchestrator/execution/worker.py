@@ -1,8 +1,10 @@
 """What happens inside a worker process."""
 
 import ctypes
+import gc
 import io
 import os
+import platform
 import signal
 import sys
 import threading
@@ -18,6 +20,12 @@ from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
 
 WORKER_LOG = "worker.log"
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+"""Parameters of mallopt(3)."""
+_ANY_SIZE = 2**31 - 1
+"""Bytes: the largest number that mallopt takes."""
+_TOP_PAD = 64 * 2**20
+"""Bytes that are asked of the system beyond what is needed."""
 
 Message = EpochMetrics | RunResult | Exception
 """What a worker sends: epochs, then a result or an error."""
@@ -36,6 +44,8 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
         alive: Reaches its end when the parent is gone, however it died; then so is this process, with its children.
     """
     os.setsid()  # a group of its own, so that it can be ended with all its children
+    gc.freeze()  # what came with the fork stays: no collection looks at it, or copies its pages
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     stop = StopRequest()
     _stop_on_sigterm(stop)
@@ -49,6 +59,18 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
     else:
         messages.send(result)
     messages.close()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc hand freed memory out again, not back to the system, which would clear each page of it anew.
+
+    A training step frees and takes the same gradients and activations each time; all goes when the process ends.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((_M_MMAP_THRESHOLD, _ANY_SIZE), (_M_TRIM_THRESHOLD, _ANY_SIZE), (_M_TOP_PAD, _TOP_PAD)):
+        libc.mallopt(parameter, value)
 
 
 def _stop_on_sigterm(stop: StopRequest) -> None:

@@ -1,6 +1,6 @@
 """The plan of a finite search space: which trials run, in which order, and which are left out. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 from orchestrator.config.models import Experiment
@@ -15,14 +15,16 @@ def plan_choices(
     """List the points of the space in the order in which they run, and the frozen sets over budget.
 
     The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
-    `search.n_trials`. The two ends, most and fewest trainable parameters, come first.
+    `search.n_trials`. Those that share their first frozen blocks follow each other, the costliest first: what frozen
+    blocks give is computed once for each group, on from what the group before kept, and short runs fill the end.
 
     Raises:
         ConfigError: The budget leaves no frozen set.
     """
     search = experiment.search
     limit = search.max_trainable_params
-    keys = [frozen.key for frozen in experiment.frozen_sets]
+    prefixes = {frozen.key: frozen.prefix_length(experiment.blocks) for frozen in experiment.frozen_sets}
+    keys = list(prefixes)
     over = tuple(key for key in keys if limit is not None and costs[key].trainable_params > limit)
     kept = [key for key in keys if key not in over]
     if not kept:
@@ -34,7 +36,7 @@ def plan_choices(
     dimensions = search.dimensions
     if search.sampler != "auto" or any(getattr(each, "range", None) is not None for each in dimensions.values()):
         return None, over
-    ordered = _ends_first(kept, costs)
+    ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image))
     grid = [
         dict(zip(dimensions, values, strict=True))
         for values in product(*(d.choices or () for d in dimensions.values()))
@@ -44,9 +46,3 @@ def plan_choices(
     base = Hyperparameters.of(experiment)
     choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]
     return tuple(choices), over
-
-
-def _ends_first(keys: Sequence[str], costs: Mapping[str, Cost]) -> list[str]:
-    by_cost = sorted(keys, key=lambda key: -costs[key].trainable_params)
-    ends = list(dict.fromkeys([by_cost[0], by_cost[-1]]))
-    return [*ends, *(key for key in keys if key not in ends)]

@@ -1,6 +1,6 @@
 """What a frozen set costs, counted on tensors without data: nothing is downloaded or computed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from orchestrator.config.models import ModelConfig
 from orchestrator.records import Cost
 from orchestrator.training.backbones import POOL, network_stages
 
+_Demand = tuple[bool, bool]
+"""What a backward pass is asked for: gradients of its weights, since it trains; of its input, since another does."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
@@ -21,12 +24,12 @@ class _Stage:
     Attributes:
         parameters: Its parameters.
         forward: FLOPs of its forward pass.
-        backward: FLOPs of its backward pass, by (it trains, something before it trains).
+        backward: FLOPs of its backward pass, by what is asked of it.
     """
 
     parameters: int
     forward: int
-    backward: dict[tuple[bool, bool], int]
+    backward: dict[_Demand, int]
 
 
 def measure_costs(
@@ -40,53 +43,61 @@ def measure_costs(
         network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
         image = torch.empty(1, 3, image_size, image_size)
     # BatchNorm refuses to train on one value a channel; its mode changes no count
-    stages = _measure_stages(network.eval(), model.backbone, image)
+    stages = _measure_stages(network.eval(), model.backbone, image, frozen_sets)
     return {frozen.key: _add_up(stages, frozen) for frozen in frozen_sets}
 
 
-def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
-    forward = backward = trainable = 0
+def _list_demands(names: Iterable[str], frozen: FrozenSet) -> dict[str, _Demand]:
+    """Say what a frozen set asks of each part."""
+    demands: dict[str, _Demand] = {}
     needs_input = False
-    for name, stage in stages.items():
-        trains = name not in frozen
-        forward += stage.forward
-        backward += stage.backward[trains, needs_input]
-        trainable += stage.parameters if trains else 0
-        needs_input = needs_input or trains
+    for name in names:
+        demands[name] = (name not in frozen, needs_input)
+        needs_input = needs_input or name not in frozen
+    return demands
+
+
+def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
+    demands = _list_demands(stages, frozen)
+    forward = sum(stage.forward for stage in stages.values())
+    backward = sum(stage.backward[demands[name]] for name, stage in stages.items())
     return Cost(
-        trainable_params=trainable,
+        trainable_params=sum(stage.parameters for name, stage in stages.items() if name not in frozen),
         total_params=sum(stage.parameters for stage in stages.values()),
         gflops_forward_per_image=forward / 1e9,
         gflops_train_per_image=(forward + backward) / 1e9,
     )
 
 
-def _measure_stages(network: nn.Module, backbone: str, image: Tensor) -> dict[str, _Stage]:
+def _measure_stages(
+    network: nn.Module, backbone: str, image: Tensor, frozen_sets: Sequence[FrozenSet]
+) -> dict[str, _Stage]:
     parts = network_stages(network, backbone)
     parts["head"] = nn.Sequential(parts.pop(POOL), parts.pop("head"))
+    demands = [_list_demands(parts, frozen) for frozen in frozen_sets]
     stages = {}
     value = image
     for name, part in parts.items():
-        stages[name] = _measure(part, value)
+        stages[name] = _measure(part, value, {each[name] for each in demands})
         value = part(value).detach()
     return stages
 
 
-def _measure(part: nn.Module, value: Tensor) -> _Stage:
-    def count(*, trains: bool, needs_input: bool) -> tuple[int, int]:
+def _measure(part: nn.Module, value: Tensor, demands: Iterable[_Demand]) -> _Stage:
+    def count(*, trains: bool, needs_input: bool) -> int:
+        """Count the backward pass."""
         part.requires_grad_(trains)
-        given = value.detach().requires_grad_(needs_input)
+        result = part(value.detach().requires_grad_(needs_input))
+        if not result.requires_grad:
+            return 0
         with FlopCounterMode(display=False) as counter:
-            result = part(given)
-            forward = counter.get_total_flops()
-            if result.requires_grad:
-                torch.autograd.backward(result.sum())
-            return forward, counter.get_total_flops() - forward
+            torch.autograd.backward(result.sum())
+        return int(counter.get_total_flops())
 
-    cases = [(False, False), (False, True), (True, False), (True, True)]
-    counts = {case: count(trains=case[0], needs_input=case[1]) for case in cases}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part(value)
     return _Stage(
-        sum(parameter.numel() for parameter in part.parameters()),
-        counts[False, False][0],
-        {case: backward for case, (_, backward) in counts.items()},
+        parameters=sum(parameter.numel() for parameter in part.parameters()),
+        forward=counter.get_total_flops(),
+        backward={(trains, needed): count(trains=trains, needs_input=needed) for trains, needed in demands},
     )

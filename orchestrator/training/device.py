@@ -3,6 +3,7 @@
 import platform
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from orchestrator.config.models import Precision, TrainerConfig
 from orchestrator.errors import ConfigError, SetupError
 
+AUTOCAST: Mapping[str, torch.dtype] = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+"""What convolutions compute in, by precision; those that are not here leave it as it is."""
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 

@@ -14,12 +14,11 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers.logger import Logger
 
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
-from orchestrator.records import EpochMetrics, RunSpec, StepLoss, Workplace
+from orchestrator.names import VAL_LOSS
+from orchestrator.records import EpochMetrics, RunSpec, Workplace
 from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.randomness import random_state, set_random_state
 
@@ -30,43 +29,11 @@ _RANDOM = "random_state"
 _LOGGERS = ("pytorch_lightning", "lightning_fabric")
 _SILENCED = (
     ".*does not have many workers",  # batches mostly come from memory
-    ".*smaller than the logging interval",  # a small data set has few steps
     ".*in eval mode at the start of training",  # frozen blocks are, on purpose
     "Checkpoint directory .* exists and is not empty",  # the specification lies there
     ".*GPU available but not used",  # it was configured so
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call of torch
 )
-
-
-class StepLosses(Logger):
-    """A Lightning logger that keeps the step losses; the parent process tracks them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._losses: list[StepLoss] = []
-
-    @property
-    def name(self) -> str:
-        """Name that Lightning wants."""
-        return "step_losses"
-
-    @property
-    def version(self) -> int:
-        """Version that Lightning wants."""
-        return 0
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Keep a step loss; Lightning calls this every `log_every_n_steps` steps."""
-        if CURVE_STEP_LOSS in metrics and step is not None:
-            self._losses.append(StepLoss(step=step, loss=float(metrics[CURVE_STEP_LOSS])))
-
-    def log_hyperparams(self, *_args: Any, **_kwargs: Any) -> None:
-        """Leave them to the parent process."""
-
-    def take(self) -> tuple[StepLoss, ...]:
-        """Give what was kept since the last call."""
-        taken, self._losses = tuple(self._losses), []
-        return taken
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -174,7 +141,6 @@ class EpochCheckpoint(Checkpoint):
 def build_trainer(
     spec: RunSpec,
     workplace: Workplace,
-    losses: StepLosses,
     folder: CheckpointFolder,
     epochs: EpochCheckpoint,
     files: CheckedIO,
@@ -189,8 +155,7 @@ def build_trainer(
         precision=config.precision,  # type: ignore[arg-type] # concrete: a run's specification has no `auto`
         max_epochs=config.max_epochs,
         deterministic=config.deterministic,
-        log_every_n_steps=config.log_every_n_steps,
-        logger=losses,
+        logger=False,  # the module keeps the step losses, and the parent process tracks them
         callbacks=[stopping, BestCheckpoint(folder), epochs],
         default_root_dir=workplace.directory,
         enable_progress_bar=False,

@@ -1,7 +1,7 @@
 """The LightningModule of a run: a network of which some blocks are frozen."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Self
 
@@ -9,24 +9,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import CURVE_STEP_LOSS, VAL_LOSS
+from orchestrator.names import VAL_LOSS
 from orchestrator.records import EpochMetrics, RunSpec, StepLoss
 from orchestrator.training.backbones import frozen_modules, network_stages
 from orchestrator.training.data import Batch
 from orchestrator.training.freezing import hold
+from orchestrator.training.graphs import GraphedParts
+from orchestrator.training.outcomes import Outcomes
 
 _SGD_MOMENTUM = 0.9
-
-
-def accuracy_of(confusion: Tensor) -> float:
-    """Give the share of images on the diagonal, in double precision: 9 of 10 is 0.9, as a person would write it."""
-    return int(confusion.trace()) / int(confusion.sum())
 
 
 class FreezingModule(pl.LightningModule):
@@ -39,7 +34,6 @@ class FreezingModule(pl.LightningModule):
         spec: What the run is.
         class_names: Names of the classes, by label.
         on_epoch: Called after each epoch, in this thread.
-        take_step_losses: Gives the step losses that were logged since the last call.
     """
 
     def __init__(
@@ -48,7 +42,6 @@ class FreezingModule(pl.LightningModule):
         spec: RunSpec,
         class_names: Sequence[str],
         on_epoch: EpochSink,
-        take_step_losses: Callable[[], tuple[StepLoss, ...]],
         computed: int = 0,
     ) -> None:
         super().__init__()
@@ -75,19 +68,17 @@ class FreezingModule(pl.LightningModule):
         self._computed = computed
         # a tuple, so that no part is registered under a second name
         self._left = tuple(network_stages(network, model.backbone).values())[computed:]
+        self._graphed = GraphedParts(self._left, spec.trainer.precision)
         self._on_epoch = on_epoch
-        self._take_step_losses = take_step_losses
         self._epoch_began = 0.0
         self._mean: Tensor
         self._std: Tensor
         # batches travel as bytes and are normalised on the device
         self.register_buffer("_mean", 255 * torch.tensor(data.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
-        # the default drops NaN from the mean; without it weights are not seen, so they are fed a loss an image
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.eval_loss = MeanMetric(nan_strategy="disable")
-        self.train_confusion = MulticlassConfusionMatrix(len(class_names))
-        self.eval_confusion = MulticlassConfusionMatrix(len(class_names))
+        self.train_outcomes = Outcomes(len(class_names))
+        self.eval_outcomes = Outcomes(len(class_names))
+        self._step_losses: list[tuple[int, Tensor]] = []
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training mode, but for frozen blocks whose BatchNorm statistics are held."""
@@ -98,6 +89,8 @@ class FreezingModule(pl.LightningModule):
     def forward(self, batch: Tensor) -> Tensor:
         """Give the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
         value = batch if self._computed else (batch.float() - self._mean) / self._std
+        if self.training and value.is_cuda:
+            return self._graphed(value)
         for part in self._left:
             value = part(value)
         return value
@@ -108,9 +101,10 @@ class FreezingModule(pl.LightningModule):
         logits = self(images)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         loss = losses.mean()
-        self.train_loss.update(losses.detach())
-        self.train_confusion.update(logits.detach(), labels)
-        self.log(CURVE_STEP_LOSS, loss.detach(), on_step=True, on_epoch=False)
+        self.train_outcomes.add(losses, logits, labels)
+        step = self.global_step
+        if (step + 1) % self._trainer_config.log_every_n_steps == 0:
+            self._step_losses.append((step, loss.detach()))
         return loss
 
     def validation_step(self, batch: Batch) -> None:
@@ -124,26 +118,21 @@ class FreezingModule(pl.LightningModule):
     def _evaluate(self, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)
-        self.eval_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
-        self.eval_confusion.update(logits, labels)
+        self.eval_outcomes.add(nn.functional.cross_entropy(logits, labels, reduction="none"), logits, labels)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and metrics."""
         self._epoch_began = perf_counter()
-        self.train_loss.reset()
-        self.train_confusion.reset()
+        self.train_outcomes.clear()
+        self._step_losses.clear()
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics."""
-        self._reset_evaluation()
+        self.eval_outcomes.clear()
 
     def on_test_epoch_start(self) -> None:
         """Start the metrics."""
-        self._reset_evaluation()
-
-    def _reset_evaluation(self) -> None:
-        self.eval_loss.reset()
-        self.eval_confusion.reset()
+        self.eval_outcomes.clear()
 
     def on_validation_epoch_end(self) -> None:
         """Give checkpoint and early stopping what they watch, unless it is lost.
@@ -151,9 +140,9 @@ class FreezingModule(pl.LightningModule):
         Raises:
             RunError: A loss of the epoch is not finite.
         """
-        val_loss = self.eval_loss.compute()
+        val_loss = self.eval_outcomes.mean_loss()
         if self.trainer.state.fn == TrainerFn.FITTING:
-            self._require_finite(train=float(self.train_loss.compute()), validation=float(val_loss))
+            self._require_finite(train=self.train_outcomes.mean_loss(), validation=val_loss)
         self.log(VAL_LOSS, val_loss, logger=False)
 
     def _require_finite(self, **losses: float) -> None:
@@ -170,20 +159,20 @@ class FreezingModule(pl.LightningModule):
         self._on_epoch(
             EpochMetrics(
                 epoch=self.current_epoch,
-                train_loss=float(self.train_loss.compute()),
-                train_acc=accuracy_of(self.train_confusion.compute()),
-                val_loss=float(self.eval_loss.compute()),
-                val_acc=accuracy_of(self.eval_confusion.compute()),
+                train_loss=self.train_outcomes.mean_loss(),
+                train_acc=self.train_outcomes.accuracy(),
+                val_loss=self.eval_outcomes.mean_loss(),
+                val_acc=self.eval_outcomes.accuracy(),
                 lr=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 duration_s=perf_counter() - self._epoch_began,
-                step_losses=self._take_step_losses(),
+                step_losses=tuple(StepLoss(step=step, loss=float(loss)) for step, loss in self._step_losses),
             )
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimizer over the trainable parameters only."""
+        """Build the optimizer over the trainable parameters only; it steps all of them in one pass over the memory."""
         config = self._trainer_config
-        options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+        options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if config.optimizer == "sgd":
             return torch.optim.SGD(trainable, momentum=_SGD_MOMENTUM, **options)

@@ -8,7 +8,8 @@ size and in its precision, so a run gives the same with them as without, on a CP
 import hashlib
 import json
 import platform
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +22,12 @@ from orchestrator.errors import CacheError, RunError
 from orchestrator.records import CachePlace, RunSpec
 from orchestrator.training.backbones import network_stages
 from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
+from orchestrator.training.device import AUTOCAST
 from orchestrator.training.prefix_plan import plan_prefix
 
 KIND = "activations"
 FORMAT = 1
 """Raised when what is kept of the same images and weights changes its form."""
-_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class Prefix:
@@ -36,13 +37,16 @@ class Prefix:
         network: The network, with the weights that the run starts from, on the device of the run.
         parts: Names of the parts, as in `network_stages`.
         backbone: Name of the network.
+
+    Attributes:
+        digests: sha256 (hex) of the tensors of the first part, of the first two, and so on.
     """
 
     def __init__(self, network: nn.Module, parts: tuple[str, ...], backbone: str) -> None:
         stages = network_stages(network, backbone)
         self.parts = parts
         self.modules = tuple(stages[part] for part in parts)
-        self.digest = self._compute_digest()
+        self.digests = self._compute_digests()
 
     def require_unmoved(self) -> None:
         """Make sure that no tensor of the parts changed: what was trained on their activations would be of no network.
@@ -50,19 +54,21 @@ class Prefix:
         Raises:
             RunError: One did.
         """
-        if self._compute_digest() != self.digest:
+        if self._compute_digests() != self.digests:
             raise RunError(
                 f"the frozen blocks {'+'.join(self.parts)} changed while the others trained",
                 hint="this is a defect of orchestrator: please report it; cache.activations=false goes around it",
             )
 
-    def _compute_digest(self) -> str:
+    def _compute_digests(self) -> tuple[str, ...]:
         digest = hashlib.sha256()
+        digests = []
         for part, module in zip(self.parts, self.modules, strict=True):
             for name, tensor in module.state_dict().items():
                 digest.update(f"{part}.{name}:{tuple(tensor.shape)}:{tensor.dtype}:".encode())
                 digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+            digests.append(digest.hexdigest())
+        return tuple(digests)
 
 
 class MappedActivations:
@@ -99,7 +105,7 @@ def open_activations(
     """
     computing = _Computing(cache=cache, prefix=prefix, data=data, spec=spec, device=device)
     try:
-        dtype = _AUTOCAST.get(spec.trainer.precision, torch.float32)
+        dtype = AUTOCAST.get(spec.trainer.precision, torch.float32)
         return {split: MappedActivations(computing.open(split), dtype) for split in data.pixels}
     except CacheError as error:
         cache.say(f"{error.message}; the frozen blocks are computed each epoch")
@@ -117,24 +123,28 @@ class _Computing:
     device: torch.device
 
     def open(self, split: str) -> Array:
-        images = self.data.pixels[split]
+        images, depth = self.data.pixels[split], len(self.prefix.parts)
         size, source = self.spec.data.image_size, self.spec.data.source
         return self.cache.open(
             KIND,
-            self._key(split),
-            shape=(len(images), *self._compute(images[torch.tensor([0])]).shape[1:]),
-            dtype="<f2" if self._dtype is torch.float16 else "<f4",
+            self._key(split, depth),
+            shape=self._shapes(images)[depth - 1],
+            dtype=self._stored,
             of=f"{'+'.join(self.prefix.parts)} of {len(images)} {split} images of {source} at {size} px",
-            build=lambda write: self._fill(images, write),
+            build=lambda write: self._fill(split, write),
         ).array
 
     @property
     def _dtype(self) -> torch.dtype:
-        # numpy has no bfloat16: it is kept in fp32, which holds it exactly
-        return torch.float16 if self.spec.trainer.precision == "16-mixed" else torch.float32
+        return AUTOCAST.get(self.spec.trainer.precision, torch.float32)
 
-    def _key(self, split: str) -> str:
-        """Hash all that decides the activations."""
+    @property
+    def _stored(self) -> str:
+        # numpy has no bfloat16: it is kept in fp32, which holds it exactly
+        return "<f2" if self._dtype is torch.float16 else "<f4"
+
+    def _key(self, split: str, depth: int) -> str:
+        """Hash all that decides the activations of the first `depth` parts."""
         spec, data = self.spec, self.spec.data
         processor = platform.processor() or platform.machine()
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor
@@ -142,23 +152,52 @@ class _Computing:
             "format": FORMAT,
             "images": [spec.data_fingerprint, split],
             "transform": [data.image_size, list(data.mean), list(data.std)],
-            "prefix": [spec.model.backbone, self.prefix.digest],
+            "prefix": [spec.model.backbone, self.prefix.digests[depth - 1]],
             "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
             "alone": data.batch_size == 1,  # a batch of one is computed another way
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
-    def _fill(self, images: DecodedImages, write: Write) -> None:
-        for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
-            write(rows[0], self._compute(images[torch.tensor(rows)]).to(self._dtype).cpu().numpy())
-
-    def _compute(self, images: Tensor) -> Tensor:
-        data = self.spec.data
-        mean, std = (255 * torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in (data.mean, data.std))
-        autocast = _AUTOCAST.get(self.spec.trainer.precision)
-        mixed = nullcontext() if autocast is None else torch.autocast(self.device.type, dtype=autocast)
-        with torch.inference_mode(), mixed:
-            value = (images.to(self.device).float() - mean) / std
+    def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
+        """Give the shape of what each part gives for all images."""
+        shapes = []
+        with self._computing():
+            value = self._normalise(images[torch.tensor([0])])
             for module in self.prefix.modules:
                 value = module(value)
-        return value
+                shapes.append((len(images), *value.shape[1:]))
+        return shapes
+
+    def _fill(self, split: str, write: Write) -> None:
+        """Compute the activations, from those of as many parts as the cache has already."""
+        images = self.data.pixels[split]
+        depth, given = self._find_shallower(split)
+        source = images if given is None else given
+        for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
+            with self._computing():
+                value = source[torch.tensor(rows)].to(self.device)
+                value = value if depth else self._normalise(value)
+                for module in self.prefix.modules[depth:]:
+                    value = module(value)
+            write(rows[0], value.to(torch.float16 if self._stored == "<f2" else torch.float32).cpu().numpy())
+
+    def _find_shallower(self, split: str) -> tuple[int, MappedActivations | None]:
+        """Find the activations of the most parts that the cache has, short of all."""
+        shapes = self._shapes(self.data.pixels[split])
+        for depth in range(len(self.prefix.parts) - 1, 0, -1):
+            entry = self.cache.find(KIND, self._key(split, depth), shape=shapes[depth - 1], dtype=self._stored)
+            if entry is not None:
+                return depth, MappedActivations(entry.array, self._dtype)
+        return 0, None
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        autocast = AUTOCAST.get(self.spec.trainer.precision)
+        mixed = nullcontext() if autocast is None else torch.autocast(self.device.type, dtype=autocast)
+        with torch.inference_mode(), mixed:
+            yield
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        data = self.spec.data
+        mean, std = (255 * torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in (data.mean, data.std))
+        return (images.to(self.device).float() - mean) / std

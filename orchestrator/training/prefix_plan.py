@@ -47,12 +47,8 @@ class PrefixPlan:
 def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
     """Name the parts of a network before the first that trains."""
     order = BLOCKS[model.backbone]
-    parts: list[str] = []
-    for block in order:
-        if block not in frozen:
-            return tuple(parts)
-        parts.append(block)
-    return (*parts, POOL)
+    parts = order[: frozen.prefix_length(order)]
+    return (*parts, POOL) if parts == order else parts
 
 
 def plan_prefix(

@@ -31,13 +31,12 @@ from orchestrator.training.failures import explain
 from orchestrator.training.freezing import count_parameters
 from orchestrator.training.lightning import (
     EpochCheckpoint,
-    StepLosses,
     build_trainer,
     own_interrupts,
     quiet,
     torch_settings,
 )
-from orchestrator.training.module import FreezingModule, accuracy_of
+from orchestrator.training.module import FreezingModule
 from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
@@ -163,18 +162,16 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
     data, prefix = _compute_prefix(network, data, attempt)
-    losses = StepLosses()
     module = FreezingModule(
         network,
         spec,
         data.info.class_names,
         attempt.history.append,
-        losses.take,
         computed=len(prefix.parts) if prefix else 0,
     )
     share, files = attempt.workplace.checkpoint_share, CheckedIO()
     epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share)
-    trainer = build_trainer(spec, attempt.workplace, losses, folder, epochs, files)
+    trainer = build_trainer(spec, attempt.workplace, folder, epochs, files)
     module.train()
     with own_interrupts():
         if earlier is None or not earlier.finished:
@@ -221,9 +218,10 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     spec, place = attempt.spec, attempt.workplace.cache
     on_gpu = spec.trainer.accelerator == "gpu"
     device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
+    if on_gpu:  # a CPU trains no faster with it
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
-        network.to(device)
         activations = open_activations(Cache.at(place), prefix, data, spec, device)
         if activations is not None:
             return replace(data, pixels=activations).to(device), prefix
@@ -244,11 +242,11 @@ def _require_weights(spec: RunSpec) -> None:
 def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> _Evaluation:
     run = trainer.test if split == TEST else trainer.validate
     run(module, data.batches(split), verbose=False)
-    confusion = module.eval_confusion.compute()
+    outcomes = module.eval_outcomes
     return _Evaluation(
-        accuracy=accuracy_of(confusion),
-        loss=float(module.eval_loss.compute()),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+        accuracy=outcomes.accuracy(),
+        loss=outcomes.mean_loss(),
+        confusion=tuple(tuple(int(count) for count in row) for row in outcomes.confusion().tolist()),
     )
 
 

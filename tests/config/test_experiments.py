@@ -48,7 +48,7 @@ STUDY = {
     "search.seeds": [0],
     "search.max_trainable_params": None,
     "execution.mode": "processes",
-    "execution.workers": 1,
+    "execution.workers": "auto",
     "cache.max_gb": 20.0,
     "cache.images": True,
     "tracking.mlflow_uri": None,

@@ -24,43 +24,49 @@ def keys(**search):
     return [choice.frozen for choice in choices]
 
 
-def test_prefixes_are_visited_with_the_two_ends_first():
+def test_prefixes_are_visited_from_the_costliest_on():
     assert keys(mode="prefix") == [
-        *("none", ALL_FROZEN),
-        *("stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3"),
+        *("none", "stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3", ALL_FROZEN)
     ]
 
 
-def test_subsets_are_visited_each_once_with_the_two_ends_first():
+def test_subsets_are_visited_each_once_those_with_a_common_frozen_prefix_together():
     every = {
         "+".join(block for block, frozen in zip(RESNET18, bits, strict=True) if frozen) or "none"
         for bits in product([False, True], repeat=5)
     }
     planned = keys(mode="subset")
-    assert planned[:2] == ["none", ALL_FROZEN]
     assert len(planned) == 32
     assert set(planned) == every
+    # half of all sets leave the stem to train, half of the others layer1, and so on; everything frozen is the last
+    for first_trainable, group in zip(RESNET18, (planned[:16], planned[16:24], planned[24:28]), strict=False):
+        frozen_before = set(RESNET18[: RESNET18.index(first_trainable)])
+        assert all(frozen_before <= set(key.split("+")) and first_trainable not in key.split("+") for key in group)
+        costs = [COSTS[key].gflops_train_per_image for key in group]
+        assert costs == sorted(costs, reverse=True)
+    assert planned[-1] == ALL_FROZEN
 
 
 @pytest.mark.parametrize(
     ("frozen", "expected"),
     [
-        # trainable: stem 11_168_515, layer4 2_784_323, layer1 11_030_083, so stem and layer4 are the ends
-        (("layer1", "stem", "layer4"), ["stem", "layer4", "layer1"]),
-        (("layer1+stem", "stem+layer1", "layer4"), ["stem+layer1", "layer4"]),
+        # trainable: layer1 11_030_083, layer4 2_784_323; neither freezes the stem
+        (("stem", "layer4", "layer1"), ["layer1", "layer4", "stem"]),
+        (("layer1+stem", "stem+layer1", "layer4"), ["layer4", "stem+layer1"]),
         (("layer2",), ["layer2"]),
         (("layer4", "none"), ["none", "layer4"]),
     ],
 )
-def test_a_list_is_visited_with_its_ends_first(frozen, expected):
+def test_a_list_is_visited_by_prefix_and_cost(frozen, expected):
     assert keys(mode="list", frozen=frozen) == expected
 
 
-def test_the_ends_go_by_cost_and_not_by_the_number_of_blocks():
-    costs = {key: make_cost("layer4" if key == "stem" else "none" if key == ALL_FROZEN else "stem") for key in PREFIXES}
-    choices, _ = plan_choices(make_experiment(), costs)
+def test_the_order_goes_by_cost_and_not_by_the_number_of_blocks():
+    costs = {"layer4": make_cost("none"), "layer1+layer2": make_cost("layer4"), "layer1": make_cost("layer2")}
+    experiment = make_experiment(search=SearchConfig(mode="list", frozen=tuple(costs)))
+    choices, _ = plan_choices(experiment, costs)
     assert choices is not None
-    assert [choice.frozen for choice in choices][:2] == [ALL_FROZEN, "stem"]
+    assert [choice.frozen for choice in choices] == ["layer4", "layer1", "layer1+layer2"]
 
 
 def test_the_grid_of_further_dimensions_is_visited_whole():

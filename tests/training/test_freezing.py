@@ -115,7 +115,7 @@ def test_track_moves_the_statistics_of_a_frozen_block_and_nothing_else(tmp_path,
 def test_a_later_train_does_not_undo_it(batchnorm):
     model = ModelConfig(weights="none", num_classes=3, frozen_batchnorm=batchnorm)
     network = build_network(model, 3, 0, parse("layer1+layer2"))
-    module = FreezingModule(network, make_spec("layer1+layer2", model=model), ["a", "b", "c"], print, tuple)
+    module = FreezingModule(network, make_spec("layer1+layer2", model=model), ["a", "b", "c"], print)
     for _ in range(2):
         assert module.eval().train() is module
         for block, modules in block_modules(network, "resnet18").items():
@@ -130,7 +130,7 @@ def test_a_later_train_does_not_undo_it(batchnorm):
 def test_frozen_batchnorm_normalises_with_the_statistics_that_it_holds():
     """Training a head over frozen blocks gives the logits of eval mode, not those of the batch's statistics."""
     network = build_network(ModelConfig(weights="none"), 3, 0, parse(ALL))
-    module = FreezingModule(network, make_spec(ALL), ["a", "b", "c"], print, tuple)
+    module = FreezingModule(network, make_spec(ALL), ["a", "b", "c"], print)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = module.eval()(images)
     assert torch.equal(module.train()(images), expected)

@@ -6,14 +6,17 @@ import subprocess
 import pytest
 import torch
 
-from orchestrator.config.models import ModelConfig, TrainerConfig
+from orchestrator.config.models import ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import Workplace
+from orchestrator.records import CachePlace, Workplace
 from orchestrator.training.backbones import build_network, load_checkpoint_network
 from orchestrator.training.device import count_gpus, device_name, resolve_trainer
+from orchestrator.training.probe import probe_gpu
+from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
+from tests.factories import make_experiment
 from tests.training.targets import HERE
-from tests.training.tiny import RESNET18, make_spec, parse, train
+from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
 
 pytestmark = pytest.mark.gpu
 
@@ -74,6 +77,36 @@ def test_two_runs_of_one_specification_agree(tmp_path):
     assert one.test_confusion == two.test_confusion
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("frozen", ["none", "stem+layer2", "+".join(RESNET18)])
+def test_a_run_with_cuda_graphs_gives_what_one_without_gives(tmp_path, monkeypatch, caplog, precision, frozen):
+    """20 images in batches of 8: the last one is smaller, and goes without."""
+    data = make_data(synthetic=SyntheticConfig(train=20, validation=12, test=9))
+    spec = make_spec(frozen, data=data, accelerator="gpu", precision=precision)
+    graphed, _ = train(spec, tmp_path / "graphed")
+    assert "without CUDA graphs" not in caplog.text
+
+    def refuse(*_):
+        raise RuntimeError("refused by the test")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
+    plain, _ = train(spec, tmp_path / "plain")
+    assert "without CUDA graphs, more slowly: refused by the test" in caplog.text
+    for one, two in zip(graphed.history, plain.history, strict=True):
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-2)
+        assert one.val_loss == pytest.approx(two.val_loss, rel=1e-2)
+
+
+@pytest.mark.parametrize("frozen", ["stem+layer1", "+".join(RESNET18)])
+def test_activations_that_are_kept_change_a_run_on_the_gpu_by_no_more_than_rounding(tmp_path, frozen):
+    spec = gpu_spec(frozen)
+    cache = CachePlace(folder=str(tmp_path / "cache"))
+    plain, _ = train(spec, tmp_path / "plain")
+    kept = run_training(spec, Workplace(directory=str(tmp_path / "kept"), cache=cache), lambda _: None)
+    for one, two in zip(kept.history, plain.history, strict=True):
+        assert one.val_loss == pytest.approx(two.val_loss, rel=1e-2)
+
+
 def test_freezing_everything_takes_less_memory_than_training_everything(tmp_path):
     """In workers, so that neither sees what the other left."""
     with ProcessExecutor(f"{HERE}:run_or_die") as executor:
@@ -82,6 +115,16 @@ def test_freezing_everything_takes_less_memory_than_training_everything(tmp_path
             for key in ("none", "+".join(RESNET18))
         )
     assert everything.peak_memory_mb < none.peak_memory_mb / 2
+
+
+def test_the_probe_says_what_a_run_takes_and_leaves_nothing():
+    before = used_mib()
+    trainer = TrainerConfig(accelerator="gpu", precision=resolve_trainer(TrainerConfig()).precision)
+    share = probe_gpu(make_experiment(trainer=trainer), 3)
+    assert 0 < share.busy <= 1
+    assert FULL_TRAINING_MIB * 0.9 < share.bytes / MIB < FULL_TRAINING_MIB * 30
+    assert share.bytes < share.free_bytes
+    assert abs(used_mib() - before) < 64
 
 
 def used_mib() -> int:

@@ -70,6 +70,30 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
     assert len(filled) == 3 + 3  # the splits behind the stem once, and behind layer1
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_longer_prefix_goes_on_from_a_shorter_one_and_gives_the_same(tmp_path, monkeypatch, precision):
+    place = place_in(tmp_path)
+    train(tmp_path / "shorter", make_spec("stem", max_epochs=1, precision=precision), place)
+    spec = make_spec("stem+layer1+layer2", max_epochs=1, precision=precision)
+    from_images = []
+    monkeypatch.setattr(prefixes._Computing, "_normalise", noting(prefixes._Computing._normalise, from_images))
+    result, weights = train(tmp_path / "longer", spec, place)
+    assert {len(images) for _, images in from_images} == {1}  # one image tells the shapes; no batch begins with images
+    plain, expected = train(tmp_path / "plain", spec, None)
+    assert without_times(result) == without_times(plain)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+def test_other_weights_in_front_are_no_shorter_prefix(tmp_path, monkeypatch):
+    """The seed makes the backbone, where there are no weights."""
+    place = place_in(tmp_path)
+    train(tmp_path / "shorter", make_spec("stem", max_epochs=1), place)
+    from_images = []
+    monkeypatch.setattr(prefixes._Computing, "_normalise", noting(prefixes._Computing._normalise, from_images))
+    train(tmp_path / "longer", make_spec("stem+layer1", seed=1, max_epochs=1), place)
+    assert max(len(images) for _, images in from_images) > 1
+
+
 def noting(function, calls):
     def noted(*args):
         calls.append(args)

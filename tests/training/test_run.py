@@ -298,7 +298,7 @@ def test_a_validation_loss_that_is_infinite_is_a_lost_run(tmp_path, monkeypatch)
 
     def spoilt(module, batch):
         evaluate_batch(module, batch)
-        module.eval_loss.update(torch.tensor(float("inf")))
+        module.eval_outcomes.add(torch.tensor([float("inf")]), torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64))
 
     monkeypatch.setattr(FreezingModule, "validation_step", spoilt)
     with pytest.raises(RunError, match="the validation loss is inf in epoch 0"):

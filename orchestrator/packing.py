@@ -1,0 +1,80 @@
+"""How many runs share a machine: on a CPU as many as end soonest together, on a GPU as many as keep it busy."""
+
+import heapq
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from orchestrator.config.models import Experiment
+
+_MIB = 2**20
+_PROCESS = 1000 * _MIB
+"""Bytes of a run without what grows with its batches, about."""
+_BYTES_PER_PIXEL = {"resnet18": 1000, "resnet34": 1500, "resnet50": 4000}
+"""Bytes that a training step holds for each pixel of its batch, about."""
+_GPU_MEMORY = 0.8
+"""Share of a GPU's free memory that is given to runs: one that validates takes more than one that only trains."""
+_LEAST_BUSY = 0.05
+"""Share of the time below which a measurement is not believed."""
+_SCALING = 0.9
+"""Threads make a run faster by their number to this power, about: two threads 1.87 times."""
+
+
+def choose_workers(costs: Sequence[float], *, cores: int, most: int) -> int:
+    """Choose the number of runs at a time that ends a plan soonest, each with an equal share of the cores.
+
+    Args:
+        costs: Of each run on one thread, in the order in which they start, in any unit.
+        cores: CPU cores.
+        most: Runs at a time for which there is memory.
+    """
+    candidates = range(1, max(1, min(cores, len(costs), most)) + 1)
+    return min(candidates, key=lambda workers: (estimate_end(costs, workers) / (cores // workers) ** _SCALING, workers))
+
+
+def estimate_end(costs: Sequence[float], workers: int) -> float:
+    """Say when the last of a plan's runs ends, where each starts as soon as one of `workers` is free."""
+    free = [0.0] * workers
+    for cost in costs:
+        heapq.heapreplace(free, free[0] + cost)
+    return max(free)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuShare:
+    """What one run takes of a GPU.
+
+    Attributes:
+        busy: Share of the time in which the GPU computes for it, in (0, 1].
+        bytes: Memory that it takes, with what its process takes for itself.
+        free_bytes: Memory that the GPU had free before it.
+    """
+
+    busy: float
+    bytes: int
+    free_bytes: int
+
+
+def choose_packing(share: GpuShare, *, gpus: int, cores: int, runs: int) -> int:
+    """Choose the number of runs at a time on all GPUs: until they are busy, have no memory or a core each is used."""
+    until_busy = round(1 / max(share.busy, _LEAST_BUSY))
+    until_full = int(_GPU_MEMORY * share.free_bytes) // max(1, share.bytes)
+    on_each = max(1, min(until_busy, until_full, cores // gpus))
+    return max(1, min(gpus * on_each, runs))
+
+
+def count_fitting(experiment: Experiment) -> int:
+    """Count the runs on a CPU for which there is memory now; at least one."""
+    data = experiment.data
+    activations = data.batch_size * data.image_size**2 * _BYTES_PER_PIXEL[experiment.model.backbone]
+    images = 0 if experiment.cache.images else data.memory_mb * _MIB
+    return max(1, psutil.virtual_memory().available // (_PROCESS + activations + images))
+
+
+def count_cores() -> int:
+    """Count the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

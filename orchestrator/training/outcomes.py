@@ -1,0 +1,47 @@
+"""What became of the images of an epoch, gathered on the device and fetched once."""
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+
+class Outcomes:
+    """Losses and predicted classes of the images of an epoch.
+
+    Batches are added without waiting for the device; whoever asks for a number waits.
+
+    Args:
+        classes: Number of classes.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._losses: list[Tensor] = []
+        self._predicted: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def clear(self) -> None:
+        """Forget all images."""
+        self._losses.clear()
+        self._predicted.clear()
+        self._labels.clear()
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: losses [n], logits [n, classes] and labels (int64, [n])."""
+        self._losses.append(losses.detach())
+        self._predicted.append(logits.detach().argmax(1))
+        self._labels.append(labels)
+
+    def mean_loss(self) -> float:
+        """Give the mean loss of all images; NaN where one is."""
+        return float(torch.cat(self._losses).double().mean())
+
+    def confusion(self) -> Tensor:
+        """Count images by true class (row) and predicted class (column): int64, [classes, classes], on the CPU."""
+        predicted, labels = torch.cat(self._predicted).cpu(), torch.cat(self._labels).cpu()
+        return multiclass_confusion_matrix(predicted, labels, self._classes, validate_args=False)
+
+    def accuracy(self) -> float:
+        """Give the share of images whose class was predicted: 9 of 10 is 0.9, as a person would write it."""
+        confusion = self.confusion()
+        return int(confusion.trace()) / int(confusion.sum())

@@ -1,0 +1,107 @@
+"""How many runs share a machine, against schedules that are worked out by hand or step by step."""
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import packing
+from orchestrator.config.models import CacheConfig, DataConfig
+from orchestrator.packing import GpuShare, choose_packing, choose_workers, count_fitting, estimate_end
+from tests.factories import make_experiment
+
+PREFIXES = [5.4, 5.0, 3.8, 2.5, 1.2, 0.01]
+"""Training costs of the six prefixes of a ResNet18, about."""
+
+
+def end_step_by_step(costs, workers):
+    """Run tenths of a second one by one: whoever has nothing to do takes the next run."""
+    waiting, left, steps = list(costs), [0] * workers, 0
+    while waiting or any(left):
+        for worker in range(workers):
+            if left[worker] == 0 and waiting:
+                left[worker] = waiting.pop(0)
+        left = [max(0, each - 1) for each in left]
+        steps += 1
+    return steps
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 6))
+def test_the_end_of_a_plan_is_that_of_a_schedule_worked_out_step_by_step(costs, workers):
+    assert estimate_end(costs, workers) == end_step_by_step(costs, workers)
+
+
+def test_two_runs_of_one_thread_beat_one_of_two():
+    assert choose_workers(PREFIXES, cores=2, most=99) == 2
+
+
+def test_a_single_run_gets_all_cores():
+    assert choose_workers([3.0], cores=8, most=99) == 1
+
+
+def test_where_one_run_is_most_of_the_work_it_gets_the_threads():
+    # side by side the long one ends at 10; one after the other with two threads all ends at 11 / 2**0.9 = 5.9
+    assert choose_workers([10.0, 1.0], cores=2, most=99) == 1
+
+
+def test_many_equal_runs_have_a_core_each():
+    assert choose_workers([1.0] * 32, cores=16, most=99) == 16
+
+
+def test_no_more_run_than_memory_allows():
+    assert choose_workers([1.0] * 32, cores=16, most=3) <= 3
+    assert choose_workers([1.0] * 32, cores=16, most=0) == 1
+
+
+def test_no_more_run_than_there_are():
+    assert choose_workers([1.0] * 3, cores=64, most=99) == 3
+
+
+@pytest.mark.parametrize("cores", range(1, 13))
+def test_no_core_is_promised_twice(cores):
+    workers = choose_workers(PREFIXES, cores=cores, most=99)
+    assert workers * max(1, cores // workers) <= cores
+
+
+def test_memory_is_counted_by_what_a_batch_holds(monkeypatch):
+    def fitting(available, **data):
+        monkeypatch.setattr(packing.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+        return count_fitting(make_experiment(data=DataConfig(source="synthetic", **data)))
+
+    # a process of 1000 MiB and 16 * 224 * 224 * 1000 bytes are 1765.6 MiB
+    assert fitting(17_660 * 2**20, image_size=224, batch_size=16) == 10
+    assert fitting(17_650 * 2**20, image_size=224, batch_size=16) == 9
+    assert fitting(100 * 2**20, image_size=224, batch_size=16) == 1
+
+
+def test_images_that_each_run_decodes_for_itself_take_memory_too(monkeypatch):
+    available = 8 * psutil.virtual_memory().total
+    monkeypatch.setattr(packing.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    data = DataConfig(source="synthetic", memory_mb=100_000)
+    shared = count_fitting(make_experiment(data=data))
+    assert count_fitting(make_experiment(data=data, cache=CacheConfig(images=False))) < shared
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("share", "machine", "expected"),
+    [
+        # a GPU that computes a quarter of the time has room for three more
+        (GpuShare(busy=0.25, bytes=2 * GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 16, "runs": 32}, 4),
+        (GpuShare(busy=0.9, bytes=2 * GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 16, "runs": 32}, 1),
+        # 0.8 * 15 GiB hold two runs of 5 GiB
+        (GpuShare(busy=0.25, bytes=5 * GIB, free_bytes=15 * GIB), {"gpus": 1, "cores": 16, "runs": 32}, 2),
+        (GpuShare(busy=0.25, bytes=20 * GIB, free_bytes=15 * GIB), {"gpus": 1, "cores": 16, "runs": 32}, 1),
+        (GpuShare(busy=0.25, bytes=GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 2, "runs": 32}, 2),
+        (GpuShare(busy=0.25, bytes=GIB, free_bytes=78 * GIB), {"gpus": 4, "cores": 2, "runs": 32}, 4),
+        (GpuShare(busy=0.5, bytes=GIB, free_bytes=78 * GIB), {"gpus": 4, "cores": 64, "runs": 32}, 8),
+        (GpuShare(busy=0.25, bytes=GIB, free_bytes=78 * GIB), {"gpus": 2, "cores": 64, "runs": 3}, 3),
+        (GpuShare(busy=0.0, bytes=0, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 20),
+    ],
+)
+def test_a_gpu_is_shared_until_it_is_busy_or_full(share, machine, expected):
+    assert choose_packing(share, **machine) == expected
