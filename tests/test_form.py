@@ -62,7 +62,7 @@ def readme_commands(tool: str) -> list[list[str]]:
 
 @cache
 def command_tree() -> Any:
-    from orchestrator.cli.main import app
+    from orchestrator.cli.commands import app
 
     return typer.main.get_command(app)
 
@@ -100,7 +100,7 @@ def test_each_public_name_is_what_its_module_calls_so():
 
 def test_the_command_line_starts_without_what_its_commands_need():
     code = (
-        "import sys\nimport orchestrator.cli.main\n"
+        "import sys\nimport orchestrator.cli.commands\n"
         "print(sorted({'pydantic', 'numpy', 'yaml', 'http.client', 'psutil', 'torch', 'optuna'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

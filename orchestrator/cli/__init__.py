@@ -13,7 +13,7 @@ _COLLECT_EVERY = 50_000
 def main() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
     gc.set_threshold(_COLLECT_EVERY)  # loading libraries makes a million objects, none of them garbage
-    from orchestrator.cli.main import main as run
+    from orchestrator.cli.commands import run
 
     run()
 

@@ -138,7 +138,7 @@ def test_the_hash_does_not_depend_on_how_it_is_written(write):
     other = write("""
         defaults:
           search: {frozen: [stem+layer1+stem, none], mode: list}
-          execution: {mode: inline, workers: 1}
+          execution: {mode: inline, workers: auto}
         experiments:
           b: {trainer: {weight_decay: 0.0, lr: 0.001}}
           a: {extends: b, data: {source: "synthetic", image_size: 224}}

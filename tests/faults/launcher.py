@@ -101,7 +101,7 @@ def _load() -> None:
 
 _LOADED = (
     "orchestrator.app",
-    "orchestrator.cli.main",
+    "orchestrator.cli.commands",
     "orchestrator.cli.progress",
     "orchestrator.execution.processes",
     "orchestrator.report.note",

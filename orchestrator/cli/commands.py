@@ -37,7 +37,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 
 
-def main() -> NoReturn:
+def run() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
