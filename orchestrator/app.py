@@ -2,7 +2,7 @@
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,6 +135,8 @@ def _run_locked(
         observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
     planned = search.planned()
     done = [trial for trial in search.trials() if trial.state == "complete"]
+    if planned != []:
+        prepared = settle_workers(prepared, observer)
     observer.on_plan(prepared.experiment, planned, done)
     if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
@@ -209,34 +211,39 @@ def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
             f"{', '.join(data.class_names)}",
             hint=f"set model.num_classes to {classes}, or leave it out",
         )
-    costs = _measure_costs(experiment, classes)
-    workers = _count_workers(concrete, costs, classes, observer)
-    if experiment.execution.workers == "auto" and workers > 1:
-        observer.on_message(f"execution.workers is auto: {workers} runs at a time")
-    execution = experiment.execution.model_copy(update={"workers": workers})
     return Prepared(
-        experiment=concrete.model_copy(update={"execution": execution}),
+        experiment=concrete,
         data=data,
         weights_sha256=weights.sha256,
-        costs=costs,
+        costs=_measure_costs(experiment, classes),
         cache=place,
     )
 
 
-def _count_workers(experiment: Experiment, costs: Mapping[str, Cost], classes: int, observer: Observer) -> int:
-    """Say how many runs share the machine. It follows from the whole plan, so a sweep that is gone on with has as many.
+def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
+    """Make `execution.workers` a number.
 
-    On a CPU the number of threads of a run, and with it the last bit of its result, depends on it.
+    It follows from the whole plan, so a sweep that is gone on with has as many: on a CPU the number of threads of a
+    run, and with it the last bit of its result, depends on it.
     """
+    experiment = prepared.experiment
+    workers = _count_workers(prepared, observer)
+    if experiment.execution.workers == "auto" and workers > 1:
+        observer.on_message(f"execution.workers is auto: {workers} runs at a time")
+    execution = experiment.execution.model_copy(update={"workers": workers})
+    return replace(prepared, experiment=experiment.model_copy(update={"execution": execution}))
+
+
+def _count_workers(prepared: Prepared, observer: Observer) -> int:
     from orchestrator.packing import choose_packing, choose_workers, count_cores, count_fitting
     from orchestrator.search import plan_choices
     from orchestrator.training.device import count_gpus
 
-    execution = experiment.execution
-    if execution.mode == "inline":
+    experiment, costs = prepared.experiment, prepared.costs
+    if experiment.execution.mode == "inline":
         return 1
-    if execution.workers != "auto":
-        return execution.workers
+    if experiment.execution.workers != "auto":
+        return experiment.execution.workers
     choices, _ = plan_choices(experiment, costs)
     seeds = len(experiment.search.seeds)
     if choices is None:
@@ -249,7 +256,7 @@ def _count_workers(experiment: Experiment, costs: Mapping[str, Cost], classes: i
 
     gpus = count_gpus()
     try:
-        share = probe_gpu(experiment, classes)
+        share = probe_gpu(experiment, len(prepared.data.class_names))
     except RuntimeError as error:
         observer.on_message(f"how much of a GPU a run takes could not be measured, so each has one: {error}")
         return min(gpus, len(of_runs))
@@ -261,7 +268,7 @@ def build_executor(experiment: Experiment) -> Executor:
     """Build the place where runs happen.
 
     Args:
-        experiment: With its `auto` values concrete.
+        experiment: With its `auto` values concrete, but for `execution.workers` where nothing is to run.
     """
     if experiment.execution.mode == "inline":
         from orchestrator.execution.inline import InlineExecutor
@@ -271,10 +278,9 @@ def build_executor(experiment: Experiment) -> Executor:
     from orchestrator.training.device import count_gpus
 
     execution = experiment.execution
-    assert execution.workers != "auto"  # noqa: S101 - says mypy what the docstring says
     return ProcessExecutor(
         _RUN_FUNCTION,
-        workers=execution.workers,
+        workers=1 if execution.workers == "auto" else execution.workers,
         gpus=count_gpus(),
         timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
         stall_s=None if execution.stall_min is None else 60 * execution.stall_min,

@@ -230,7 +230,7 @@ def count_workers(tmp_path, monkeypatch, *, cores=2, execution=None, **overrides
     monkeypatch.setattr(packing, "count_cores", lambda: cores)
     words = _Words()
     experiment = make_experiment(execution=execution or ExecutionConfig(), **overrides)
-    prepared = app.prepare(experiment, words, Root.at(tmp_path))
+    prepared = app.settle_workers(app.prepare(experiment, words, Root.at(tmp_path)), words)
     return prepared.experiment.execution.workers, [text for text in words.said if "workers" in text or "GPU" in text]
 
 

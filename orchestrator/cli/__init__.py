@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 _COLLECT_EVERY = 50_000
@@ -27,7 +28,8 @@ def script() -> NoReturn:
             raise
         atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter does at its end; there is no public name for it
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(BrokenPipeError):  # whoever read it has enough
+                stream.flush()
         os._exit(end.code)
 
 

@@ -98,11 +98,11 @@ def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
 
 def describe_status(sweep: "Sweep") -> dict[str, Any]:
     """Say how far a sweep is; `runs` are under way, or were when it died, `failures` are not made good yet."""
-    name, place = sweep.experiment.name, sweep.root
-    rows = sweep.trial_rows()
     from orchestrator.lock import read_owner
     from orchestrator.progress import read_progress
 
+    name, place = sweep.experiment.name, sweep.root
+    rows = sweep.trial_rows()
     owner = read_owner(place.lock(name))
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
