@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.competitors import NAMES
 
 _COLOURS = {"A": "#b0b0b0", "B": "#7a7a7a", "C": "#1f77b4"}
+_STEP_COLOUR, _BOUND_COLOUR = "#9ecae1", "#d62728"
 _BAR_INCHES, _WIDTH_INCHES = 0.42, 9.0
 
 
@@ -35,12 +36,10 @@ def _list_bars(workload: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     """List label, seconds and colour of each bar, from top to bottom."""
     scores = workload["scores"]
     bars = [(f"{name}  {NAMES[name]}", scores[name]["seconds"], _COLOURS[name]) for name in scores]
-    known = {label for label, _, _ in bars}
-    return bars + [
-        (step["name"], step["score"]["seconds"], "#9ecae1")
-        for step in workload["waterfall"]
-        if step["score"] is not None and step["name"] not in known and step["name"][0] not in "AB"
-    ]
+    steps = [
+        step for step in workload["waterfall"] if step["score"] is not None and step["overrides"]
+    ]  # A and B have none
+    return bars + [(step["name"], step["score"]["seconds"], _STEP_COLOUR) for step in steps]
 
 
 def _draw_panel(panel: Axes, workload: Mapping[str, Any], bars: Sequence[tuple[str, float, str]]) -> None:
@@ -48,14 +47,14 @@ def _draw_panel(panel: Axes, workload: Mapping[str, Any], bars: Sequence[tuple[s
     drawn = panel.barh(range(len(bars)), seconds, color=colours)
     panel.bar_label(drawn, [f" {value:,.0f} s" for value in seconds])
     bound = workload["bound"]["seconds"]
-    panel.axvline(bound, color="#d62728", linestyle="--", linewidth=1, label=f"arithmetic alone: {bound:,.0f} s")
+    panel.axvline(bound, color=_BOUND_COLOUR, linestyle="--", linewidth=1, label=f"arithmetic alone: {bound:,.0f} s")
     panel.set_yticks(range(len(bars)), labels)
     panel.invert_yaxis()
     panel.set_xlim(0, 1.15 * max(*seconds, bound))
     panel.spines[["top", "right"]].set_visible(False)
     about = workload["workload"]
     panel.set_title(
-        f"{about['name']}: {len(about['frozen'])} frozen sets, {about['image_size']} px, {about['epochs']} epochs",
+        f"{about['name']}: frozen sets: {len(about['frozen'])}, epochs: {about['epochs']}, {about['image_size']} px",
         loc="left",
     )
     panel.legend(frameon=False, loc="lower right")
