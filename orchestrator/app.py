@@ -135,8 +135,7 @@ def _run_locked(
         observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
     planned = search.planned()
     done = [trial for trial in search.trials() if trial.state == "complete"]
-    if planned != []:
-        prepared = settle_workers(prepared, observer)
+    prepared = settle_workers(prepared, observer) if planned != [] else prepared
     observer.on_plan(prepared.experiment, planned, done)
     if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
