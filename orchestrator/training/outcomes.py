@@ -1,4 +1,4 @@
-"""What became of the images of an epoch, gathered on the device and fetched once."""
+"""What became of the images of an epoch, gathered on the device and fetched at its end."""
 
 import torch
 from torch import Tensor
@@ -33,8 +33,8 @@ class Outcomes:
         self._labels.append(labels)
 
     def mean_loss(self) -> float:
-        """Give the mean loss of all images; NaN where one is."""
-        return float(torch.cat(self._losses).double().mean())
+        """Give the mean loss of all images, rounded to fp32: Lightning compares epochs in it. NaN where one is."""
+        return float(torch.cat(self._losses).double().mean().float())
 
     def confusion(self) -> Tensor:
         """Count images by true class (row) and predicted class (column): int64, [classes, classes], on the CPU."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.config.models import ModelConfig, SyntheticConfig
@@ -303,6 +304,23 @@ def test_a_validation_loss_that_is_infinite_is_a_lost_run(tmp_path, monkeypatch)
     monkeypatch.setattr(FreezingModule, "validation_step", spoilt)
     with pytest.raises(RunError, match="the validation loss is inf in epoch 0"):
         train(make_spec(ALL), tmp_path)
+
+
+def test_epochs_that_differ_by_less_than_fp32_tells_have_the_same_best_for_everybody(tmp_path, monkeypatch):
+    """Lightning compares in fp32: a best epoch of which it kept no weights would lose the run."""
+    losses = iter([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0 - 2**-24]])  # the second mean is 1 - 2e-8, which fp32 rounds to 1
+
+    def two_values(module, batch):
+        if module.trainer.state.fn == TrainerFn.FITTING and not module.eval_outcomes._losses:
+            module.eval_outcomes.add(torch.tensor(next(losses)), torch.zeros(3, 3), torch.zeros(3, dtype=torch.int64))
+        elif module.trainer.state.fn != TrainerFn.FITTING:
+            evaluate_batch(module, batch)
+
+    evaluate_batch = FreezingModule.validation_step
+    monkeypatch.setattr(FreezingModule, "validation_step", two_values)
+    result, _ = train(make_spec(ALL), tmp_path)
+    assert [epoch.val_loss for epoch in result.history] == [1.0, 1.0]
+    assert result.best_epoch == 0
 
 
 def test_other_images_than_those_of_the_specification_are_refused(tmp_path):
