@@ -14,6 +14,7 @@ import psutil
 from benchmarks.competitors import NAMES
 from benchmarks.results import Score, TrialScore, WorkloadResult
 from orchestrator.app import find_git_commit
+from orchestrator.packing import count_cores
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "optuna", "mlflow", "tensorboard")
 _NOTHING = "-"
@@ -23,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
     """Say what the benchmark ran on, and with what."""
     return {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "memory_mb": round(psutil.virtual_memory().total / 2**20),
         "load_1_min": os.getloadavg()[0],
         "system": platform.platform(),

@@ -1,7 +1,6 @@
 """How fast this machine computes each stage of the network, at the batch and image size that is trained."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.training.backbones import block_modules
+from orchestrator.training.device import autocast
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
-_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def measure_stages(workload: Workload, classes: int, repeats: int = 5) -> dict[str, StageSeconds]:
@@ -91,7 +90,7 @@ def _train(stage: nn.Module, value: Tensor, *, trains: bool, needs_input: bool) 
 
 def _median_seconds(call: Callable[[], None], precision: str, device: torch.device, repeats: int) -> float:
     seconds = []
-    with _autocast(precision, device):
+    with autocast(device.type, precision):
         for _ in range(repeats + 1):
             _wait(device)
             began = perf_counter()
@@ -99,11 +98,6 @@ def _median_seconds(call: Callable[[], None], precision: str, device: torch.devi
             _wait(device)
             seconds.append(perf_counter() - began)
     return median(seconds[1:])
-
-
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    dtype = _AUTOCAST.get(precision)
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def _wait(device: torch.device) -> None:

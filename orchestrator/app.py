@@ -222,8 +222,8 @@ def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
 def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
     """Make `execution.workers` a number.
 
-    It follows from the whole plan, so a sweep that is gone on with has as many: on a CPU the number of threads of a
-    run, and with it the last bit of its result, depends on it.
+    On a CPU it follows from the whole plan, so a sweep that is gone on with has as many, unless memory is short by now:
+    the number of threads of a run, and with it the last bit of its result, depends on it.
     """
     experiment = prepared.experiment
     workers = _count_workers(prepared, observer)
@@ -279,7 +279,7 @@ def build_executor(experiment: Experiment) -> Executor:
     execution = experiment.execution
     return ProcessExecutor(
         _RUN_FUNCTION,
-        workers=1 if execution.workers == "auto" else execution.workers,
+        workers=execution.runs_at_a_time,
         gpus=count_gpus(),
         timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
         stall_s=None if execution.stall_min is None else 60 * execution.stall_min,

@@ -67,8 +67,7 @@ class ProgressFile:
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Note how many trials there are."""
-        workers = experiment.execution.workers
-        self._seeds, self._workers = len(experiment.search.seeds), 1 if workers == "auto" else workers
+        self._seeds, self._workers = len(experiment.search.seeds), experiment.execution.runs_at_a_time
         if choices is not None:
             self._left, self._planned = len(choices), len(choices) + len(done)
         self._write()

@@ -19,6 +19,7 @@ from orchestrator.config.models import (
     WeightDecay,
 )
 from orchestrator.errors import RunCause
+from orchestrator.names import INTERRUPTED
 
 RECIPE_VERSION = 3
 """Raised when the same configuration would train differently than before: old results no longer answer."""
@@ -253,6 +254,11 @@ class RunRecord(Record):
     """Name of the experiment and run that answered instead of a training."""
     checkpoint: str | None = None
     """Best checkpoint, relative to the root."""
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it was stopped on request: it is not lost, and the next sweep continues it."""
+        return self.error == INTERRUPTED
 
 
 class TrialRecord(Record):

@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
@@ -86,8 +85,7 @@ class PlainObserver:
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Write how the run ended."""
         if record.result is None:
-            interrupted = record.error == names.INTERRUPTED
-            self._write(f"{start.name}: stopped" if interrupted else f"{start.name}: lost: {record.error}")
+            self._write(f"{start.name}: stopped" if record.was_stopped else f"{start.name}: lost: {record.error}")
         elif self._verbosity >= 0 and record.reused_from is None:
             result = record.result
             self._write(
@@ -189,7 +187,7 @@ def _cells(row: _Row) -> tuple[RenderableType, ...]:
     best = max((metrics.val_acc for metrics in row.history), default=None)
     state = ""
     if row.record is not None:
-        lost = "[yellow]stopped[/] " if row.record.error == names.INTERRUPTED else "[red]lost[/] "
+        lost = "[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] "
         state = lost if row.record.result is None else "[green]done[/] "
         best = row.record.result.val_acc if row.record.result else best
     return (

@@ -221,6 +221,11 @@ class ExecutionConfig(Section):
     max_failures: int | None = Field(default=None, ge=1)
     """Lost runs after which the sweep stops; null: it goes on to its end."""
 
+    @property
+    def runs_at_a_time(self) -> int:
+        """`workers` as a number; 1 as long as `auto` is not settled, which it never is where nothing is left to run."""
+        return 1 if self.workers == "auto" else self.workers
+
     @model_validator(mode="before")
     @classmethod
     def _mode_alone(cls, value: object) -> object:

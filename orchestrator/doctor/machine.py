@@ -12,6 +12,7 @@ import psutil
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import OrchestratorError
 from orchestrator.layout import Root
+from orchestrator.packing import count_cores
 
 _GIB = 2**30
 _LITTLE_DISK = 5 * _GIB
@@ -45,9 +46,7 @@ def check_device() -> Iterator[Finding]:
 
 def check_cpu() -> Finding:
     """Count the cores that this process may use."""
-    every = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every  # not on macOS
-    return ok("cpu", f"{usable} of {every} cores usable")
+    return ok("cpu", f"{count_cores()} of {os.cpu_count() or 1} cores usable")
 
 
 def check_memory() -> Finding:

@@ -4,6 +4,7 @@ import platform
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from orchestrator.errors import ConfigError, SetupError
 AUTOCAST: Mapping[str, torch.dtype] = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 """What convolutions compute in, by precision; those that are not here leave it as it is."""
 _DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def autocast(device_type: str, precision: str, *, cached: bool = True) -> AbstractContextManager[object]:
+    """Compute in a precision, as Lightning's trainer does.
+
+    Args:
+        device_type: `cpu` or `cuda`.
+        precision: In concrete terms.
+        cached: Cast each weight once for the context; a CUDA graph must cast it in each replay.
+    """
+    dtype = AUTOCAST.get(precision)
+    return nullcontext() if dtype is None else torch.autocast(device_type, dtype=dtype, cache_enabled=cached)
 
 
 @dataclass(frozen=True, slots=True)

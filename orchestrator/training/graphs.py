@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator.config.models import Precision
-from orchestrator.training.device import AUTOCAST
+from orchestrator.training.device import autocast
 
 _LOG = logging.getLogger("orchestrator")
 
@@ -46,11 +45,8 @@ class GraphedParts:
     def _capture(self, value: Tensor) -> Callable[..., object] | None:
         chain = nn.Sequential(*self._parts)
         buffers = [(buffer, buffer.clone()) for buffer in chain.buffers()]
-        dtype = AUTOCAST.get(self._precision)
-        # a graph must not use weights that were cast for another step
-        mixed = nullcontext() if dtype is None else torch.autocast("cuda", dtype=dtype, cache_enabled=False)
         try:
-            with mixed:
+            with autocast("cuda", self._precision, cached=False):
                 graphs = torch.cuda.make_graphed_callables(chain, (torch.zeros_like(value),))
         except RuntimeError as error:
             _LOG.warning("training steps run without CUDA graphs, more slowly: %s", error)

@@ -8,8 +8,8 @@ size and in its precision, so a run gives the same with them as without, on a CP
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from orchestrator.errors import CacheError, RunError
 from orchestrator.records import CachePlace, RunSpec
 from orchestrator.training.backbones import network_stages
 from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
-from orchestrator.training.device import AUTOCAST
+from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.prefix_plan import plan_prefix
 
 KIND = "activations"
@@ -124,14 +124,15 @@ class _Computing:
 
     def open(self, split: str) -> Array:
         images, depth = self.data.pixels[split], len(self.prefix.parts)
+        shapes = self._shapes(images)
         size, source = self.spec.data.image_size, self.spec.data.source
         return self.cache.open(
             KIND,
             self._key(split, depth),
-            shape=self._shapes(images)[depth - 1],
+            shape=shapes[-1],
             dtype=self._stored,
             of=f"{'+'.join(self.prefix.parts)} of {len(images)} {split} images of {source} at {size} px",
-            build=lambda write: self._fill(split, write),
+            build=lambda write: self._fill(split, shapes, write),
         ).array
 
     @property
@@ -168,10 +169,10 @@ class _Computing:
                 shapes.append((len(images), *value.shape[1:]))
         return shapes
 
-    def _fill(self, split: str, write: Write) -> None:
+    def _fill(self, split: str, shapes: Sequence[tuple[int, ...]], write: Write) -> None:
         """Compute the activations, from those of as many parts as the cache has already."""
         images = self.data.pixels[split]
-        depth, given = self._find_shallower(split)
+        depth, given = self._find_shallower(split, shapes)
         source = images if given is None else given
         for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
             with self._computing():
@@ -181,9 +182,8 @@ class _Computing:
                     value = module(value)
             write(rows[0], value.to(torch.float16 if self._stored == "<f2" else torch.float32).cpu().numpy())
 
-    def _find_shallower(self, split: str) -> tuple[int, MappedActivations | None]:
+    def _find_shallower(self, split: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, MappedActivations | None]:
         """Find the activations of the most parts that the cache has, short of all."""
-        shapes = self._shapes(self.data.pixels[split])
         for depth in range(len(self.prefix.parts) - 1, 0, -1):
             entry = self.cache.find(KIND, self._key(split, depth), shape=shapes[depth - 1], dtype=self._stored)
             if entry is not None:
@@ -192,9 +192,7 @@ class _Computing:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        autocast = AUTOCAST.get(self.spec.trainer.precision)
-        mixed = nullcontext() if autocast is None else torch.autocast(self.device.type, dtype=autocast)
-        with torch.inference_mode(), mixed:
+        with torch.inference_mode(), autocast(self.device.type, self.spec.trainer.precision):
             yield
 
     def _normalise(self, images: Tensor) -> Tensor:

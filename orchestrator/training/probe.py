@@ -12,7 +12,7 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.packing import GpuShare
 from orchestrator.training.backbones import build_network, network_stages
-from orchestrator.training.device import AUTOCAST
+from orchestrator.training.device import autocast
 from orchestrator.training.graphs import GraphedParts
 
 _WARM_UP, _STEPS = 5, 20
@@ -44,11 +44,10 @@ def measure_share(experiment: Experiment, num_classes: int) -> GpuShare:
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     images = torch.randn(data.batch_size, 3, data.image_size, data.image_size, device=device)
     labels = torch.zeros(data.batch_size, dtype=torch.int64, device=device)
-    dtype = AUTOCAST.get(trainer.precision)
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cuda", dtype=dtype, enabled=dtype is not None):
+        with autocast("cuda", trainer.precision):
             loss: Tensor = nn.functional.cross_entropy(parts(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
