@@ -50,6 +50,23 @@ def read_progress(path: Path) -> Progress | None:
         return None
 
 
+def estimate_to_go(
+    experiment: Experiment, trials: int, *, ended: Sequence[float], under_way: Sequence[float]
+) -> float | None:
+    """Estimate the seconds until `trials` more are complete; None before a run has ended.
+
+    Args:
+        experiment: Says how many runs a trial has, and how many run at a time.
+        trials: Trials that are not complete, those under way among them.
+        ended: Seconds that each run took which has ended.
+        under_way: Seconds since each run began that has not.
+    """
+    if not ended:
+        return None
+    runs = trials * len(experiment.search.seeds)
+    return max(0.0, runs * sum(ended) / len(ended) - sum(under_way)) / experiment.execution.runs_at_a_time
+
+
 class ProgressFile:
     """An observer that keeps the file up to date; it is replaced as a whole."""
 
@@ -57,7 +74,7 @@ class ProgressFile:
         self._path = path
         self._planned: int | None = None
         self._left: int | None = None
-        self._seeds = self._workers = 1
+        self._experiment: Experiment | None = None
         self._runs: dict[str, RunProgress] = {}
         self._began: dict[str, float] = {}
         self._durations: list[float] = []
@@ -67,7 +84,7 @@ class ProgressFile:
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Note how many trials there are."""
-        self._seeds, self._workers = len(experiment.search.seeds), experiment.execution.runs_at_a_time
+        self._experiment = experiment
         if choices is not None:
             self._left, self._planned = len(choices), len(choices) + len(done)
         self._write()
@@ -112,11 +129,10 @@ class ProgressFile:
         write_atomically(self._path, progress.model_dump_json(indent=1))
 
     def _estimate(self) -> float | None:
-        if self._left is None or not self._durations:
+        if self._left is None or self._experiment is None:
             return None
-        mean = sum(self._durations) / len(self._durations)
-        spent = sum(time.monotonic() - began for began in self._began.values())
-        return max(0.0, self._left * self._seeds * mean - spent) / self._workers
+        under_way = [time.monotonic() - began for began in self._began.values()]
+        return estimate_to_go(self._experiment, self._left, ended=self._durations, under_way=under_way)
 
 
 def _now() -> str:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from orchestrator.config.models import SearchConfig
+from orchestrator.config.models import ExecutionConfig, SearchConfig
 from orchestrator.interfaces import Choice
-from orchestrator.progress import ProgressFile, read_progress
+from orchestrator.progress import ProgressFile, estimate_to_go, read_progress
 from tests.factories import make_experiment, make_history, make_hyperparameters, make_run, make_run_start, make_trial
 
 CHOICES = [Choice(frozen=key, hyperparameters=make_hyperparameters()) for key in ("none", "stem", "layer1")]
@@ -53,6 +53,14 @@ def test_the_time_to_go_follows_from_the_runs_that_ended(path, clock):
     clock[0] += 10
     file.on_trial_end(make_trial(1, "stem", error="lost"))
     assert read_progress(path).to_go_s == pytest.approx(4 * 30 - 10)
+
+
+def test_runs_side_by_side_take_half_the_time():
+    alone, pair = (make_experiment(execution=ExecutionConfig(workers=workers)) for workers in (1, 2))
+    times = {"ended": [50.0, 40.0], "under_way": [10.0, 5.0]}
+    assert estimate_to_go(alone, 4, **times) == 4 * 45 - 15
+    assert estimate_to_go(pair, 4, **times) == (4 * 45 - 15) / 2
+    assert estimate_to_go(pair, 4, ended=[], under_way=[10.0]) is None
 
 
 def test_a_sampled_sweep_does_not_know_its_end(path):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
+from orchestrator.progress import estimate_to_go
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
 
@@ -111,6 +112,7 @@ class LiveObserver:
         self._rows: dict[str, _Row] = {}
         self._done: list[TrialRecord] = []
         self._total: int | None = None
+        self._experiment: Experiment | None = None
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
         self._started = False
@@ -130,6 +132,7 @@ class LiveObserver:
         """Print the plan and start the table where something is left."""
         self._done = list(done)
         self._total = None if choices is None else len(choices) + len(done)
+        self._experiment = experiment
         self.on_message(describe_plan(experiment, choices, done))
         if choices != []:
             self._live.start()
@@ -173,13 +176,20 @@ class LiveObserver:
         if accuracies:
             parts.append(f"best val_acc {max(accuracies):.4f}")
         parts.append(format_duration(time.monotonic() - self._began))
-        ended = [row.seconds for row in self._rows.values() if row.ended is not None]
-        if ended and self._total and complete < self._total:
-            left = (self._total - complete) * sum(ended) / len(ended)
-            parts.append(f"about {format_duration(left)} to go")
+        to_go = self._estimate(complete)
+        if to_go is not None:
+            parts.append(f"about {format_duration(to_go)} to go")
         if hidden > 0:
             parts.append(f"{hidden} earlier runs above")
         return " · ".join(parts)
+
+    def _estimate(self, complete: int) -> float | None:
+        if self._experiment is None or not self._total or complete >= self._total:
+            return None
+        rows = self._rows.values()
+        ended = [row.seconds for row in rows if row.record and row.record.result and row.record.reused_from is None]
+        under_way = [row.seconds for row in rows if row.record is None]
+        return estimate_to_go(self._experiment, self._total - complete, ended=ended, under_way=under_way)
 
 
 def _cells(row: _Row) -> tuple[RenderableType, ...]:

@@ -1,11 +1,13 @@
 """What a person sees while a sweep runs."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan, format_duration
+from orchestrator.config.models import ExecutionConfig
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord
 from tests.factories import make_experiment, make_result, make_spec, make_trial
@@ -92,3 +94,19 @@ def test_a_terminal_shows_one_table_with_the_last_state(start):
 def test_a_finished_sweep_says_why_it_trains_nothing():
     text = describe_plan(make_experiment(), [], [make_trial(number=n) for n in range(6)])
     assert "nothing to train: all 6 trials" in text
+
+
+def test_the_time_to_go_counts_runs_side_by_side_and_those_under_way(start, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("orchestrator.cli.progress.time.monotonic", lambda: now[0])
+    live = LiveObserver(Console(file=io.StringIO(), width=120))
+    monkeypatch.setattr(live._live, "start", lambda: None)
+    live.on_plan(make_experiment(execution=ExecutionConfig(workers=2)), [CHOICE] * 5, [])
+    live.on_run_start(start)
+    now[0] += 50
+    assert "to go" not in live._summary(0)
+    live.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", result=make_result()))
+    live.on_trial_end(make_trial(number=0, frozen="stem"))
+    live.on_run_start(replace(start, name="trial_001_stem_seed0"))
+    now[0] += 20
+    assert "about 1 min 30 s to go" in live._summary(0)  # (4 * 50 - 20) / 2
