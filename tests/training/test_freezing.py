@@ -136,6 +136,19 @@ def test_frozen_batchnorm_normalises_with_the_statistics_that_it_holds():
     assert torch.equal(module.train()(images), expected)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_the_optimizer_steps_what_trains_in_one_pass(optimizer):
+    network = build_network(ModelConfig(weights="none"), 3, 0, parse("stem+layer4"))
+    module = FreezingModule(network, make_spec("stem+layer4", optimizer=optimizer), ["a", "b", "c"], print)
+    (group,) = module.configure_optimizers().param_groups
+    assert group["fused"]
+    assert {id(parameter) for parameter in group["params"]} == {
+        id(parameter)
+        for name, parameter in network.named_parameters()
+        if not name.startswith(("conv1.", "bn1.", "layer4."))
+    }
+
+
 def test_freezing_alone_counts_what_is_left():
     network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
     freeze([network[0], network[1]])
