@@ -68,6 +68,6 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "installing what requirements.lock names into $(VENV): some gigabytes, some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

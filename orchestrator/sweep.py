@@ -209,8 +209,12 @@ class SweepLoop:
     def _submit(self, job: Job) -> None:
         job.attempts += 1
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
-        share = self._prepared.experiment.execution.checkpoint_share
-        workplace = Workplace(directory=directory, cache=self._prepared.cache, checkpoint_share=share)
+        workplace = Workplace(
+            directory=directory,
+            cache=self._prepared.cache,
+            cost=self._prepared.costs.get(job.start.spec.frozen),
+            checkpoint_share=self._experiment.execution.checkpoint_share,
+        )
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 

@@ -13,7 +13,7 @@ from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
 from orchestrator.training.freezing import freeze
 from orchestrator.training.seeds import derive_seed
-from orchestrator.training.weights import load_weights
+from orchestrator.training.weights import LoadedWeights, load_weights
 
 POOL = "pool"
 """What follows the last block and has nothing to train."""
@@ -34,20 +34,18 @@ class WeightsInfo:
     notes: tuple[str, ...] = ()
 
 
-def build_network(model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet) -> nn.Module:
-    """Build the network: weights as configured, a new head, frozen blocks frozen.
+def build_network(
+    model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet, weights: LoadedWeights | None = None
+) -> nn.Module:
+    """Build the network: a new head, frozen blocks frozen.
 
     Args:
         model: The network's configuration.
         num_classes: Outputs of the head.
         head_seed: Seed of the head; random backbone weights take theirs from it. Neither depends on `frozen`.
         frozen: Blocks that do not train.
-
-    Raises:
-        ConfigError: The weights do not fit.
-        SetupError: The weights cannot be brought.
+        weights: What the backbone starts from, as `load_weights` gives it; None: random weights.
     """
-    weights = load_weights(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(head_seed, "backbone"))
         network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)

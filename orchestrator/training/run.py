@@ -22,7 +22,7 @@ from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import RESULT_FILE, SPEC_FILE
 from orchestrator.records import CachePlace, EpochMetrics, RunResult, RunSpec, Workplace
-from orchestrator.training.backbones import build_network, describe_weights, network_state, read_checkpoint
+from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
@@ -41,6 +41,7 @@ from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
+from orchestrator.training.weights import LoadedWeights, load_weights
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "datasets", "numpy", "pillow")
 
@@ -157,10 +158,10 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
     data = _load_data(spec, attempt.workplace.cache)
-    _require_weights(spec)
+    weights = _load_weights(spec)
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
-    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen)
+    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
     data, prefix = _compute_prefix(network, data, attempt)
     module = FreezingModule(
         network,
@@ -228,8 +229,9 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     return data.to(device), None
 
 
-def _require_weights(spec: RunSpec) -> None:
-    found = describe_weights(spec.model).sha256
+def _load_weights(spec: RunSpec) -> LoadedWeights | None:
+    weights = load_weights(spec.model)
+    found = None if weights is None else weights.sha256
     if found != spec.weights_sha256:
         expected = spec.weights_sha256 or "none"
         raise RunError(
@@ -237,6 +239,7 @@ def _require_weights(spec: RunSpec) -> None:
             f"{(found or 'none')[:16]} instead of {expected[:16]}",
             hint="the file changed since the sweep began; put it back, or start the sweep again",
         )
+    return weights
 
 
 def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> _Evaluation:
@@ -261,7 +264,9 @@ def _build_result(
 ) -> RunResult:
     best, history = progress.best, progress.history
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
-    cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]
+    cost = workplace.cost
+    if cost is None:
+        cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]
     trainable, total = count_parameters(network)
     seconds = [metrics.duration_s for metrics in history]
     images = (data.size(TRAIN) + data.size(VALIDATION)) * len(history)

@@ -12,7 +12,7 @@ from tests.faults.moments import draw_moment, kill_worker, seconds_of
 from tests.faults.sweeps import Place, Whole, Zygote
 
 pytestmark = pytest.mark.slow
-QUICK_MOMENTS = 5
+QUICK_MOMENTS = 3
 Inject = Callable[[str], None]
 
 

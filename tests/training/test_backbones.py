@@ -12,6 +12,7 @@ from orchestrator.training.backbones import (
     load_checkpoint_network,
 )
 from orchestrator.training.freezing import count_parameters
+from orchestrator.training.weights import load_weights
 from tests.training.tiny import RESNET18, parse
 
 MODEL = ModelConfig(weights="none")
@@ -60,7 +61,8 @@ def test_the_start_depends_on_the_seed_and_not_on_the_frozen_set():
 def test_the_head_does_not_depend_on_where_the_backbone_comes_from(tmp_path):
     torch.save(build_network(MODEL, 7, 5, parse("none")).state_dict(), tmp_path / "w.pth")
     random = build_network(MODEL, 3, 0, parse("none"))
-    loaded = build_network(ModelConfig(weights=str(tmp_path / "w.pth")), 3, 0, parse("none"))
+    model = ModelConfig(weights=str(tmp_path / "w.pth"))
+    loaded = build_network(model, 3, 0, parse("none"), load_weights(model))
     assert torch.equal(random.fc.weight, loaded.fc.weight)
     assert not torch.equal(random.conv1.weight, loaded.conv1.weight)
 

@@ -17,6 +17,7 @@ from orchestrator.training.data import BatchOrder, load_data
 from orchestrator.training.prefix import Prefix
 from orchestrator.training.prefix_plan import first_frozen, plan_prefix
 from orchestrator.training.run import run_training
+from orchestrator.training.weights import load_weights
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data, make_spec, parse
 
@@ -63,7 +64,7 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
     model = ModelConfig(weights=str(tmp_path / "weights.pt"), num_classes=3)
     filled = []
     monkeypatch.setattr(prefixes._Computing, "_fill", noting(prefixes._Computing._fill, filled))
-    monkeypatch.setattr("orchestrator.training.run._require_weights", lambda _: None)
+    monkeypatch.setattr("orchestrator.training.run._load_weights", lambda spec: load_weights(spec.model))
     place = place_in(tmp_path)
     for number, (frozen, seed) in enumerate([("stem", 0), ("stem", 1), (GAP, 1), ("stem+layer1", 0)]):
         train(tmp_path / str(number), make_spec(frozen, seed, model=model, max_epochs=1), place)
@@ -73,8 +74,8 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_longer_prefix_goes_on_from_a_shorter_one_and_gives_the_same(tmp_path, monkeypatch, precision):
     place = place_in(tmp_path)
-    train(tmp_path / "shorter", make_spec("stem", max_epochs=1, precision=precision), place)
-    spec = make_spec("stem+layer1+layer2", max_epochs=1, precision=precision)
+    train(tmp_path / "shorter", make_spec("stem+layer1+layer2+layer3", max_epochs=1, precision=precision), place)
+    spec = make_spec(ALL, max_epochs=1, precision=precision)
     from_images = []
     monkeypatch.setattr(prefixes._Computing, "_normalise", noting(prefixes._Computing._normalise, from_images))
     result, weights = train(tmp_path / "longer", spec, place)

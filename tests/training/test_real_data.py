@@ -8,6 +8,7 @@ import pytest
 from orchestrator.config.models import DataConfig, ModelConfig
 from orchestrator.training.backbones import build_network, describe_weights
 from orchestrator.training.data import describe_data
+from orchestrator.training.weights import load_weights
 from tests.training.tiny import RESNET18, make_spec, parse, train
 
 pytestmark = pytest.mark.real_data
@@ -48,7 +49,7 @@ def test_the_data_set_is_the_published_one(data):
 def test_the_weights_fit_and_each_run_gets_a_new_head(model):
     info = describe_weights(model)
     assert len(info.sha256) == 64
-    network = build_network(model, 3, 0, parse(ALL))
+    network = build_network(model, 3, 0, parse(ALL), load_weights(model))
     assert network.fc.weight.shape == (3, 512)
 
 

@@ -48,7 +48,8 @@ def test_half_precision_is_cast_up(state, tmp_path):
 
 
 def test_the_network_starts_from_the_file(state, tmp_path):
-    network = build_network(save(state, tmp_path / "w.pth"), 3, 0, parse("stem"))
+    model = save(state, tmp_path / "w.pth")
+    network = build_network(model, 3, 0, parse("stem"), load_weights(model))
     assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert network.fc.weight.shape == (3, 512)
 
