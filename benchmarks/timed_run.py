@@ -1,0 +1,62 @@
+"""A run that times its own arithmetic.
+
+That is the steps of training, validation and test with their losses, the backward pass, the optimizer's update, and the
+forward pass of a frozen prefix that the run computes for all.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.overhead import ARITHMETIC_FILE
+from orchestrator.interfaces import EpochSink
+from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.training import prefix
+from orchestrator.training.module import FreezingModule
+from orchestrator.training.run import run_training
+
+
+def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train as `run_training` does, and write the seconds of the arithmetic beside the result."""
+    spent: list[float] = []
+    with ExitStack() as stack:
+        for owner, name in (
+            (FreezingModule, "training_step"),
+            (FreezingModule, "validation_step"),
+            (FreezingModule, "test_step"),
+            (torch.autograd, "backward"),
+            (torch.optim.adam, "adam"),
+        ):
+            stack.enter_context(patch.object(owner, name, _timing(getattr(owner, name), spent)))
+        computing = prefix._Computing  # noqa: SLF001 - nothing else tells computing from writing
+        stack.enter_context(patch.object(computing, "_computing", _timing_context(computing._computing, spent)))  # noqa: SLF001
+        result = run_training(spec, workplace, on_epoch)
+    (Path(workplace.directory) / ARITHMETIC_FILE).write_text(str(sum(spent)))
+    return result
+
+
+def _timing(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    def timed(*args: Any, **options: Any) -> Any:
+        began = perf_counter()
+        try:
+            return function(*args, **options)
+        finally:
+            spent.append(perf_counter() - began)
+
+    return timed
+
+
+def _timing_context(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    @contextmanager
+    def timed(*args: Any) -> Iterator[None]:
+        with function(*args):
+            began = perf_counter()
+            yield
+            spent.append(perf_counter() - began)
+
+    return timed
