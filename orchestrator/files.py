@@ -10,14 +10,14 @@ from typing import IO
 DIGEST_SUFFIX = ".sha256"
 
 
-def write_atomically(path: Path, content: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file that is there whole or not at all, also after a power cut; an old one is replaced.
 
     Raises:
         OSError: It cannot be written; what was there before stays.
     """
     with _replacing(path) as file:
-        file.write(content.encode())
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_checked(path: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -61,6 +61,8 @@ HYPERVOLUME: Final = "hypervolume"
 BEST_VAL_ACC: Final = "best_val_acc"
 
 # Columns and JSON keys of the tables, besides the metric names.
+VAL_ACC_LOW: Final = "val_acc_low"
+VAL_ACC_HIGH: Final = "val_acc_high"
 TRIAL: Final = "trial"
 STATE: Final = "state"
 MLFLOW_RUN_ID: Final = "mlflow_run_id"
@@ -70,6 +72,7 @@ ERROR: Final = "error"
 # Files.
 BEST_CHECKPOINT: Final = "best.ckpt"
 SPEC_FILE: Final = "spec.json"
+PREDICTIONS_FILE: Final = "predictions.npz"
 RESULT_FILE: Final = "result.json"
 RECORD_FILE: Final = "record.json"
 

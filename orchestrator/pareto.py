@@ -79,22 +79,6 @@ def hypervolume(points: Iterable[Sequence[float]], *, reference: tuple[float, fl
     return area
 
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the Wilson score interval of a share, both ends in [0, 1].
-
-    Raises:
-        ValueError: `total` is 0, or `successes` is not in [0, total].
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    from scipy.stats import binomtest  # half a second
-
-    if total < 1 or not 0 <= successes <= total:
-        raise ValueError(f"needs 0 <= successes <= total and total >= 1, not {successes} of {total}")
-    interval = binomtest(successes, total).proportion_ci(confidence_level=confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def _log10(cost: float) -> float:
     if cost <= 0:
         raise ValueError(f"a logarithmic axis needs costs greater than 0, not {cost:g}")

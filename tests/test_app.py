@@ -11,7 +11,17 @@ import torch
 from PIL import Image
 from sqlalchemy.exc import OperationalError
 
-from orchestrator import ConfigError, SetupError, SweepError, app, load_sweep, packing, plan_sweep, run_sweep
+from orchestrator import (
+    ConfigError,
+    NotFoundError,
+    SetupError,
+    SweepError,
+    app,
+    load_sweep,
+    packing,
+    plan_sweep,
+    run_sweep,
+)
 from orchestrator.cache import Cache
 from orchestrator.config.models import (
     DataConfig,
@@ -134,6 +144,16 @@ def test_the_model_of_the_best_trial_loads_and_gives_logits(swept, root):
     assert not network.training
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_predictions_of_the_best_trial_give_its_accuracies(swept, root):
+    best = load_sweep("small", root.path).best()
+    assert best.predictions().correct.mean() == best.val_acc
+    assert best.predictions("test").correct.mean() == best.test_acc
+    with pytest.raises(NotFoundError, match="no predictions of a split 'train'; there are validation, test"):
+        best.predictions("train")
+    with pytest.raises(NotFoundError, match="no run with seed 7"):
+        best.predictions(seed=7)
 
 
 def test_another_experiment_is_answered_from_these_trainings(swept, root):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.pareto import hypervolume, knee, pareto_front, wilson_interval
+from orchestrator.pareto import hypervolume, knee, pareto_front
 
 Point = tuple[float, float]  # gain, cost
 
@@ -98,21 +98,3 @@ def test_costs_on_a_logarithmic_axis_are_positive(bad):
         knee([(0.1, bad), (0.9, 5.0)], gain=gain, cost=cost)
     with pytest.raises(ValueError, match="greater than 0"):
         hypervolume([(0.1, bad)], reference=(0.0, 10.0))
-
-
-def test_wilson_interval_by_its_formula():
-    # centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n), z = 1.959964
-    n, p, z = 128, 124 / 128, 1.959963984540054
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert wilson_interval(124, 128) == pytest.approx((centre - half, centre + half))
-    assert wilson_interval(0, 10)[0] == 0
-    assert wilson_interval(10, 10)[1] == 1
-    low, high = wilson_interval(124, 128, confidence=0.99)
-    assert low < centre - half < centre + half < high
-
-
-@pytest.mark.parametrize(("successes", "total"), [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_interval_of_nonsense(successes, total):
-    with pytest.raises(ValueError, match=f"not {successes} of {total}"):
-        wilson_interval(successes, total)

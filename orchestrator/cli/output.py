@@ -14,7 +14,18 @@ Row = Mapping[str, object]
 
 _COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS})
 _FIXED_DIGITS = {
-    **dict.fromkeys((names.VAL_ACC, names.TRAIN_ACC, names.TEST_ACC, names.BEST_VAL_ACC, names.GAP_TRAIN_VAL), 4),
+    **dict.fromkeys(
+        (
+            names.VAL_ACC,
+            names.VAL_ACC_LOW,
+            names.VAL_ACC_HIGH,
+            names.TRAIN_ACC,
+            names.TEST_ACC,
+            names.BEST_VAL_ACC,
+            names.GAP_TRAIN_VAL,
+        ),
+        4,
+    ),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
     **dict.fromkeys((names.DURATION_S, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH), 2),

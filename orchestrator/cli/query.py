@@ -22,6 +22,8 @@ FRONT_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
     names.VAL_ACC,
+    names.VAL_ACC_LOW,
+    names.VAL_ACC_HIGH,
     names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
     names.TEST_ACC,

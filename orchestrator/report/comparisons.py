@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.pareto import wilson_interval
 from orchestrator.records import RunResult
 from orchestrator.report.canvas import (
     INK,
@@ -22,6 +21,7 @@ from orchestrator.report.canvas import (
     set_params_axis,
 )
 from orchestrator.report.series import CONVERGED, Series, epochs_to_converge, seconds_to_converge
+from orchestrator.uncertainty import wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

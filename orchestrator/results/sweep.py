@@ -224,7 +224,8 @@ class Sweep:
 
     def _trial(self, trial: TrialRecord) -> Trial:
         row = self._row(trial)
-        values: dict[str, Any] = {key: row[key] for key in (*tables.METRICS, names.PARETO, names.MLFLOW_RUN_ID)}
+        keys = (*tables.METRICS, *tables.INTERVAL, names.PARETO, names.MLFLOW_RUN_ID)
+        values: dict[str, Any] = {key: row[key] for key in keys}
         checkpoints = {
             run.seed: path for run in trial.runs if (path := tables.checkpoint_path(run, self.root)) is not None
         }

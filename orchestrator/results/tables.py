@@ -1,13 +1,19 @@
 """Rows and columns of a sweep's tables. Rows are plain values; pandas loads for a data frame only."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from orchestrator import names
+from orchestrator.errors import NotFoundError, RunError
 from orchestrator.layout import Root
+from orchestrator.predictions import read_predictions
 from orchestrator.records import RunRecord, RunResult, TrialRecord
+from orchestrator.uncertainty import accuracy_interval, wilson_interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,6 +45,8 @@ METRICS: Final = {
     **dict.fromkeys((*MEANS, *SHARED), "float64"),
     names.TOTAL_PARAMS: "Int64",
 }
+INTERVAL: Final = (names.VAL_ACC_LOW, names.VAL_ACC_HIGH)
+"""Ends of the 95 % interval of `val_acc`."""
 _HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_size": "int64", "optimizer": "string"}
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
@@ -46,6 +54,7 @@ TRIAL_TYPES: Final = {
     names.STATE: "string",
     names.PARETO: "bool",
     **METRICS,
+    **dict.fromkeys(INTERVAL, "float64"),
     **_HYPERPARAMETERS,
     "n_seeds": "int64",
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
@@ -84,6 +93,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool) -> Row:
         names.VAL_ACC: trial.val_acc,
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
+        **dict(zip(INTERVAL, find_interval(trial, root) or (None, None), strict=True)),
         **trial.hyperparameters.model_dump(),
         "n_seeds": len(results),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,
@@ -129,6 +139,28 @@ def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":
 def checkpoint_path(run: RunRecord, root: Root) -> Path | None:
     """Name the best checkpoint of a run, absolute; None where it kept none."""
     return None if run.checkpoint is None else root.path / run.checkpoint
+
+
+def find_interval(trial: TrialRecord, root: Root) -> tuple[float, float] | None:
+    """Give the 95 % interval of a complete trial's `val_acc`, over images and, with several runs, over seeds.
+
+    Several runs need the predictions of each; None where one of them kept none that can be read.
+    """
+    results = results_of(trial)
+    if trial.state != "complete" or not results or not all(math.isfinite(result.val_acc) for result in results):
+        return None
+    if len(results) == 1:
+        images = results[0].n_val
+        return wilson_interval(round(results[0].val_acc * images), images)
+    paths = [checkpoint_path(run, root) for run in trial.runs if run.result is not None]
+    try:
+        found = [read_predictions(path.with_name(names.PREDICTIONS_FILE)) for path in paths if path is not None]
+    except (NotFoundError, RunError):
+        return None
+    correct = [each["validation"].correct for each in found if "validation" in each]
+    if len(correct) < len(results) or len({len(each) for each in correct}) > 1:
+        return None
+    return accuracy_interval(np.stack(correct))
 
 
 def _means(results: Sequence[RunResult]) -> Row:

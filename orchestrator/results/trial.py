@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotFoundError
+from orchestrator.names import PREDICTIONS_FILE
+from orchestrator.predictions import Predictions, read_predictions
 from orchestrator.records import Hyperparameters
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ class Trial:
     pareto: bool
     """It is on the front."""
     val_acc: float
+    val_acc_low: float | None
+    """Lower end of the 95 % interval of `val_acc`: over images, and with several seeds over seeds; None: not known."""
+    val_acc_high: float | None
+    """Its upper end."""
     val_loss: float
     train_acc: float
     train_loss: float
@@ -75,6 +81,22 @@ class Trial:
                 hint=f"its seeds are {', '.join(map(str, self.seeds))}",
             )
         return self.checkpoints[chosen]
+
+    def predictions(self, split: str = "validation", seed: int | None = None) -> Predictions:
+        """Read what the best checkpoint says of each image, without computing anything.
+
+        Args:
+            split: `validation` or `test`.
+            seed: Seed of the run; None: the first.
+
+        Raises:
+            NotFoundError: There is no such run or split, or an older version kept no predictions.
+            RunError: The file is damaged.
+        """
+        by_split = read_predictions(self.find_checkpoint(seed).with_name(PREDICTIONS_FILE))
+        if split not in by_split:
+            raise NotFoundError(f"no predictions of a split {split!r}; there are {', '.join(by_split)}")
+        return by_split[split]
 
     def load_model(self, seed: int | None = None) -> "nn.Module":
         """Load the network of the best checkpoint, in eval mode on the CPU. It takes normalised images.

@@ -80,7 +80,7 @@ class MlflowRun:
             self._there = there
 
     def finish(self, result: RunResult, *, at_ms: int | None = None) -> None:
-        """Log summary metrics, versions and confusion matrices, and end as FINISHED."""
+        """Log summary metrics, versions, confusion matrices and predictions, and end as FINISHED."""
         params = {f"version_{name}": version for name, version in result.versions.items()}
         params |= {"device": result.device, "precision_used": result.precision}
         note = "the training finished, but its results could not be tracked"
@@ -90,6 +90,7 @@ class MlflowRun:
             log_metrics(self._client, self._run_id, summary, at_ms)
             log_params(self._client, self._run_id, params, there=run)
             self._log_confusion(result)
+            self._log_predictions(result)
             remove_note(self._client, run)
             self._client.set_terminated(self._run_id, "FINISHED", end_time=at_ms)
         self.ended = True
@@ -128,6 +129,12 @@ class MlflowRun:
         content = {"class_names": result.class_names, "rows": "true class", "columns": "predicted class", **matrices}
         self._client.log_dict(self._run_id, content, "confusion_matrix.json")
         self._client.log_figure(self._run_id, draw_confusion(matrices, result.class_names), "confusion_matrix.png")
+
+    def _log_predictions(self, result: RunResult) -> None:
+        """Keep the predictions of each image, where the run left them (an older version did not)."""
+        file = self._store.root.run_dir(result.fingerprint) / names.PREDICTIONS_FILE
+        if file.is_file():
+            self._client.log_artifact(self._run_id, str(file))
 
 
 def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_ms: int | None = None) -> None:

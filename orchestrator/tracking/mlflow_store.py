@@ -75,6 +75,11 @@ class MlflowStore:
         self._uri = uri or root.mlflow_uri
 
     @property
+    def root(self) -> Root:
+        """Where runs leave their files."""
+        return self._root
+
+    @property
     def uri(self) -> str:
         """Tracking URI as it may be shown: credentials are masked."""
         return mask_credentials(self._uri)

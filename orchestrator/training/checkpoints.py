@@ -17,7 +17,7 @@ from pytorch_lightning.plugins import CheckpointIO
 from orchestrator.errors import RunError
 from orchestrator.files import digest_path, is_whole, write_atomically, write_checked
 from orchestrator.ledger import list_unfinished
-from orchestrator.names import BEST_CHECKPOINT
+from orchestrator.names import BEST_CHECKPOINT, PREDICTIONS_FILE
 from orchestrator.records import EpochMetrics, Record
 from orchestrator.training.backbones import read_checkpoint
 
@@ -168,9 +168,9 @@ class CheckpointFolder:
         _rename(self.best(epoch), self._path / BEST_CHECKPOINT)
 
     def unpublish(self) -> None:
-        """Remove the weights of a finished run."""
+        """Remove the weights of a finished run, and what was predicted with them."""
         published = self._path / BEST_CHECKPOINT
-        for path in (published, digest_path(published)):
+        for path in (self._path / PREDICTIONS_FILE, published, digest_path(published)):
             path.unlink(missing_ok=True)
 
     def _read_progress(self, epoch: int, fingerprint: str) -> Progress | None:

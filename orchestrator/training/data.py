@@ -36,6 +36,10 @@ class Images(Protocol):
     def labels(self) -> NDArray[np.int64]:
         """Labels by row."""
 
+    @property
+    def ids(self) -> list[str]:
+        """What tells images apart, by row: the same in all runs on the same data."""
+
     def __len__(self) -> int: ...
 
     def read(self, index: int, size: int) -> Pixels:

@@ -71,6 +71,11 @@ class EncodedImages:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def ids(self) -> list[str]:
+        """The first half of the sha256 of each encoded image (hex), by row."""
+        return [digest.hex()[:32] for digest in self.digests]
+
     def select(self, rows: NDArray[np.int64]) -> "EncodedImages":
         """Keep some rows, in their order here."""
         part = object.__new__(EncodedImages)

@@ -12,10 +12,12 @@ class Outcomes:
 
     Args:
         classes: Number of classes.
+        logits: Keep the logits too.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, logits: bool = False) -> None:
         self._classes = classes
+        self._logits: list[Tensor] | None = [] if logits else None
         self._losses: list[Tensor] = []
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
@@ -25,12 +27,20 @@ class Outcomes:
         self._losses.clear()
         self._predicted.clear()
         self._labels.clear()
+        if self._logits is not None:
+            self._logits.clear()
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: losses [n], logits [n, classes] and labels (int64, [n])."""
         self._losses.append(losses.detach())
         self._predicted.append(logits.detach().argmax(1))
         self._labels.append(labels)
+        if self._logits is not None:
+            self._logits.append(logits.detach())
+
+    def logits(self) -> Tensor:
+        """Give the logits, where they are kept: fp32, [n, classes], on the CPU, in the order in which they came."""
+        return torch.cat(self._logits or []).float().cpu()
 
     def mean_loss(self) -> float:
         """Give the mean loss of all images, rounded to fp32: Lightning compares epochs in it. NaN where one is."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -20,7 +21,8 @@ from orchestrator.cache import Cache
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import RESULT_FILE, SPEC_FILE
+from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, SPEC_FILE
+from orchestrator.predictions import Predictions, write_predictions
 from orchestrator.records import CachePlace, EpochMetrics, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
@@ -53,6 +55,7 @@ class _Evaluation:
     accuracy: float
     loss: float
     confusion: Confusion
+    predictions: Predictions
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,8 +92,8 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     the folder holds a result already, it starts over. On a CPU equal specifications give equal metrics to the last
     bit, with equal numbers of threads, however often the run was interrupted.
 
-    Writes `spec.json`, checkpoints as often as the workplace lets it, and at the end `best.ckpt` and then
-    `result.json`. The checkpoint from which the run would continue goes last.
+    Writes `spec.json`, checkpoints as often as the workplace lets it, and at the end `best.ckpt`, `predictions.npz` and
+    then `result.json`. The checkpoint from which the run would continue goes last.
 
     Args:
         spec: What to train.
@@ -115,7 +118,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     try:
         _repeat(attempt.history, on_epoch)
         with torch_settings(workplace.threads), quiet():
-            result = _train(attempt, on_epoch)
+            result, predictions = _train(attempt, on_epoch)
     except Exception as error:
         explained = explain(error)
         if explained is None or explained is error:
@@ -126,6 +129,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     folder.publish(result.best_epoch)  # whoever finds the result finds the checkpoint too
+    write_predictions(path / PREDICTIONS_FILE, predictions)
     write_atomically(path / RESULT_FILE, result.model_dump_json())
     folder.keep()
     return result
@@ -153,7 +157,7 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
         on_epoch(metrics)
 
 
-def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
+def _train(attempt: _Attempt, on_epoch: EpochSink) -> tuple[RunResult, dict[str, Predictions]]:
     spec, folder, earlier = attempt.spec, attempt.folder, attempt.earlier
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
@@ -194,7 +198,8 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RunResult:
             prefix.require_unmoved()
         validation = _evaluate(trainer, module, data, VALIDATION)
         test = _evaluate(trainer, module, data, TEST)
-    return _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
+    result = _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
+    return result, {VALIDATION: validation.predictions, TEST: test.predictions}
 
 
 def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:
@@ -250,6 +255,11 @@ def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, spl
         accuracy=outcomes.accuracy(),
         loss=outcomes.mean_loss(),
         confusion=tuple(tuple(int(count) for count in row) for row in outcomes.confusion().tolist()),
+        predictions=Predictions(
+            logits=outcomes.logits().numpy(),
+            labels=data.images[split].labels,
+            image_ids=np.array(data.images[split].ids),
+        ),
     )
 
 

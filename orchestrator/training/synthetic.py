@@ -36,6 +36,11 @@ class SyntheticImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def ids(self) -> list[str]:
+        """Numbers of the drawn images, by row."""
+        return [f"drawn-{self._split}-{index:06d}" for index in range(len(self))]
+
     def read(self, index: int, size: int) -> Pixels:
         """Draw one image."""
         rng = np.random.default_rng([self._config.seed, self._split, index, 1])

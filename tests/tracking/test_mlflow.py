@@ -167,6 +167,16 @@ def test_a_finished_run_keeps_its_confusion_matrices_and_specification(tracker, 
     assert json.loads(store.artifact(child, "spec.json").read_text()) == start.spec.model_dump(mode="json")
 
 
+def test_a_finished_run_keeps_the_predictions_that_its_training_left(tracker, store, mlflow_root):
+    start, result = make_run_start(), make_result()
+    file = mlflow_root.run_dir(result.fingerprint) / "predictions.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"what the worker wrote")
+    tracker.start_run(start).finish(result)
+    (child,) = store.runs().values()
+    assert store.artifact(child, "predictions.npz").read_bytes() == b"what the worker wrote"
+
+
 def test_a_failed_run_keeps_its_error_whole(tracker, store):
     error = "RuntimeError: boom\n" + "x" * 10_000
     tracker.start_run(make_run_start()).fail(error)

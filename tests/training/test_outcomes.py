@@ -34,6 +34,17 @@ def test_a_loss_that_is_no_number_shows():
     assert math.isnan(gather(([1.0, math.nan], [0, 0], [0, 0])).mean_loss())
 
 
+def test_logits_are_kept_in_the_order_in_which_they_came():
+    outcomes = Outcomes(2, logits=True)
+    for rows in ([[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]):
+        outcomes.add(torch.zeros(len(rows)), torch.tensor(rows, dtype=torch.bfloat16), torch.zeros(len(rows)))
+    assert outcomes.logits().tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert outcomes.logits().dtype == torch.float32
+    outcomes.clear()
+    outcomes.add(torch.zeros(1), torch.tensor([[7.0, 8.0]]), torch.zeros(1))
+    assert outcomes.logits().tolist() == [[7.0, 8.0]]
+
+
 def test_what_was_forgotten_does_not_count():
     outcomes = gather(([8.0], [0], [1]))
     outcomes.clear()

@@ -26,7 +26,7 @@ from tests.training.tiny import make_data, make_spec
 # `val_loss` falls once and then rises: 1.22, 1.10, 1.11, 1.23, and patience ends it before the fifth epoch
 SPEC = make_spec("stem+layer1+layer2+layer3", 8, max_epochs=5, patience=2)
 EPOCHS, BEST = 4, 1
-FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "result.json"}
+FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "predictions.npz", "result.json"}
 TIMEOUT_S = 120
 
 

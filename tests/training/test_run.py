@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError, RunError
 from orchestrator.files import is_whole
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
+from orchestrator.predictions import read_predictions
 from orchestrator.records import RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, load_checkpoint_network
 from orchestrator.training.data import load_data, order_seed
@@ -76,6 +77,26 @@ def test_the_result_is_that_of_the_best_checkpoint_recomputed_by_hand(stopped):
     assert (result.n_val, result.n_test) == (12, 9)
 
 
+def test_the_predictions_are_those_of_the_best_checkpoint_image_by_image(stopped):
+    spec, folder, result, _ = stopped
+    network = load_checkpoint_network(folder / "best.ckpt")
+    data = load_data(spec.data)
+    found = read_predictions(folder / "predictions.npz")
+    assert list(found) == ["validation", "test"]
+    for split, accuracy, loss in (
+        ("validation", result.val_acc, result.val_loss),
+        ("test", result.test_acc, result.test_loss),
+    ):
+        with torch.no_grad():
+            logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+        assert found[split].logits == pytest.approx(logits.numpy(), abs=1e-4)
+        assert found[split].labels.tolist() == data.images[split].labels.tolist()
+        assert found[split].correct.mean() == accuracy
+        again = cross_entropy(torch.tensor(found[split].logits), torch.tensor(found[split].labels))
+        assert float(again) == pytest.approx(loss, rel=1e-6)
+    assert found["test"].image_ids.tolist() == [f"drawn-2-{number:06d}" for number in range(9)]
+
+
 def test_the_best_epoch_is_the_first_with_the_lowest_loss(stopped):
     *_, result, _ = stopped
     losses = [epoch.val_loss for epoch in result.history]
@@ -122,12 +143,15 @@ def test_what_was_written_says_the_same(stopped):
         "spec.json",
         "best.ckpt",
         "best.ckpt.sha256",
+        "predictions.npz",
         "result.json",
     }
     assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
     assert is_whole(folder / "best.ckpt")
     assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
-    written = [(folder / name).stat().st_mtime_ns for name in ("spec.json", "best.ckpt", "result.json")]
+    written = [
+        (folder / name).stat().st_mtime_ns for name in ("spec.json", "best.ckpt", "predictions.npz", "result.json")
+    ]
     assert written == sorted(written)
 
 

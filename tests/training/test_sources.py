@@ -1,5 +1,6 @@
 """Data sets of every kind that a person has, written here and read back; the hub is a fake that refuses."""
 
+import hashlib
 import shutil
 
 import datasets
@@ -40,6 +41,16 @@ def test_an_image_folder_gives_its_splits_labels_and_pixels(tmp_path, validation
     assert loaded.info.class_names == NAMES
     assert loaded.info.split_sizes == {"train": 12, "validation": 6, "test": 3}
     assert loaded.info.notes == ()
+
+
+def test_an_image_is_called_by_the_hash_of_its_file(tmp_path):
+    folder = write_image_folder(tmp_path, {"train": 4, "validation": 2, "test": 1})
+    loaded = load_data(config(folder))
+    for split, count in (("train", 12), ("validation", 6), ("test", 3)):
+        files = [path for path in (folder / split).rglob("*") if path.is_file()]
+        assert len(files) == count
+        wanted = sorted(hashlib.sha256(path.read_bytes()).hexdigest()[:32] for path in files)
+        assert sorted(loaded.images[split].ids) == wanted
 
 
 @pytest.mark.parametrize(("image", "label"), [("image", "labels"), ("image", "label"), ("picture", "disease")])

@@ -51,6 +51,7 @@ def test_the_next_training_continues_it(killed_and_repeated):
         "spec.json",
         "best.ckpt",
         "best.ckpt.sha256",
+        "predictions.npz",
         "result.json",
         "worker.log",
     }
