@@ -33,12 +33,14 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted classes: int64, [n]."""
-        return self.logits.argmax(axis=1)
+        predicted: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return predicted
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether the true class is predicted, [n]. Its mean is the accuracy."""
-        return self.predicted == self.labels
+        correct: NDArray[np.bool_] = self.predicted == self.labels
+        return correct
 
 
 def write_predictions(path: Path, by_split: Mapping[str, Predictions]) -> None:

@@ -7,15 +7,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from orchestrator import names
 from orchestrator.config.models import SearchConfig
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import Root
-from orchestrator.predictions import Predictions, write_predictions
 from orchestrator.results import Sweep, load_sweep
-from orchestrator.uncertainty import accuracy_interval
 from tests.factories import (
     PREFIXES,
     TOTAL_PARAMS,
@@ -180,57 +177,6 @@ def test_a_trial_is_the_mean_over_its_seeds(tmp_path):
     assert trial.find_checkpoint(1) == tmp_path / (runs[1].checkpoint or "")
     with pytest.raises(NotFoundError, match=r"trial 0 .* no run with seed 7"):
         trial.load_model(seed=7)
-
-
-# How sure an accuracy is
-
-
-def make_seeds_trial(tmp_path, correct):
-    """A trial whose runs predicted `correct` ([runs, images]), each with its predictions on disk."""
-    runs = []
-    for seed, right in enumerate(correct):
-        run = make_run(0, "stem", seed, result=make_result("stem", right.mean(), seed, n_val=len(right)))
-        folder = (tmp_path / (run.checkpoint or "")).parent
-        folder.mkdir(parents=True)
-        logits = np.stack([right, ~right], axis=1).astype(np.float32)
-        ids = np.array([str(image) for image in range(len(right))])
-        labels = np.zeros(len(right), dtype=np.int64)
-        found = Predictions(logits=logits, labels=labels, image_ids=ids)
-        write_predictions(folder / "predictions.npz", {"validation": found})
-        runs.append(run)
-    return make_trial(0, "stem", float(correct.mean()), runs=tuple(runs))
-
-
-def test_a_trial_of_one_seed_has_wilsons_interval_of_its_validation_images(sweep):
-    rows = sweep.trial_rows()
-    for row, right in zip(rows, (57, 56, 58, 54, 51, 36), strict=True):  # of 60
-        expected = stats.binomtest(right, 60).proportion_ci(method="wilson")
-        assert (row["val_acc_low"], row["val_acc_high"]) == pytest.approx((expected.low, expected.high))
-    best = sweep.best()
-    assert (best.val_acc_low, best.val_acc_high) == (rows[2]["val_acc_low"], rows[2]["val_acc_high"])
-
-
-def test_a_trial_of_several_seeds_has_the_interval_of_its_predictions(tmp_path):
-    correct = np.random.default_rng(0).random((3, 60)) < 0.8
-    (row,) = make_sweep(tmp_path, make_seeds_trial(tmp_path, correct)).trial_rows()
-    assert (row["val_acc_low"], row["val_acc_high"]) == accuracy_interval(correct)
-    assert row["val_acc_low"] < row["val_acc"] < row["val_acc_high"]
-
-
-def test_without_the_predictions_of_each_seed_there_is_no_interval(tmp_path):
-    trial = make_seeds_trial(tmp_path, np.random.default_rng(0).random((2, 60)) < 0.8)
-    sweep = make_sweep(tmp_path, trial)
-    path = sweep.best().find_checkpoint(1).with_name("predictions.npz")
-    path.write_bytes(b"damaged")
-    assert (sweep.best().val_acc_low, sweep.best().val_acc_high) == (None, None)
-    path.unlink()
-    assert sweep.trials_dataframe()["val_acc_low"].isna().all()
-
-
-def test_a_trial_that_is_not_complete_has_no_interval(tmp_path):
-    runs = (make_run(0, "stem", 0, 0.9), make_run(0, "stem", 1, error="out of memory"))
-    (row,) = make_sweep(tmp_path, make_trial(0, "stem", error="out of memory", runs=runs)).trial_rows()
-    assert (row["val_acc_low"], row["val_acc_high"]) == (None, None)
 
 
 def test_a_failed_trial_keeps_its_finished_runs_in_the_run_table_only(tmp_path):
