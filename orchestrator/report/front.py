@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.report.canvas import (
     INK,
     PALE,
+    QUIET,
     Page,
     build_point_key,
     compact,
@@ -42,10 +43,9 @@ def draw_front(series: Sequence[Series], caption: str, knee: int) -> Page:
     axes = page.panels[0]
     bars = []
     for each in series:
-        spread = each.spread(lambda result: result.val_acc)
-        if spread.high > spread.low:
-            axes.vlines(each.params, spread.low, spread.high, color=INK if each.on_front else PALE, linewidth=1.2)
-            bars.append([(each.params, spread.low), (each.params, spread.high)])
+        if each.interval is not None:
+            axes.vlines(each.params, *each.interval, color=QUIET if each.on_front else PALE, linewidth=1.0)
+            bars.append([(each.params, end) for end in each.interval])
         axes.plot(each.params, each.val_acc, **point_style(each))
     set_params_axis(axes, series)
     set_percent_axis(axes)

@@ -34,7 +34,7 @@ th:first-child, td:first-child {{ text-align: left; }}
 </body>
 </html>
 """
-_ROW = "<tr><td>{label}</td><td>{val_acc:.2%}</td><td>{params:,}</td><td>{test_acc:.2%}</td></tr>"
+_ROW = "<tr><td>{label}</td><td>{val_acc:.2%}{interval}</td><td>{params:,}</td><td>{test_acc:.2%}</td></tr>"
 _HOVER = (
     "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
     "<br>test accuracy %{customdata[2]:.2%}<br>%{customdata[1]}<extra></extra>"
@@ -46,11 +46,15 @@ def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
     front = [each for each in series if each.on_front]
     page = _PAGE.format(
         title=html.escape(f"Pareto front of {sweep.experiment.name}"),
-        caption=html.escape(describe_sweep(sweep, series)),
+        caption=html.escape(describe_sweep(sweep, series, intervals=True)),
         plot=_plot(series, front),
         rows="\n".join(
             _ROW.format(
-                label=html.escape(each.label), val_acc=each.val_acc, params=each.params, test_acc=_test_accuracy(each)
+                label=html.escape(each.label),
+                val_acc=each.val_acc,
+                interval=_say_interval(each),
+                params=each.params,
+                test_acc=_test_accuracy(each),
             )
             for each in front
         ),
@@ -88,12 +92,23 @@ def _points(series: Sequence[Series]) -> dict[str, Any]:
     return {
         "x": [each.params for each in series],
         "y": [each.val_acc for each in series],
+        "error_y": {
+            "type": "data",
+            "array": [each.interval[1] - each.val_acc if each.interval else 0.0 for each in series],
+            "arrayminus": [each.val_acc - each.interval[0] if each.interval else 0.0 for each in series],
+            "thickness": 1.2,
+            "width": 0,
+        },
         "customdata": [
             [html.escape(each.label), html.escape(", ".join(run.name for run in each.runs)), _test_accuracy(each)]
             for each in series
         ],
         "hovertemplate": _HOVER,
     }
+
+
+def _say_interval(each: Series) -> str:
+    return "" if each.interval is None else f" ({each.interval[0]:.1%} to {each.interval[1]:.1%})"
 
 
 def _test_accuracy(each: Series) -> float:

@@ -34,6 +34,7 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     caption = describe_sweep(sweep, series)
     folder.mkdir(parents=True, exist_ok=True)
     with accept_missing_glyphs():
-        front = draw_front(series, caption, sweep.knee().number).save(folder / "pareto.png")
+        shown = describe_sweep(sweep, series, intervals=True)
+        front = draw_front(series, shown, sweep.knee().number).save(folder / "pareto.png")
         pictures = [draw(series, caption).save(folder / name) for name, draw in PICTURES.items()]
     return [front, write_page(sweep, series, folder / "pareto.html"), *pictures]

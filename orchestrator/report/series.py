@@ -8,7 +8,7 @@ from statistics import fmean
 
 from orchestrator.errors import NotFoundError
 from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord
-from orchestrator.results import Sweep, describe_states, results_of
+from orchestrator.results import Sweep, describe_states, find_interval, results_of
 
 CONVERGED = 0.95
 """A run has converged once it has this share of its own best validation accuracy."""
@@ -47,6 +47,8 @@ class Series:
     """Trainable parameters."""
     val_acc: float
     """The objective: mean over seeds."""
+    interval: tuple[float, float] | None
+    """Its 95 % interval, over images and with several seeds over seeds; None: not known."""
     runs: tuple[RunRecord, ...]
     results: tuple[RunResult, ...]
     """One a seed, as `runs`."""
@@ -98,6 +100,7 @@ def build_series(sweep: Sweep) -> list[Series]:
                 rank=ranks[on_front],
                 params=trial.trainable_params or 0,
                 val_acc=trial.val_acc or 0.0,
+                interval=find_interval(trial, sweep.root),
                 runs=runs,
                 results=tuple(run.result for run in runs if run.result is not None),
             )
@@ -106,13 +109,22 @@ def build_series(sweep: Sweep) -> list[Series]:
     return series
 
 
-def describe_sweep(sweep: Sweep, series: Sequence[Series]) -> str:
-    """Say in a line what a picture shows and what it leaves out."""
+def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = False) -> str:
+    """Say in a line what a picture shows and what it leaves out.
+
+    Args:
+        sweep: The sweep.
+        series: What of it is shown.
+        intervals: The picture shows the interval of each accuracy, not the spread of the seeds.
+    """
     front = sum(each.on_front for each in series)
     parts = [f"{sweep.experiment.name}: {_count(len(series), 'trial')}, {front} on the Pareto front"]
     seeds = max(len(each.results) for each in series)
     if seeds > 1:
-        parts.append(f"means over {seeds} seeds, with the lowest and the highest")
+        parts.append(f"means over {seeds} seeds" + ("" if intervals else ", with the lowest and the highest"))
+    if intervals and any(each.interval is not None for each in series):
+        over = "validation images and seeds" if seeds > 1 else "validation images, not over seeds"
+        parts.append(f"bars: 95 % intervals over {over}")
     left_out = describe_states(trial for trial in sweep.trials if trial.state != "complete")
     if left_out:
         parts.append(f"not shown: {left_out}")

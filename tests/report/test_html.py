@@ -49,7 +49,7 @@ def test_page_says_frozen_set_accuracy_parameters_and_run(tmp_path):
     text, page = write(Sweep(Root.at(tmp_path), make_experiment(), make_trials()), tmp_path)
     assert "trial_002_stem+layer1_seed0" in text
     assert "11,020,547" in page.words["td"]
-    assert "96.00%" in page.words["td"]
+    assert "96.00% (88.6% to 99.1%)" in page.words["td"]  # Wilson's interval of 58 of 60 images
 
 
 def test_what_users_wrote_is_escaped(tmp_path):

@@ -11,7 +11,7 @@ from orchestrator.layout import Root
 from orchestrator.report.front import draw_front
 from orchestrator.report.labels import wrap_key
 from orchestrator.report.plots import PICTURES, write_report
-from orchestrator.report.series import build_series, epochs_to_converge, seconds_to_converge
+from orchestrator.report.series import build_series, describe_sweep, epochs_to_converge, seconds_to_converge
 from orchestrator.results import Sweep
 from tests.factories import (
     PREFIXES,
@@ -94,6 +94,26 @@ def test_front_is_named_and_the_others_are_pale(tmp_path):
         "Trainable parameters (logarithmic axis)",
         "Validation accuracy (%)",
     )
+
+
+def test_the_front_shows_the_interval_of_each_accuracy(tmp_path):
+    sweep = make_sweep(EVERY, tmp_path)
+    page = draw_front(build_series(sweep), "caption", knee=0)
+    bars = {tuple(map(tuple, line)) for lines in page.panels[0].collections for line in lines.get_segments()}
+    rows = sweep.trial_rows()
+    ends = ("val_acc_low", "val_acc_high")
+    assert bars == {tuple((float(row["trainable_params"]), row[end]) for end in ends) for row in rows}
+
+
+def test_the_caption_says_what_the_bars_cover(tmp_path):
+    one = make_sweep(["none", "stem"], tmp_path)
+    several = make_sweep(["none", "stem"], tmp_path, seeds=(0, 1))  # without their predictions
+    assert describe_sweep(one, build_series(one), intervals=True).endswith(
+        "bars: 95 % intervals over validation images, not over seeds"
+    )
+    assert "bars" not in describe_sweep(several, build_series(several), intervals=True)
+    assert "lowest" not in describe_sweep(several, build_series(several), intervals=True)
+    assert "means over 2 seeds, with the lowest and the highest" in describe_sweep(several, build_series(several))
 
 
 def test_labels_do_not_cover_each_other(tmp_path):
