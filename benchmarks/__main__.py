@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.images import (
+    DRAWN_PIXELS,
     Images,
     draw_images,
     images_of_environment,
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configuration of C")
     add("--drawn", action="store_true", help="draw images, whatever ORCHESTRATOR_BEANS says")
     add("--drawn-sizes", type=_read_sizes, default=BEANS, metavar="N,N,N", help="images drawn (1034,133,128)")
-    add("--drawn-pixels", type=int, default=500, help="pixels square of what is drawn (500)")
+    add("--drawn-pixels", type=int, default=DRAWN_PIXELS, help=f"pixels square of what is drawn ({DRAWN_PIXELS})")
     add("--workspace", type=Path, help="folder that keeps images and runs (a temporary one that goes)")
     add("--json", type=Path, default=Path("build/benchmark.json"), help="where results go (build/benchmark.json)")
     return parser

@@ -11,6 +11,8 @@ from PIL import Image
 from benchmarks.workloads import SplitSizes
 
 CLASSES = ("angular_leaf_spot", "bean_rust", "healthy")
+DRAWN_PIXELS = 500
+"""Pixels square of what is drawn, unless another size is asked for: that of the published images."""
 _QUALITY = 90
 _TEXTURE_PIXELS = 64
 _NOISE = 17.5

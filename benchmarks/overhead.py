@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import psutil
 
-from benchmarks.images import draw_images, images_of_environment, open_images, weights_of_environment
+from benchmarks.images import DRAWN_PIXELS, draw_images, images_of_environment, open_images, weights_of_environment
 from benchmarks.workloads import BEANS, Workload, frozen_keys
 from orchestrator import app, load_experiment
 from orchestrator.config.models import Experiment
@@ -29,7 +29,6 @@ from orchestrator.records import TrialRecord
 
 ARITHMETIC_FILE = "arithmetic.txt"
 """Beside a run's result: seconds of its arithmetic."""
-_DRAWN_PIXELS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ def measure(workload: Workload, place: Path, seeds: int = 1) -> Overhead:
 
     os.environ["HF_DATASETS_CACHE"] = str(place / "datasets-cache")
     folder = images_of_environment()
-    images = open_images(folder) if folder else draw_images(place / "images", BEANS, _DRAWN_PIXELS)
+    images = open_images(folder) if folder else draw_images(place / "images", BEANS, DRAWN_PIXELS)
     arena = Arena(folder=place, images=images, weights=weights_of_environment())
     config = arena.write_config(workload, place / "experiments.yaml")
     experiment = load_experiment(EXPERIMENT, config, overrides=[f"search.seeds={list(range(seeds))}"])

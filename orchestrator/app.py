@@ -359,7 +359,7 @@ def _summarise(sweep: Sweep, *, final: bool) -> SweepSummary:
     from orchestrator.report.note import write_note
     from orchestrator.report.plots import write_report
 
-    front = tuple(int(str(row["trial"])) for row in sweep.front_rows())
+    front = tuple(trial.number for trial in sweep.front)
     files: tuple[Path, ...] = ()
     if final and front:
         files = tuple(write_report(sweep, sweep.root.reports(sweep.experiment.name)))

@@ -146,7 +146,7 @@ class Workplace(Record):
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
     cache: CachePlace | None = None
     """What it shares with other runs; None: nothing."""
-    cost: "Cost | None" = None
+    cost: Cost | None = None
     """What its frozen set costs, where that was counted already; None: the run counts it."""
     checkpoint_share: float = 1.0
     """Share of its time that it may take to write checkpoints to continue from; 1: one after each epoch."""

@@ -6,7 +6,8 @@ from scipy import stats
 
 from orchestrator.layout import Root
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.results import Sweep
+from orchestrator.report.series import build_series
+from orchestrator.results import Sweep, tables
 from orchestrator.uncertainty import accuracy_interval
 from tests.factories import make_experiment, make_result, make_run, make_trial, make_trials
 
@@ -48,14 +49,25 @@ def test_a_trial_of_several_seeds_has_the_interval_of_its_predictions(tmp_path):
     assert row["val_acc_low"] < row["val_acc"] < row["val_acc_high"]
 
 
+def test_predictions_are_read_once_a_sweep(tmp_path, monkeypatch):
+    sweep = make_sweep(tmp_path, make_seeds_trial(tmp_path, np.random.default_rng(0).random((3, 60)) < 0.8))
+    read, paths = tables.read_predictions, []
+    monkeypatch.setattr(tables, "read_predictions", lambda path: paths.append(path) or read(path))
+    rows = [*sweep.trial_rows(), *sweep.front_rows()]
+    assert rows[0] == rows[1]
+    assert build_series(sweep)[0].interval == (rows[0]["val_acc_low"], rows[0]["val_acc_high"])
+    assert sweep.best().val_acc_low == rows[0]["val_acc_low"]
+    assert len(paths) == len(set(paths)) == 3
+
+
 def test_without_the_predictions_of_each_seed_there_is_no_interval(tmp_path):
     trial = make_seeds_trial(tmp_path, np.random.default_rng(0).random((2, 60)) < 0.8)
-    sweep = make_sweep(tmp_path, trial)
-    path = sweep.best().find_checkpoint(1).with_name("predictions.npz")
+    path = make_sweep(tmp_path, trial).best().find_checkpoint(1).with_name("predictions.npz")
     path.write_bytes(b"damaged")
-    assert (sweep.best().val_acc_low, sweep.best().val_acc_high) == (None, None)
+    best = make_sweep(tmp_path, trial).best()
+    assert (best.val_acc_low, best.val_acc_high) == (None, None)
     path.unlink()
-    assert sweep.trials_dataframe()["val_acc_low"].isna().all()
+    assert make_sweep(tmp_path, trial).trials_dataframe()["val_acc_low"].isna().all()
 
 
 def test_a_trial_that_is_not_complete_has_no_interval(tmp_path):

@@ -249,6 +249,27 @@ def test_what_will_not_pass_and_what_failed_too_often_is_lost(tmp_path, cause, t
     assert bench.tracker.runs[0].reason == f"{cause}: the fake worker is gone"
 
 
+class Looking(InlineExecutor):
+    """Keeps where each run happens."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.fake_training:train")
+        self.seen = {}
+
+    def submit(self, spec, workplace, on_epoch):
+        self.seen[spec.frozen] = workplace
+        return super().submit(spec, workplace, on_epoch)
+
+
+def test_a_run_is_told_what_its_frozen_set_costs(tmp_path):
+    bench = Bench(tmp_path)
+    bench.executor = Looking()
+    bench.sweep()
+    assert {key: place.cost.trainable_params for key, place in bench.executor.seen.items()} == {
+        key: TRAINABLE[key] for key in KEYS
+    }
+
+
 class FlakyAtAStop(Flaky):
     """Loses a run in the moment of a stop, as where Ctrl-C reaches the worker too."""
 

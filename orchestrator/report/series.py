@@ -8,7 +8,7 @@ from statistics import fmean
 
 from orchestrator.errors import NotFoundError
 from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord
-from orchestrator.results import Sweep, describe_states, find_interval, results_of
+from orchestrator.results import Interval, Sweep, describe_states, results_of
 
 CONVERGED = 0.95
 """A run has converged once it has this share of its own best validation accuracy."""
@@ -47,7 +47,7 @@ class Series:
     """Trainable parameters."""
     val_acc: float
     """The objective: mean over seeds."""
-    interval: tuple[float, float] | None
+    interval: Interval | None
     """Its 95 % interval, over images and with several seeds over seeds; None: not known."""
     runs: tuple[RunRecord, ...]
     results: tuple[RunResult, ...]
@@ -100,7 +100,7 @@ def build_series(sweep: Sweep) -> list[Series]:
                 rank=ranks[on_front],
                 params=trial.trainable_params or 0,
                 val_acc=trial.val_acc or 0.0,
-                interval=find_interval(trial, sweep.root),
+                interval=sweep.interval(trial),
                 runs=runs,
                 results=tuple(run.result for run in runs if run.result is not None),
             )

@@ -13,7 +13,7 @@ from orchestrator.errors import NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import TrialRecord, superseded
 from orchestrator.results import tables
-from orchestrator.results.tables import Row, results_of
+from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Sweep:
         self._superseded = superseded(self.trials)
         self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
         """Trials on the front, by rising `trainable_params`."""
+        self._intervals: dict[int, Interval | None] = {}
         self._front_numbers = frozenset(trial.number for trial in self.front)
 
     def __repr__(self) -> str:
@@ -80,6 +81,12 @@ class Sweep:
     def is_on_front(self, trial: TrialRecord) -> bool:
         """Say whether no other trial beats this one."""
         return trial.number in self._front_numbers
+
+    def interval(self, trial: TrialRecord) -> Interval | None:
+        """Give the 95 % interval of a trial's `val_acc`; see `tables.find_interval`. The files are read once."""
+        if trial.number not in self._intervals:
+            self._intervals[trial.number] = tables.find_interval(trial, self.root)
+        return self._intervals[trial.number]
 
     def trial_rows(self) -> list[Row]:
         """Give one row a trial, by number, as plain values; None where a value is missing."""
@@ -238,7 +245,7 @@ class Sweep:
         )
 
     def _row(self, trial: TrialRecord) -> Row:
-        return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial))
+        return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial), interval=self.interval(trial))
 
 
 def describe_states(trials: Iterable[TrialRecord]) -> str:

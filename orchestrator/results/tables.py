@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = dict[str, object]
+Interval = tuple[float, float]
+"""Lower and upper end."""
 
 MEANS: Final = (
     names.VAL_LOSS,
@@ -81,7 +83,7 @@ def results_of(trial: TrialRecord) -> list[RunResult]:
     return [run.result for run in trial.runs if run.result is not None]
 
 
-def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool) -> Row:
+def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, interval: Interval | None) -> Row:
     """Say what is known of a trial: means over its seeds; None where a value is missing, as before it is complete."""
     results = results_of(trial)
     first = trial.runs[0] if trial.runs else None
@@ -93,7 +95,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool) -> Row:
         names.VAL_ACC: trial.val_acc,
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
-        **dict(zip(INTERVAL, find_interval(trial, root) or (None, None), strict=True)),
+        **dict(zip(INTERVAL, interval or (None, None), strict=True)),
         **trial.hyperparameters.model_dump(),
         "n_seeds": len(results),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,
@@ -141,7 +143,7 @@ def checkpoint_path(run: RunRecord, root: Root) -> Path | None:
     return None if run.checkpoint is None else root.path / run.checkpoint
 
 
-def find_interval(trial: TrialRecord, root: Root) -> tuple[float, float] | None:
+def find_interval(trial: TrialRecord, root: Root) -> Interval | None:
     """Give the 95 % interval of a complete trial's `val_acc`, over images and, with several runs, over seeds.
 
     Several runs need the predictions of each; None where one of them kept none that can be read.

@@ -77,7 +77,7 @@ class FreezingModule(pl.LightningModule):
         self.register_buffer("_mean", 255 * torch.tensor(data.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
         self.train_outcomes = Outcomes(len(class_names))
-        self.eval_outcomes = Outcomes(len(class_names), logits=True)
+        self.eval_outcomes = Outcomes(len(class_names))
         self._step_losses: list[tuple[int, Tensor]] = []
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature

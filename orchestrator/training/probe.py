@@ -37,7 +37,7 @@ def measure_share(experiment: Experiment, num_classes: int) -> GpuShare:
     device = torch.device("cuda", 0)
     free_before, _ = torch.cuda.mem_get_info(device)
     data, trainer = experiment.data, experiment.trainer
-    model = experiment.model.model_copy(update={"weights": "none"})
+    model = experiment.model
     network = build_network(model, num_classes, 0, FrozenSet(())).train()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = GraphedParts(tuple(network_stages(network, model.backbone).values()), trainer.precision)

@@ -39,6 +39,7 @@ from orchestrator.training.lightning import (
     torch_settings,
 )
 from orchestrator.training.module import FreezingModule
+from orchestrator.training.outcomes import Outcomes
 from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
@@ -249,8 +250,8 @@ def _load_weights(spec: RunSpec) -> LoadedWeights | None:
 
 def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> _Evaluation:
     run = trainer.test if split == TEST else trainer.validate
+    outcomes = module.eval_outcomes = Outcomes(len(data.info.class_names), logits=True)
     run(module, data.batches(split), verbose=False)
-    outcomes = module.eval_outcomes
     return _Evaluation(
         accuracy=outcomes.accuracy(),
         loss=outcomes.mean_loss(),

@@ -1,0 +1,55 @@
+"""What a run need not do twice, and what it must not leave from before."""
+
+import pytest
+import torch
+
+from orchestrator.config.models import ModelConfig
+from orchestrator.records import Cost, Workplace
+from orchestrator.training import run as runs
+from orchestrator.training import weights
+from orchestrator.training.backbones import build_network, describe_weights
+from orchestrator.training.run import run_training
+from tests.training.tiny import RESNET18, make_spec, parse
+
+ALL = "+".join(RESNET18)
+
+
+def train(folder, spec, on_epoch=lambda _: None, **workplace):
+    return run_training(spec, Workplace(directory=str(folder), **workplace), on_epoch)
+
+
+def test_a_run_reads_its_weights_once(tmp_path, monkeypatch):
+    path = tmp_path / "w.pth"
+    torch.save(build_network(ModelConfig(weights="none"), 7, 5, parse("none")).state_dict(), path)
+    model = ModelConfig(weights=str(path), num_classes=3)
+    spec = make_spec(ALL, model=model, max_epochs=1).model_copy(
+        update={"weights_sha256": describe_weights(model).sha256}
+    )
+    read, reads = weights._read_file, []
+    monkeypatch.setattr(weights, "_read_file", lambda path: reads.append(path) or read(path))
+    train(tmp_path / "run", spec)
+    assert reads == [path]
+
+
+def test_a_cost_that_was_counted_is_not_counted_again(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(runs, "measure_costs", refuse)
+    cost = Cost(trainable_params=1, total_params=2, gflops_forward_per_image=0.25, gflops_train_per_image=0.5)
+    result = train(tmp_path, make_spec(ALL, max_epochs=1), cost=cost)
+    assert (result.gflops_forward_per_image, result.gflops_train_per_image) == (0.25, 0.5)
+    assert (result.trainable_params, result.total_params) == (1_539, 11_178_051)  # those of the network itself
+
+
+def test_a_run_that_begins_anew_leaves_no_predictions_of_before(tmp_path):
+    spec = make_spec(ALL, max_epochs=1)
+    train(tmp_path, spec)
+    assert (tmp_path / "predictions.npz").exists()
+
+    def break_off(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, spec, break_off)
+    assert not (tmp_path / "predictions.npz").exists()
