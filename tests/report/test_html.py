@@ -1,6 +1,10 @@
 """The page is parsed as a browser would, and holds what was put in."""
 
+import json
+import re
 from html.parser import HTMLParser
+
+import pytest
 
 from orchestrator.layout import Root
 from orchestrator.report.html import write_page
@@ -50,6 +54,20 @@ def test_page_says_frozen_set_accuracy_parameters_and_run(tmp_path):
     assert "trial_002_stem+layer1_seed0" in text
     assert "11,020,547" in page.words["td"]
     assert "96.00% (88.6% to 99.1%)" in page.words["td"]  # Wilson's interval of 58 of 60 images
+
+
+def test_page_draws_the_interval_of_each_accuracy(tmp_path):
+    sweep = Sweep(Root.at(tmp_path), make_experiment(), make_trials())
+    text, _ = write(sweep, tmp_path)
+    drawn = [
+        (y + above, y - below)
+        for bars, ys in re.findall(r'"error_y":({.*?}).*?"y":(\[.*?\])', text)
+        for y, above, below in zip(
+            json.loads(ys), json.loads(bars)["array"], json.loads(bars)["arrayminus"], strict=True
+        )
+    ]
+    wanted = [(row["val_acc_high"], row["val_acc_low"]) for row in sweep.trial_rows()]
+    assert sorted(drawn) == [pytest.approx(ends) for ends in sorted(wanted)]
 
 
 def test_what_users_wrote_is_escaped(tmp_path):
