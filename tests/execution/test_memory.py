@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from orchestrator.execution.processes import ProcessExecutor
+from tests.execution.targets import HERE, read
+from tests.execution.test_processes import TIMEOUT_S, submit
+
 BLOCK_MB = 256
 CODE = f"""
 import sys
@@ -28,7 +32,17 @@ def held_mb(word: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_a_worker_keeps_what_it_freed_and_others_give_it_back():
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+
+
+@GLIBC
+def test_a_process_that_is_told_to_keeps_what_it_freed_and_others_give_it_back():
     assert held_mb("keep") > 0.9 * BLOCK_MB
     assert held_mb("give back") < 0.1 * BLOCK_MB
+
+
+@GLIBC
+def test_a_worker_is_told_to(tmp_path):
+    with ProcessExecutor(f"{HERE}:free_a_block") as executor:
+        held = read(submit(executor, tmp_path).result(TIMEOUT_S))["held_mb"]
+    assert held > 0.9 * BLOCK_MB
