@@ -11,7 +11,7 @@ from orchestrator.cache import Cache, format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
-from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
+from orchestrator.interfaces import Choice, Executor, Observer, Search, SweepStart, SweepSummary, Tracker
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
@@ -22,6 +22,7 @@ from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
 from orchestrator.records import CachePlace, Cost, TrialRecord
 from orchestrator.results import Sweep
+from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.sweep import SweepLoop
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
@@ -134,10 +135,11 @@ def _run_locked(
     for trial in search.reconcile("the process that ran it died"):
         observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
     planned = search.planned()
-    done = [trial for trial in search.trials() if trial.state == "complete"]
-    prepared = settle_workers(prepared, observer) if planned != [] else prepared
+    done = [trial for trial in search.trials() if trial.is_settled]
+    is_over = build_strategy(prepared, search, Ledger(root)).is_over
+    prepared = prepared if is_over else settle_workers(prepared, observer)
     observer.on_plan(prepared.experiment, planned, done)
-    if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
+    if is_over and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
@@ -145,6 +147,7 @@ def _run_locked(
 
     loop = SweepLoop(
         prepared,
+        strategy=build_strategy(prepared, search, Ledger(root)),
         search=search,
         executor=build_executor(prepared.experiment),
         tracker=build_tracker(root, experiment, observer.on_message),
@@ -261,6 +264,15 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
         return min(gpus, len(of_runs))
     observer.on_message(f"a run keeps a GPU busy for {share.busy:.0%} of the time and takes {format_size(share.bytes)}")
     return choose_packing(share, gpus=gpus, cores=count_cores(), runs=len(of_runs))
+
+
+def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strategy:
+    """Build what decides which runs a sweep starts."""
+    if prepared.experiment.search.strategy == "race":
+        from orchestrator.racing import RaceStrategy
+
+        return RaceStrategy(prepared, search, ledger)
+    return FullStrategy(prepared, search)
 
 
 def build_executor(experiment: Experiment) -> Executor:

@@ -21,6 +21,8 @@ class SweepOutcome:
     """Runs that continued from a checkpoint."""
     retried: int = 0
     """Times that a lost run was tried again."""
+    pruned: list[TrialRecord] = field(default_factory=list)
+    """Trials that a race dropped."""
     failed_runs: int = 0
     failed_trials: list[TrialRecord] = field(default_factory=list)
     stopped: bool = False
@@ -32,10 +34,15 @@ class TrialRuns:
     """A trial under way."""
 
     proposal: Proposal
-    waiting: int
+    waiting: int = 0
     """Runs that have not ended."""
     runs: list[RunRecord] = field(default_factory=list)
     stopped: bool = False
+
+    def add(self, record: RunRecord) -> None:
+        """Take in a run that has ended."""
+        self.runs.append(record)
+        self.waiting -= 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,6 +51,8 @@ class Job:
 
     trial: TrialRuns
     start: RunStart
+    until: int | None = None
+    """Epochs after which it pauses; None: it trains to its end."""
     tracker: RunTracker | None = None
     attempts: int = 0
     epochs: int = 0

@@ -75,6 +75,8 @@ SPEC_FILE: Final = "spec.json"
 PREDICTIONS_FILE: Final = "predictions.npz"
 RESULT_FILE: Final = "result.json"
 RECORD_FILE: Final = "record.json"
+RUNG_FILE: Final = "rung-{:03d}.json"
+"""Where a run stood after so many epochs."""
 
 # Reasons.
 INTERRUPTED: Final = "interrupted"
