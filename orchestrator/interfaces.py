@@ -83,8 +83,9 @@ class Executor(AbstractContextManager["Executor", None], Protocol):
         """Runs at the same time."""
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunOutcome]":
-        """Start a run, to its end or until `workplace.until_epoch`; `on_epoch` is called after each epoch, maybe from another thread.
+        """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
 
+        Where `workplace.until_epoch` is set, it pauses there unless it is over, and says where it stands.
         A run whose folder holds a whole checkpoint continues from it; its earlier epochs are given to `on_epoch`
         first, once more. The future raises `RunError` when the run is lost, whatever the reason: an exception in the
         run (its traceback in the hint's place, `RunError.hint`), a worker that died; `RunStoppedError` after `stop`.
@@ -142,6 +143,14 @@ class SweepSummary:
     """Markdown."""
     files: tuple[Path, ...] = field(default=())
     """Pictures and pages to keep as artifacts."""
+
+
+class Summarise(Protocol):
+    """Turns the trials so far into what the tracker keeps; pictures only when `final`."""
+
+    def __call__(self, trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
+        """Summarise `trials`, in the order of their numbers."""
+        ...
 
 
 class RunTracker(Protocol):

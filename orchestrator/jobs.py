@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.interfaces import Proposal, RunStart, RunTracker
 from orchestrator.records import RunRecord, TrialRecord
@@ -59,3 +60,14 @@ class Job:
     """Epochs that were seen: a run that continues repeats the earlier ones."""
     claim: ExitStack = field(default_factory=ExitStack)
     """Keeps other sweeps from training the same meanwhile."""
+
+    def record(self, **known: Any) -> RunRecord:
+        """Write down how the run ended, with `known` fields of the record."""
+        return RunRecord(
+            name=self.start.name,
+            seed=self.start.spec.seed,
+            fingerprint=self.start.spec.fingerprint,
+            attempts=max(1, self.attempts),
+            mlflow_run_id=self.tracker.run_id if self.tracker is not None else None,
+            **known,
+        )

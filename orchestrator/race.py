@@ -1,15 +1,15 @@
 """The decisions of a race, as a pure function of what its runs have shown: the next move, and the replay of a sweep.
 
-All trials start with one seed. At each rung the runs wait for each other, and trials that hardly can end on the front are
-dropped. What is left trains to its end; then trials of which it is not clear whether they are on the front get further
+All trials start with one seed. At each rung the runs wait for each other, and trials that hardly can end on the front
+are dropped. What is left trains to its end; then trials of which it is not clear whether they are on the front get more
 seeds. A trial is compared with trials of as few or fewer parameters only, so the cheapest is never dropped.
 
-Where an unfinished run will end: its error, as a power of the epoch, goes on to fall. `s(a, b)` is the exponent between
-two epochs, log(error a / error b) / log(b / a), of the best weights so far. Learning curves are power laws while they
-learn and flat once they have learned, so the exponent to come is taken as half of the one that a run shows over the last
-factor of three in epochs, and what that assumption misses is taken from the sweep's own curves: from earlier rungs to
-later ones, and to the end of runs that have finished. Before those are seen, the miss is 0 with a spread of 0.25, and
-that counts as much as four runs; so few runs change little, and all draws have the heavy tails of Student's t.
+Where an unfinished run will end: its accuracy and a gain. The gain is a fall of its error as a power of the epoch, with
+the exponent log(error a / error b) / log(b / a) between epochs a and b, of the best weights so far. Learning curves are
+power laws while they learn and flat once they have learned, so the exponent to come is taken as half of the one that a
+run shows over the last factor of three in epochs, and by how much that misses is learned from the sweep's own curves:
+from earlier rungs to later ones, and to the end of runs that have finished. Before any are seen, it misses by 0 with a
+spread of 0.25, which counts as much as four runs; so few runs change little, and draws have the tails of Student's t.
 
 Source: Hestness et al., "Deep learning scaling is predictable, empirically" (2017), for the power law; Gelman et al.,
 "Bayesian Data Analysis", 3rd ed., section 3.3, for the normal model with a conjugate prior. Half, 0.25 and four are
@@ -29,8 +29,11 @@ from orchestrator.posterior import draw_accuracies, front_probabilities
 SETTLED = 0.02
 """A trial's place is settled where it is on the front with less than this probability, or misses it with less."""
 _WINDOW = 3
-_HALVING = 0.5
-_MISS, _WORTH = 0.25, 4.0
+"""Factor in epochs over which a run shows its exponent."""
+_KEPT = 0.5
+"""Share of it that is expected of the epochs to come."""
+_SPREAD, _WORTH = 0.25, 4.0
+"""Spread of what that misses before any run has shown it, and the number of runs as which it counts."""
 _FIRST_EXPONENT = 0.5
 """Exponent of a run that has only one epoch to show."""
 _DRAWS = 4000
@@ -167,9 +170,8 @@ def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np
 
 def best_so_far(val_losses: Sequence[float]) -> list[int]:
     """Give the epoch of the best weights after each epoch: the lowest loss, the first of equals."""
-    return list(
-        accumulate(range(len(val_losses)), lambda best, now: now if val_losses[now] < val_losses[best] else best)
-    )
+    epochs = range(len(val_losses))
+    return list(accumulate(epochs, lambda best, now: now if val_losses[now] < val_losses[best] else best))
 
 
 def _find_drops(entrants: Sequence[Entrant], rung: int, rules: Rules) -> tuple[Drop, ...]:
@@ -227,7 +229,7 @@ def _estimate(
     for j, (standing, *_) in enumerate(runs):
         if not standing.finished:
             noise = mean + spread * rng.standard_t(freedom, size=len(drawn))
-            exponent = _HALVING * _recent_exponent(standing, len(standing.curve)) + noise
+            exponent = _KEPT * _recent_exponent(standing, len(standing.curve)) + noise
             errors[:, j] *= (rules.rungs[-1] / len(standing.curve)) ** -exponent
     return front_probabilities(np.clip(1 - errors, 0, 1), [each.params for each in entrants])
 
@@ -239,11 +241,11 @@ def _learn(curves: Sequence[Standing], rungs: Sequence[int]) -> tuple[float, flo
         reached = rungs[-1] if run.finished else len(run.curve)
         for start, after in pairwise((*(rung for rung in rungs if rung < reached), reached)):
             if start < len(run.curve):
-                shown = _HALVING * _recent_exponent(run, start)
+                shown = _KEPT * _recent_exponent(run, start)
                 misses.append(_exponent(run, start, after) - shown)
     weight = _WORTH + len(misses)
     mean = sum(misses) / weight
-    squares = _WORTH * (_MISS**2 + mean**2) + sum((miss - mean) ** 2 for miss in misses)
+    squares = _WORTH * (_SPREAD**2 + mean**2) + sum((miss - mean) ** 2 for miss in misses)
     return mean, math.sqrt(squares / weight * (1 + 1 / weight)), weight
 
 
@@ -298,7 +300,7 @@ def replay(
         frozen: Frozen blocks of each trial.
         rules: Rules of the race. The only measure of its limits is epochs; there are no more seeds than recorded ones.
     """
-    trials, seeds, epochs, _ = correct.shape
+    _, seeds, epochs, _ = correct.shape
     rules = replace(rules, max_seeds=min(rules.max_seeds, seeds), limits=rules.limits or (math.inf,))
     entrants = [
         Entrant(params=cost, frozen=blocks, spent=(0.0,), next_cost=(float(epochs),))

@@ -244,7 +244,7 @@ class RungResult(Record):
     fingerprint: str
     """Fingerprint of the run's specification."""
     val_correct: tuple[bool, ...]
-    """Whether the best weights so far (lowest `val_loss`) predict each validation image rightly, in the split's order."""
+    """Whether the best weights so far (lowest `val_loss`) are right of each validation image, in the split's order."""
     history: tuple[EpochMetrics, ...]
     """The curves by epoch."""
 

@@ -13,15 +13,13 @@ A finished run is committed in this order, and each point between is one at whic
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
-from orchestrator.interfaces import Executor, Observer, Search, SweepStart, SweepStatus, SweepSummary, Tracker
+from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
 from orchestrator.jobs import Job, SweepOutcome
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
@@ -31,21 +29,12 @@ from orchestrator.records import (
     RunOutcome,
     RunRecord,
     RunResult,
-    TrialRecord,
     Workplace,
 )
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
-
-
-class Summarise(Protocol):
-    """Turns the trials so far into what the tracker keeps; pictures only when `final`."""
-
-    def __call__(self, trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        """Summarise `trials`, in the order of their numbers."""
-        ...
 
 
 _Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
@@ -262,7 +251,7 @@ class SweepLoop:
         """Keep a result, in the order that the module's docstring gives."""
         if job.tracker is not None:
             job.tracker.finish(result)
-        record = self._record(job, result=result)
+        record = self._record(job, result)
         self._ledger.enter(self._experiment.name, record)
         self._outcome.trained += 1
         self._end_run(job, record)
@@ -284,14 +273,14 @@ class SweepLoop:
         """End a paused run that the strategy drops."""
         if job.tracker is not None:
             job.tracker.kill(reason)
-        self._end_run(job, self._record(job, error=reason).model_copy(update={"pruned_after": job.until}))
+        self._end_run(job, job.record(error=reason, pruned_after=job.until))
 
     def _put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
             job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
         job.trial.stopped = True
-        self._end_run(job, self._record(job, error=names.INTERRUPTED))
+        self._end_run(job, job.record(error=names.INTERRUPTED))
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
         cause = error.cause if isinstance(error, RunError) else "error"
@@ -311,8 +300,7 @@ class SweepLoop:
         if job.tracker is not None:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
-        record = self._record(job, error=error.message)
-        self._end_run(job, record.model_copy(update={"cause": cause}))
+        self._end_run(job, job.record(error=error.message, cause=cause))
         if self._has_failed_too_often():
             self._begin_stop()
 
@@ -332,7 +320,7 @@ class SweepLoop:
             self._outcome.reused += 1
             job.start = replace(job.start, resumes_from=len(result.history))
             self._track_finished(job, result)
-            record = self._record(job, result=result)
+            record = self._record(job, result)
             self._ledger.enter(self._experiment.name, record)
             self._end_run(job, record)
             return
@@ -342,7 +330,7 @@ class SweepLoop:
         if entry.experiment == self._experiment.name:
             run_id = entry.run.mlflow_run_id  # None: the store heard of the run late, and knows it by its fingerprint
             self._tracker.adopt_run(run_id, job.start)
-            record = self._record(job, result=result, reused_from=source)
+            record = self._record(job, result, reused_from=source)
             record = record.model_copy(update={"mlflow_run_id": run_id})
             self._ledger.enter(self._experiment.name, record)
             self._end_run(job, record)
@@ -350,7 +338,7 @@ class SweepLoop:
         # what an earlier call tracked of it here, before its death or with fewer seeds, goes over to this trial too
         job.start = replace(job.start, reused_from=source, resumes_from=len(result.history))
         self._track_finished(job, result)
-        self._end_run(job, self._record(job, result=result, reused_from=source))
+        self._end_run(job, self._record(job, result, reused_from=source))
 
     def _track_finished(self, job: Job, result: RunResult) -> None:
         job.tracker = self._tracker.start_run(job.start)
@@ -358,26 +346,9 @@ class SweepLoop:
             job.tracker.log_epoch(metrics)
         job.tracker.finish(result)
 
-    def _record(
-        self,
-        job: Job,
-        *,
-        result: RunResult | None = None,
-        error: str | None = None,
-        reused_from: str | None = None,
-    ) -> RunRecord:
-        fingerprint = job.start.spec.fingerprint
-        return RunRecord(
-            name=job.start.name,
-            seed=job.start.spec.seed,
-            fingerprint=fingerprint,
-            result=result,
-            error=error,
-            attempts=max(1, job.attempts),
-            mlflow_run_id=job.tracker.run_id if job.tracker is not None else None,
-            reused_from=reused_from,
-            checkpoint=self._ledger.checkpoint(fingerprint) if result is not None else None,
-        )
+    def _record(self, job: Job, result: RunResult, *, reused_from: str | None = None) -> RunRecord:
+        checkpoint = self._ledger.checkpoint(job.start.spec.fingerprint)
+        return job.record(result=result, checkpoint=checkpoint, reused_from=reused_from)
 
     def _end_run(self, job: Job, record: RunRecord) -> None:
         job.claim.close()

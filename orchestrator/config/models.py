@@ -133,8 +133,8 @@ class SearchConfig(Section):
     n_trials: int | None = Field(default=None, ge=1, le=100_000, validate_default=True)
     """Trials of the study at the most; null: the whole finite space."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    """A trial runs once for each seed; its objective is the mean. A race begins with the first one and takes the others,
-    and further ones, where they decide."""
+    """A trial runs once for each seed; its objective is the mean. A race begins with the first, and takes the others
+    and further ones where they decide."""
     sampler_seed: Seed = 0
     """Seed of the sampler."""
     max_trainable_params: int | None = Field(default=None, ge=1)
@@ -148,7 +148,7 @@ class SearchConfig(Section):
     optimizer: OptimizerDimension | None = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
     strategy: Literal["full", "race"] = "full"
-    """`full`: every trial trains to its end with every seed. `race`: trials that have no prospect of the front are dropped
+    """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
     at `race.rungs`, and more seeds go to those of which it is not clear whether they are on the front."""
     race: RaceConfig = RaceConfig()
     """How strategy `race` drops and repeats."""
