@@ -134,12 +134,11 @@ def _run_locked(
         )
     for trial in search.reconcile("the process that ran it died"):
         observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
-    planned = search.planned()
+    left = build_strategy(prepared, search, Ledger(root)).left
     done = [trial for trial in search.trials() if trial.is_settled]
-    is_over = build_strategy(prepared, search, Ledger(root)).is_over
-    prepared = prepared if is_over else settle_workers(prepared, observer)
-    observer.on_plan(prepared.experiment, planned, done)
-    if is_over and search.is_closed and not root.spool(experiment.name).exists():
+    prepared = settle_workers(prepared, observer) if left != [] else prepared
+    observer.on_plan(prepared.experiment, left, done)
+    if left == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:

@@ -56,6 +56,7 @@ VIEW_RUNS: Final = "runs"
 # Summary metrics of a sweep.
 N_TRIALS: Final = "n_trials"
 N_FAILED: Final = "n_failed"
+N_PRUNED: Final = "n_pruned"
 FRONT_SIZE: Final = "front_size"
 HYPERVOLUME: Final = "hypervolume"
 BEST_VAL_ACC: Final = "best_val_acc"

@@ -66,9 +66,11 @@ class RaceStrategy:
         self._outstanding = 0
 
     @property
-    def is_over(self) -> bool:
-        """Whether each trial is complete or dropped, and none is to get one more seed."""
-        return not self._left and next_move(self._field(self._lanes), self._rules).is_end
+    def left(self) -> Sequence[Choice]:
+        """Points that are neither complete nor dropped; where there is none, those that get one more seed next."""
+        if self._left:
+            return self._left
+        return [self._lanes[leg.entrant].choice for leg in next_move(self._field(self._lanes), self._rules).legs]
 
     @property
     def paused(self) -> Sequence[Job]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator import names
-from orchestrator.interfaces import Proposal, RunStart, Search
+from orchestrator.interfaces import Choice, Proposal, RunStart, Search
 from orchestrator.jobs import Job, TrialRuns
 from orchestrator.prepared import Prepared
 from orchestrator.records import RunRecord, TrialRecord, run_name
@@ -30,8 +30,8 @@ class Strategy(Protocol):
     """Decides which runs a sweep starts, and tells the search how its trials end."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to run, as far as is known before anything runs."""
+    def left(self) -> Sequence[Choice] | None:
+        """Points that are left to run, as far as is known before anything runs; None where a sampler decides."""
 
     @property
     def paused(self) -> Sequence[Job]:
@@ -94,9 +94,9 @@ class FullStrategy:
         self._trials: dict[int, TrialRuns] = {}
 
     @property
-    def is_over(self) -> bool:
-        """Whether the plan is done; a sampler's end is known likewise."""
-        return self._search.planned() == []
+    def left(self) -> Sequence[Choice] | None:
+        """Points that are left to run, in order; None where a sampler decides."""
+        return self._search.planned()
 
     @property
     def paused(self) -> Sequence[Job]:

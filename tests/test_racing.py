@@ -86,7 +86,7 @@ def is_over(world, experiment):
     with world._mortal():
         search = OptunaSearch(world.root, experiment, COSTS)
         prepared = Prepared(experiment=experiment, data=DATA, weights_sha256=None, costs=COSTS)
-        return build_strategy(prepared, search, Ledger(world.root)).is_over
+        return build_strategy(prepared, search, Ledger(world.root)).left == []
 
 
 def test_a_second_call_trains_nothing_and_starts_no_dropped_trial(world):
@@ -175,14 +175,14 @@ def test_seeds_come_as_configured_and_then_count_on(world):
 
 
 def test_a_lost_run_fails_its_trial_alone_and_is_tried_again(world, monkeypatch):
-    monkeypatch.setattr("tests.racing._epoch", lost_once(CLEAR[0], 4))
+    monkeypatch.setattr("tests.racing._epoch", lost_once(CLEAR[1], 4))
     outcome, _ = world.sweep(make_race())
-    assert [trial.frozen for trial in outcome.failed_trials] == [CLEAR[0]]
+    assert [trial.frozen for trial in outcome.failed_trials] == [CLEAR[1]]
     assert world.trackers["race"].status == "failed"
     monkeypatch.undo()
     outcome, proposals = world.sweep(make_race())
-    assert [proposal.choice.frozen for proposal in proposals] == [CLEAR[0]]
-    assert world.settled[CLEAR[0]] == ("COMPLETE", [0])
+    assert [proposal.choice.frozen for proposal in proposals] == [CLEAR[1]]
+    assert world.settled[CLEAR[1]] == ("COMPLETE", [0])
     assert_nothing_twice(world)
 
 
@@ -201,7 +201,7 @@ def lost_once(frozen, at):
 
 def test_a_full_sweep_runs_what_a_race_has_dropped_from_where_it_was(world):
     world.sweep(make_race(epochs=53))
-    outcome, proposals = world.sweep(make_race(strategy="full"))
+    outcome, proposals = world.sweep(make_race(strategy="full", epochs=None))
     assert sorted(proposal.choice.frozen for proposal in proposals) == sorted(HOPELESS)
     assert outcome.trained == len(HOPELESS)
     assert {state for state, _ in world.settled.values()} == {"COMPLETE"}

@@ -189,6 +189,8 @@ class Sweep:
             names.N_FAILED: float(sum(trial.state == "failed" for trial in self.trials)),
             names.FRONT_SIZE: float(len(self.front)),
         }
+        if self.experiment.search.strategy == "race":
+            metrics[names.N_PRUNED] = float(sum(trial.state == "pruned" for trial in self.trials))
         if not self.front:
             return metrics
         highest = 10.0 * self._total_params()
