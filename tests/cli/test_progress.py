@@ -134,14 +134,13 @@ def test_a_run_that_waits_and_is_pruned_is_not_lost(start):
 
 
 def test_the_table_shows_who_waits_who_goes_on_and_who_is_pruned(start):
-    screen = io.StringIO()
-    console = Console(file=screen, width=120, height=30, force_terminal=True, no_color=True)
     record, trial = pruned(start)
-    with LiveObserver(console) as live:
+    with LiveObserver(Console(file=io.StringIO(), width=120, height=30, force_terminal=True)) as live:
 
         def look():
-            console.print(live._render())
-            return screen.getvalue().rsplit("run", 1)[-1]
+            page = io.StringIO()
+            Console(file=page, width=120).print(live._render())
+            return page.getvalue()
 
         live.on_plan(make_experiment(), [CHOICE], [])
         live.on_run_start(start)
