@@ -86,7 +86,7 @@ class RaceStrategy:
         """Say what the race does next; None while runs are under way, and when it is over."""
         if self._outstanding:
             return None
-        jobs = self._open_left()
+        jobs = self._open_left() or self._take_up_finished()
         drops: list[tuple[Job, str]] = []
         if not jobs:
             racing = [lane for lane in self._lanes if not lane.out]
@@ -141,6 +141,19 @@ class RaceStrategy:
         self._left = []
         return jobs
 
+    def _take_up_finished(self) -> list[Job]:
+        """Go on with paused runs that another sweep has finished meanwhile: they are answered."""
+        found = [lane for lane in self._lanes if lane.job is not None and self._evidence.finished(lane.choice)]
+        return [self._go_on(lane, None) for lane in found]
+
+    @staticmethod
+    def _go_on(lane: _Lane, until: int | None) -> Job:
+        job, lane.job = lane.job, None
+        if job is None:
+            raise RuntimeError(f"{lane.choice.frozen} has no paused run")
+        job.until = until
+        return job
+
     def _open(self, lane: _Lane, *, seeds: int) -> list[Job]:
         trial = lane.trial = TrialRuns(proposal=self._search.start(lane.choice))
         first, *further = self._evidence.seeds[:seeds]
@@ -152,19 +165,13 @@ class RaceStrategy:
 
     def _run(self, lane: _Lane, leg: Leg) -> list[Job]:
         if leg.seed == 0 and lane.job is not None:
-            job, lane.job = lane.job, None
-            job.until = leg.until
-            return [job]
+            return [self._go_on(lane, leg.until)]
         if lane.trial is None:  # complete by an earlier call
             return self._open(lane, seeds=leg.seed + 1)
         return [build_job(self._prepared, lane.trial, self._evidence.seeds[leg.seed], leg.until)]
 
     def _drop(self, lane: _Lane, drop: Drop) -> tuple[Job, str]:
-        job, lane.job = lane.job, None
-        if job is None:
-            raise RuntimeError(f"{lane.choice.frozen} is to be dropped and has no paused run")
-        job.until = drop.rung
-        return job, (
+        return self._go_on(lane, drop.rung), (
             f"pruned after {drop.rung} epochs: it ends on the front with a probability of {drop.probability:.2g}, "
             f"less than search.race.drop_below={self._rules.drop_below:g}"
         )

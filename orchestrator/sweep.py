@@ -170,16 +170,16 @@ class SweepLoop:
     def _begin(self, job: Job) -> bool:
         """Start a run, or answer it from what is on disk; False where another sweep trains the same right now."""
         fingerprint = job.start.spec.fingerprint
-        if job.tracker is not None:  # it has paused
-            job.start = replace(job.start, resumes_from=job.epochs)
-            self._start(job)
-            return True
         if not self._ledger.claim(fingerprint, job.claim):
             return False
         result = self._ledger.find_result(fingerprint)
         if result is not None:
             self._reuse(job, result)
             return True
+        if job.tracker is not None:  # it has paused
+            self._start(job)
+            return True
+        job.attempts = 1
         epochs, damaged = self._ledger.find_checkpoint(fingerprint)
         for path in damaged:
             self._observer.on_message(f"{job.start.name}: checkpoint or best weights are damaged; set aside: {path}")
@@ -193,7 +193,6 @@ class SweepLoop:
             self._outcome.resumed += 1
             self._observer.on_message(f"{job.start.name} continues after epoch {epochs}")
         job.tracker = self._tracker.start_run(job.start)
-        job.attempts = 1
         self._start(job)
         return True
 
@@ -257,7 +256,11 @@ class SweepLoop:
         self._end_run(job, record)
 
     def _pause(self, job: Job, rung: RungResult) -> None:
-        """Hand a run that has paused to the strategy; it is tracked on once it goes on."""
+        """Hand a run that has paused to the strategy; it is tracked on once it goes on.
+
+        Nothing is claimed meanwhile: two races that wait for each other's runs would wait for ever.
+        """
+        job.claim.close()
         self._observer.on_run_pause(job.start, rung.epochs)
         self._strategy.pause(job)
 
@@ -341,7 +344,7 @@ class SweepLoop:
         self._end_run(job, self._record(job, result, reused_from=source))
 
     def _track_finished(self, job: Job, result: RunResult) -> None:
-        job.tracker = self._tracker.start_run(job.start)
+        job.tracker = job.tracker or self._tracker.start_run(job.start)
         for metrics in result.history:
             job.tracker.log_epoch(metrics)
         job.tracker.finish(result)

@@ -1,17 +1,19 @@
 """A race as it is run: trials are dropped at rungs, the close ones get more seeds, and a death costs nothing."""
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from orchestrator.app import build_strategy
 from orchestrator.ledger import Ledger
+from orchestrator.observers import LoggingObserver
 from orchestrator.prepared import Prepared
+from orchestrator.records import RunRecord, Workplace
 from orchestrator.search import OptunaSearch
 from tests.property.worlds import DATA
-from tests.racing import CLEAR, CLOSE, COSTS, ENDS, EPOCHS, HOPELESS, PARAMS, RUNGS, RaceWorld, make_race
+from tests.racing import CLEAR, CLOSE, COSTS, ENDS, EPOCHS, HOPELESS, PARAMS, RUNGS, RaceWorld, make_race, train
 
 MEMORY = Path("/dev/shm")
 CHEAPEST = min(PARAMS, key=PARAMS.__getitem__)
@@ -206,3 +208,34 @@ def test_a_full_sweep_runs_what_a_race_has_dropped_from_where_it_was(world):
     assert outcome.trained == len(HOPELESS)
     assert {state for state, _ in world.settled.values()} == {"COMPLETE"}
     assert_nothing_twice(world)
+
+
+class FinishedByAnother(LoggingObserver):
+    """Once a run of a frozen set has paused, another sweep takes its training to the end."""
+
+    def __init__(self, world, frozen):
+        self.world, self.frozen = world, frozen
+
+    def on_run_pause(self, start, epochs):
+        if start.spec.frozen != self.frozen:
+            return
+        self.frozen = None
+        ledger, claim = Ledger(self.world.root), ExitStack()
+        fingerprint = start.spec.fingerprint
+        with claim:
+            assert ledger.claim(fingerprint, claim)  # a paused run is nobody's
+            result = train(start.spec, Workplace(directory=str(ledger.directory(fingerprint))), lambda metrics: None)
+            record = RunRecord(name="theirs", seed=start.spec.seed, fingerprint=fingerprint, result=result)
+            ledger.enter("other", record)
+
+
+def test_a_paused_run_that_another_sweep_finishes_is_answered_by_it(world, undisturbed, monkeypatch):
+    observer = FinishedByAnother(world, CLEAR[1])
+    monkeypatch.setattr("tests.property.worlds.Stopping", lambda stop, after: observer)
+    outcome, _ = world.sweep(make_race())
+    assert (outcome.reused, outcome.failed_trials) == (1, [])
+    assert world.settled == undisturbed[0].settled
+    assert_nothing_twice(world)
+    (run,) = [run for run in world.trackers["race"].runs if run.start.spec.frozen == CLEAR[1]]
+    assert run.status == "finished"
+    assert [step for step, _ in run.curves["val/acc"]] == list(range(EPOCHS))
