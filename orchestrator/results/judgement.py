@@ -223,11 +223,7 @@ def _say_share(trial: TrialRecord) -> str:
     results = results_of(trial)
     if results:
         percent = results[0].trainable_pct
-        return (
-            f"trains {percent:.0f} % of the parameters"
-            if percent >= 10
-            else f"trains {percent:.2g} % of the parameters"
-        )
+        return f"trains {percent:{'.0f' if percent >= 10 else '.2g'}} % of the parameters"
     return f"trains {trial.trainable_params or 0:,} parameters"
 
 
