@@ -100,6 +100,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--image-size", type=int, default=32, metavar="PIXELS", help="pixels square (32)")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of each run (30)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each of the 32 frozen sets (3)")
+    parser.add_argument("--batch-size", type=int, default=16, help="images a step (16)")
+    parser.add_argument("--lr", type=float, default=1e-4, help="learning rate of Adam (1e-4)")
     given = parser.parse_args(words)
     folder = images_of_environment()
     if folder is None:
@@ -109,7 +111,14 @@ def main(words: Sequence[str] | None = None) -> None:
         place.mkdir(parents=True, exist_ok=True)
         os.environ["HF_DATASETS_CACHE"] = str(place / "datasets-cache")
         keys = tuple(each.key for each in all_sets(BLOCKS["resnet18"]))
-        workload = Workload(name="subsets", frozen=keys, image_size=given.image_size, epochs=given.epochs)
+        workload = Workload(
+            name="subsets",
+            frozen=keys,
+            image_size=given.image_size,
+            epochs=given.epochs,
+            batch_size=given.batch_size,
+            lr=given.lr,
+        )
         arena = Arena(folder=place, images=open_images(folder), weights=weights_of_environment())
         config = arena.write_config(workload, place / "experiments.yaml")
         overrides = [f"search.seeds={list(range(given.seeds))}", "trainer.patience=10"]
