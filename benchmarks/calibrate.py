@@ -98,8 +98,8 @@ def judge(correct: NDArray[np.bool_], truth: NDArray[np.float64], of_runs: NDArr
     best = min(trials, key=lambda trial: (-measured[trial], PARAMS[trial]))
     supported = find_supported(find_better(evidence, PARAMS), PARAMS, measured.tolist())
     chosen = max(supported, key=measured.__getitem__)
-    allowed = [0.0 if trial == best else evidence.difference(best, trial)[1] for trial in trials]
-    recommended = choose_cheapest_within((measured[best] - measured).tolist(), allowed, PARAMS)
+    errors, _ = evidence.standard_errors()
+    recommended = choose_cheapest_within(evidence.differences[best].tolist(), errors[best].tolist(), PARAMS)
     networks = of_runs.mean(axis=1)
     highest = truth.max()
     return Outcome(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.evidence import Evidence
+from orchestrator.evidence import Evidence, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +45,45 @@ def compare(evidence: Evidence, trial: int, other: int, confidence: float = 0.95
     """
     from scipy.special import ndtri, stdtrit
 
-    difference, error, freedom = evidence.difference(trial, other)
-    one_sided = p_better(evidence, trial, other), p_better(evidence, other, trial)
-    p_value = min(1.0, 2 * min(one_sided))
-    if _are_single(evidence, trial, other):
-        gained, lost = _discordant(evidence, trial, other)
+    errors, freedom = evidence.standard_errors()
+    difference, error = float(evidence.differences[trial, other]), float(errors[trial, other])
+    better = p_better(evidence)
+    if len(evidence.correct[trial]) == len(evidence.correct[other]) == 1:
+        gained, lost = (int(count) for count in (_gained(evidence)[pair] for pair in ((trial, other), (other, trial))))
         size = evidence.n_images + 2
         centre = (gained - lost) / size
-        spread = math.sqrt(((gained + lost + 2) / size - centre**2) / size)
-        half = float(ndtri(0.5 + confidence / 2)) * spread
+        half = float(ndtri(0.5 + confidence / 2)) * math.sqrt(((gained + lost + 2) / size - centre**2) / size)
     else:
-        centre, half = difference, float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+        centre, half = difference, float(stdtrit(freedom[trial, other], 0.5 + confidence / 2)) * error
     return Comparison(
         difference=difference,
         low=max(-1.0, min(difference, centre - half)),
         high=min(1.0, max(difference, centre + half)),
         standard_error=error,
-        p_value=p_value,
+        p_value=min(1.0, 2 * float(min(better[trial, other], better[other, trial]))),
     )
 
 
-def p_better(evidence: Evidence, trial: int, other: int) -> float:
-    """Give the chance that `trial` would be better by as much or more if it were no better than `other`."""
+def p_better(evidence: Evidence) -> Floats:
+    """Give the chance that a trial would be better than another by as much or more if it were no better.
+
+    Returns:
+        One-sided p-values `[trial, other]`: [trials, trials].
+    """
     from scipy.special import bdtrc, stdtr
 
-    if _are_single(evidence, trial, other):
-        gained, lost = _discordant(evidence, trial, other)
-        return 1.0 if gained == 0 else float(bdtrc(gained - 1, gained + lost, 0.5))
-    difference, error, freedom = evidence.difference(trial, other)
-    return float(stdtr(freedom, -difference / error))
+    errors, freedom = evidence.standard_errors()
+    by_t: Floats = stdtr(freedom, -evidence.differences / errors)
+    gained = _gained(evidence)
+    by_sign = np.where(gained > 0, bdtrc(np.maximum(gained - 1, 0), np.maximum(gained + gained.T, 1), 0.5), 1.0)
+    single = np.array([len(each) == 1 for each in evidence.correct])
+    return np.where(single[:, None] & single[None, :], by_sign, by_t)
+
+
+def _gained(evidence: Evidence) -> NDArray[np.int64]:
+    """Count the images that the first run of a trial predicts rightly and that of another does not."""
+    right = np.array([each[0] for each in evidence.correct], dtype=np.int64)
+    return right @ (1 - right).T
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
@@ -105,20 +115,9 @@ def find_better(evidence: Evidence, params: Sequence[float], level: float = 0.05
         `better[trial, reference]`: [trials, trials].
     """
     trials = range(len(params))
+    p_values = p_better(evidence)
     better = np.zeros((len(params), len(params)), dtype=np.bool_)
     for reference in trials:
         others = [trial for trial in trials if trial != reference and params[trial] >= params[reference]]
-        adjusted = adjust_holm([p_better(evidence, trial, reference) for trial in others])
-        for trial, p_value in zip(others, adjusted, strict=True):
-            better[trial, reference] = p_value < level
+        better[others, reference] = np.array(adjust_holm(p_values[others, reference].tolist())) < level
     return better
-
-
-def _are_single(evidence: Evidence, trial: int, other: int) -> bool:
-    return len(evidence.correct[trial]) == len(evidence.correct[other]) == 1
-
-
-def _discordant(evidence: Evidence, trial: int, other: int) -> tuple[int, int]:
-    """Count the images that only the one predicts rightly, and those that only the other does."""
-    one, two = evidence.correct[trial][0], evidence.correct[other][0]
-    return int((one & ~two).sum()), int((two & ~one).sum())

@@ -77,17 +77,21 @@ class Evidence:
         """
         return 2 / (self.n_images + 2) ** 2
 
-    def difference(self, trial: int, other: int) -> tuple[float, float, float]:
-        """Give accuracy of `trial` minus that of `other`, its standard error and its degrees of freedom.
+    @property
+    def differences(self) -> Floats:
+        """Accuracy of each trial minus that of each other, [trials, trials]."""
+        return self.accuracy[:, None] - self.accuracy[None, :]
 
-        Degrees of freedom are Satterthwaite's, at least 1.
+    def standard_errors(self) -> tuple[Floats, Floats]:
+        """Give the standard errors of all differences and their degrees of freedom (Satterthwaite), at least 1.
+
+        Both are [trials, trials].
         """
-        of_images = self.images[trial, trial] + self.images[other, other] - 2 * self.images[trial, other]
-        of_images = max(float(of_images), self.least_variance)
-        variance = of_images + float(self.seeds[trial] + self.seeds[other])
-        squares = of_images**2 / (self.n_images - 1) + float(self.seeds_square[trial] + self.seeds_square[other])
-        difference = float(self.accuracy[trial] - self.accuracy[other])
-        return difference, math.sqrt(variance), max(1.0, variance**2 / squares)
+        own = np.diag(self.images)
+        of_images = np.maximum(own[:, None] + own[None, :] - 2 * self.images, self.least_variance)
+        variance = of_images + self.seeds[:, None] + self.seeds[None, :]
+        squares = of_images**2 / (self.n_images - 1) + self.seeds_square[:, None] + self.seeds_square[None, :]
+        return np.sqrt(variance), np.maximum(1.0, variance**2 / squares)
 
 
 def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Floats]:

@@ -22,7 +22,7 @@ def make_pair(both: int, gained: int, lost: int, neither: int) -> Evidence:
 def test_one_run_each_is_mcnemars_exact_test(gained, lost):
     evidence = make_pair(100, gained, lost, 20)
     expected = stats.binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue if gained + lost else 1.0
-    assert p_better(evidence, 0, 1) == pytest.approx(expected)
+    assert p_better(evidence)[0, 1] == pytest.approx(expected)
     two_sided = stats.binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
     assert compare(evidence, 0, 1).p_value == pytest.approx(two_sided)
 
@@ -38,7 +38,8 @@ def test_the_interval_of_one_run_each_is_that_of_bonett_and_price():
 
 def test_several_runs_are_a_t_test():
     evidence = Evidence.of(draw_correct((0.9, 0.8), seeds=3))
-    difference, error, freedom = evidence.difference(0, 1)
+    errors, freedoms = evidence.standard_errors()
+    difference, error, freedom = evidence.differences[0, 1], errors[0, 1], freedoms[0, 1]
     found = compare(evidence, 0, 1)
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(difference) / error, freedom))
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, freedom, difference, error))
@@ -59,7 +60,7 @@ def test_better_is_asked_against_as_few_or_fewer_parameters_alone():
     evidence = Evidence.of(draw_correct((0.5, 0.95, 0.9, 0.94), seeds=1, images=400))
     params = [1.0, 20.0, 300.0, 300.0]
     better = find_better(evidence, params)
-    against_first = adjust_holm([p_better(evidence, trial, 0) for trial in (1, 2, 3)])
+    against_first = adjust_holm(p_better(evidence)[1:, 0].tolist())
     assert better[1:, 0].tolist() == [p_value < 0.05 for p_value in against_first] == [True] * 3
     assert not better[0].any()  # the cheapest has nothing cheaper to beat
     assert not better.diagonal().any()

@@ -10,9 +10,15 @@ from orchestrator.evidence import Evidence, moderate_variances
 from tests.predicted import draw_correct
 
 
+def compare(evidence: Evidence, trial: int, other: int) -> tuple[float, float, float]:
+    """Difference, standard error and degrees of freedom."""
+    errors, freedom = evidence.standard_errors()
+    return evidence.differences[trial, other], errors[trial, other], freedom[trial, other]
+
+
 def test_one_run_each_is_a_paired_t_test_over_images():
     one, two = (each.astype(float)[0] for each in draw_correct((0.9, 0.8), seeds=1))
-    difference, error, freedom = Evidence.of([one[None] > 0, two[None] > 0]).difference(0, 1)
+    difference, error, freedom = compare(Evidence.of([one[None] > 0, two[None] > 0]), 0, 1)
     expected = stats.ttest_rel(one, two)
     assert difference == pytest.approx(one.mean() - two.mean())
     assert difference / error == pytest.approx(expected.statistic)
@@ -21,7 +27,7 @@ def test_one_run_each_is_a_paired_t_test_over_images():
 
 def test_several_runs_by_sums_written_out():
     one, two = draw_correct((0.9, 0.7), seeds=3, images=40, of_seeds=0.6, seed=2)
-    _, error, freedom = Evidence.of([one, two]).difference(0, 1)
+    _, error, freedom = compare(Evidence.of([one, two]), 0, 1)
     of_images = [sum(one[:, i]) / 3 - sum(two[:, i]) / 3 for i in range(40)]
     middle = sum(of_images) / 40
     images = sum((each - middle) ** 2 for each in of_images) / 39 / 40
@@ -41,7 +47,7 @@ def test_several_runs_by_sums_written_out():
 
 def test_trials_that_predict_alike_are_not_known_to_be_equal():
     (one,) = draw_correct((0.9,), seeds=1)
-    difference, error, _ = Evidence.of([one, one]).difference(0, 1)
+    difference, error, _ = compare(Evidence.of([one, one]), 0, 1)
     assert difference == 0
     assert error == pytest.approx(math.sqrt(2) / 135)  # one image of 133 + 2 in either direction
 
@@ -50,13 +56,13 @@ def test_the_order_of_images_and_of_seeds_says_nothing():
     trials = draw_correct((0.9, 0.8, 0.85), seeds=3)
     order = np.random.default_rng(1).permutation(133)
     mixed = [each[::-1][:, order] for each in trials]
-    assert Evidence.of(mixed).difference(0, 2) == pytest.approx(Evidence.of(trials).difference(0, 2))
+    assert compare(Evidence.of(mixed), 0, 2) == pytest.approx(compare(Evidence.of(trials), 0, 2))
 
 
 def test_more_images_narrow_a_difference():
     def mean_error(images: int) -> float:
         drawn = (draw_correct((0.9, 0.85), seeds=3, images=images, seed=seed) for seed in range(30))
-        return float(np.mean([Evidence.of(trials).difference(0, 1)[1] for trials in drawn]))
+        return float(np.mean([compare(Evidence.of(trials), 0, 1)[1] for trials in drawn]))
 
     assert mean_error(532) < 0.8 * mean_error(133)
 

@@ -68,11 +68,8 @@ def test_the_recommendation_is_within_one_standard_error(sweep, correct):
     found = sweep.recommend()
     evidence = Evidence.of(correct)
     best = int(evidence.accuracy.argmax())
-    within = [
-        place
-        for place in range(6)
-        if place == best or evidence.difference(best, place)[0] <= evidence.difference(best, place)[1]
-    ]
+    errors, _ = evidence.standard_errors()
+    within = [place for place in range(6) if evidence.differences[best, place] <= errors[best, place]]
     assert found.frozen == PREFIXES[max(within)]  # prefixes lie by falling parameters
     assert found.best_number == best
     assert "cannot tell them apart" in found.sentence

@@ -139,11 +139,9 @@ class Judgement:
         accuracy = self._evidence.accuracy
         places = range(len(self._trials))
         best = min(places, key=lambda place: (-accuracy[place], self._params[place], place))
-        differences = [self._evidence.difference(best, place) for place in places]
-        losses = [0.0 if place == best else differences[place][0] for place in places]
-        allowed = [0.0 if place == best else differences[place][1] for place in places]
-        if margin is not None:
-            allowed = [margin] * len(places)
+        losses = self._evidence.differences[best].tolist()
+        errors, _ = self._evidence.standard_errors()
+        allowed = errors[best].tolist() if margin is None else [margin] * len(places)
         chosen = choose_cheapest_within(losses, allowed, self._params)
         comparison = compare(self._evidence, best, chosen)
         trial, top = self._trials[chosen], self._trials[best]
