@@ -21,7 +21,7 @@ from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
 from orchestrator.records import CachePlace, Cost, TrialRecord
-from orchestrator.results import Sweep
+from orchestrator.results import PredictedTrials, Sweep
 from orchestrator.sweep import SweepLoop
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
@@ -140,8 +140,10 @@ def _run_locked(
     if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
+    predicted = PredictedTrials(root)
+
     def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        return _summarise(Sweep(root, experiment, trials), final=final)
+        return _summarise(Sweep(root, experiment, trials, predicted), final=final)
 
     loop = SweepLoop(
         prepared,

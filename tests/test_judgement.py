@@ -9,7 +9,7 @@ from orchestrator import ConfigError, NotFoundError
 from orchestrator.comparison import adjust_holm, compare
 from orchestrator.evidence import Evidence
 from orchestrator.layout import Root
-from orchestrator.results import Sweep
+from orchestrator.results import PredictedTrials, Sweep, predicted
 from orchestrator.uncertainty import accuracy_interval
 from tests.factories import PREFIXES, make_experiment, make_trials
 from tests.predicted import draw_correct, make_predicted_sweep, make_predicted_trial
@@ -145,3 +145,16 @@ def test_trials_of_an_older_version_have_their_rows(tmp_path):
     sweep = Sweep(Root.at(tmp_path), make_experiment(), make_trials((0.95, 0.94, 0.96, 0.90, 0.85, 0.60)))
     assert all(row["val_acc_corrected"] is None for row in sweep.trial_rows())
     assert len(sweep.trials_dataframe()) == 6
+
+
+def test_a_later_snapshot_reads_what_is_new_alone(tmp_path, monkeypatch):
+    one, two = draw_correct((0.9, 0.8), seeds=2, images=40)
+    trials = [make_predicted_trial(tmp_path, 0, "none", one), make_predicted_trial(tmp_path, 1, "stem", two)]
+    known, read, paths = PredictedTrials(Root.at(tmp_path)), predicted.read_predictions, []
+    monkeypatch.setattr(predicted, "read_predictions", lambda path: paths.append(path) or read(path))
+    running = trials[1].model_copy(update={"state": "running"})
+    Sweep(Root.at(tmp_path), make_experiment(), [trials[0], running], known).trial_rows()
+    assert len(paths) == 2
+    rows = Sweep(Root.at(tmp_path), make_experiment(), trials, known).trial_rows()
+    assert len(paths) == 4
+    assert rows == Sweep(Root.at(tmp_path), make_experiment(), trials).trial_rows()

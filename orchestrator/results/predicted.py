@@ -39,8 +39,10 @@ class PredictedTrials:
 
     def find(self, trial: TrialRecord, split: str = "validation") -> Correct | None:
         """Give what the runs of a trial predict rightly; None where one of them kept nothing that can be read."""
+        if trial.state != "complete":
+            return None
         if trial.number not in self._found:
-            self._found[trial.number] = self._read(trial) if trial.state == "complete" else {}
+            self._found[trial.number] = self._read(trial)
         return self._found[trial.number].get(split)
 
     def interval(self, trial: TrialRecord, split: str = "validation") -> Interval | None:

@@ -46,14 +46,21 @@ class Sweep:
     earlier one has a row with that trial's values, but is no candidate for the front or for `best`.
     """
 
-    def __init__(self, root: Root, experiment: Experiment, trials: Sequence[TrialRecord]) -> None:
+    def __init__(
+        self,
+        root: Root,
+        experiment: Experiment,
+        trials: Sequence[TrialRecord],
+        predicted: PredictedTrials | None = None,
+    ) -> None:
+        """Take a snapshot; `predicted` knows what an earlier one of the same sweep has read already."""
         self.root = root
         self.experiment = experiment
         self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
         self._superseded = superseded(self.trials)
         self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
         """Trials on the front, by rising `trainable_params`."""
-        self._predicted = PredictedTrials(root)
+        self._predicted = predicted or PredictedTrials(root)
         self._front_numbers = frozenset(trial.number for trial in self.front)
 
     def __repr__(self) -> str:
