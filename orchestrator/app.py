@@ -22,7 +22,7 @@ from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
 from orchestrator.records import CachePlace, Cost, TrialRecord
 from orchestrator.results import PredictedTrials, Sweep
-from orchestrator.sweep import SweepLoop
+from orchestrator.sweep import Summarise, SweepLoop
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
 
@@ -140,11 +140,6 @@ def _run_locked(
     if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
-    predicted = PredictedTrials(root)
-
-    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        return _summarise(Sweep(root, experiment, trials, predicted), final=final)
-
     loop = SweepLoop(
         prepared,
         search=search,
@@ -152,7 +147,7 @@ def _run_locked(
         tracker=build_tracker(root, experiment, observer.on_message),
         observer=observer,
         ledger=Ledger(root),
-        summarise=summarise,
+        summarise=_build_summarise(root, experiment),
         stop=stop,
     )
     outcome = loop.run(
@@ -355,6 +350,15 @@ def _known_classes(experiment: Experiment) -> int:
         f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
         hint="set model.num_classes",
     )
+
+
+def _build_summarise(root: Root, experiment: Experiment) -> Summarise:
+    predicted = PredictedTrials(root)
+
+    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
+        return _summarise(Sweep(root, experiment, trials, predicted), final=final)
+
+    return summarise
 
 
 def _summarise(sweep: Sweep, *, final: bool) -> SweepSummary:

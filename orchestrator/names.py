@@ -58,6 +58,9 @@ N_TRIALS: Final = "n_trials"
 N_FAILED: Final = "n_failed"
 FRONT_SIZE: Final = "front_size"
 HYPERVOLUME: Final = "hypervolume"
+HYPERVOLUME_LOW: Final = "hypervolume_low"
+HYPERVOLUME_HIGH: Final = "hypervolume_high"
+SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
 
 # Columns and JSON keys of the tables, besides the metric names.

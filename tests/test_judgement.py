@@ -98,7 +98,9 @@ def test_the_best_itself_is_recommended_where_nothing_is_close(tmp_path):
 
 def test_hypervolume_and_knee_have_their_uncertainty(sweep):
     low, high = sweep.judgement.hypervolume_interval
-    assert low < sweep.summary_metrics()["hypervolume"] < high
+    metrics = sweep.summary_metrics()
+    assert low < metrics["hypervolume"] < high
+    assert (metrics["hypervolume_low"], metrics["hypervolume_high"], metrics["supported_size"]) == (low, high, 2)
     chances = sweep.judgement.knee_probabilities
     assert sum(chances.values()) == pytest.approx(1)
     assert sweep.knee().number in chances

@@ -77,7 +77,9 @@ def _show_front(sweep: Sweep) -> list[str]:
         answers += f"\n- Supported front: {', '.join(code(trial.frozen) for trial in judgement.supported)}"
     knee = sweep.knee()
     if knee.number in {trial.number for trial in sweep.front[1:-1]}:
-        answers += f"\n- Knee, where the front bends: {_answer(knee)}"
+        chance = None if judgement is None else judgement.knee_probabilities.get(knee.number, 0.0)
+        sure = "" if chance is None else f" (it is the knee with probability {chance:.2f})"
+        answers += f"\n- Knee, where the front bends: {_answer(knee)}{sure}"
     return [
         "## Pareto front",
         (

@@ -262,6 +262,10 @@ class Sweep:
             return metrics
         points = [(_gain(trial), _cost(trial)) for trial in self.front]
         metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=self._reference())
+        if self.judgement is not None:
+            metrics[names.SUPPORTED_SIZE] = float(len(self.judgement.supported))
+            low, high = self.judgement.hypervolume_interval
+            metrics |= {names.HYPERVOLUME_LOW: low, names.HYPERVOLUME_HIGH: high}
         metrics[names.BEST_VAL_ACC] = max(_gain(trial) for trial in self.front)
         return metrics
 
