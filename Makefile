@@ -16,7 +16,7 @@ OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo ui status pareto test test-faults test-gpu bench check clean
+.PHONY: help setup sweep demo ui status pareto test test-faults test-gpu bench calibrate check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ test-gpu: $(STAMP) ## run the tests that need a CUDA device; without one they fa
 
 bench: $(STAMP) ## time a sweep against a plain script (about half an hour); BENCH_ARGS="--help" lists its knobs
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+calibrate: $(STAMP) ## simulate sweeps whose truth is known: what intervals, fronts and corrections are worth
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibrate
 
 check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         SetupError,
         SweepError,
     )
-    from orchestrator.results import Sweep, Trial, load_sweep
+    from orchestrator.results import Recommendation, Sweep, Trial, load_sweep
 
 __all__ = [
     "ConfigError",
@@ -24,6 +24,7 @@ __all__ = [
     "FrozenSet",
     "NotFoundError",
     "OrchestratorError",
+    "Recommendation",
     "RunError",
     "SetupError",
     "Sweep",
@@ -41,7 +42,7 @@ _MODULES = {
     "config": ("load_experiment",),
     "config.models": ("Experiment",),
     "errors": ("ConfigError", "NotFoundError", "OrchestratorError", "RunError", "SetupError", "SweepError"),
-    "results": ("Sweep", "Trial", "load_sweep"),
+    "results": ("Recommendation", "Sweep", "Trial", "load_sweep"),
 }
 """Where each name comes from. It is loaded when it is asked for: the command line starts without most of it."""
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

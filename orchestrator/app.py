@@ -21,7 +21,7 @@ from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
 from orchestrator.records import CachePlace, Cost, TrialRecord
-from orchestrator.results import Sweep
+from orchestrator.results import PredictedTrials, Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.sweep import SweepLoop
 
@@ -141,9 +141,6 @@ def _run_locked(
     if left == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
-    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        return _summarise(Sweep(root, experiment, trials), final=final)
-
     loop = SweepLoop(
         prepared,
         strategy=build_strategy(prepared, search, Ledger(root)),
@@ -152,7 +149,7 @@ def _run_locked(
         tracker=build_tracker(root, experiment, observer.on_message),
         observer=observer,
         ledger=Ledger(root),
-        summarise=summarise,
+        summarise=_build_summarise(root, experiment),
         stop=stop,
     )
     outcome = loop.run(
@@ -364,6 +361,15 @@ def _known_classes(experiment: Experiment) -> int:
         f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
         hint="set model.num_classes",
     )
+
+
+def _build_summarise(root: Root, experiment: Experiment) -> Summarise:
+    predicted = PredictedTrials(root)
+
+    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
+        return _summarise(Sweep(root, experiment, trials, predicted), final=final)
+
+    return summarise
 
 
 def _summarise(sweep: Sweep, *, final: bool) -> SweepSummary:

@@ -1,6 +1,6 @@
 """Names of metrics, params, tags and artifacts: one place, so that a search string never misses."""
 
-from typing import Final
+from typing import Final, Literal
 
 # Summary metrics of a run: flat, so that a search needs no quotes; logged once at step 0.
 VAL_ACC: Final = "val_acc"
@@ -59,16 +59,29 @@ N_FAILED: Final = "n_failed"
 N_PRUNED: Final = "n_pruned"
 FRONT_SIZE: Final = "front_size"
 HYPERVOLUME: Final = "hypervolume"
+HYPERVOLUME_LOW: Final = "hypervolume_low"
+HYPERVOLUME_HIGH: Final = "hypervolume_high"
+SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
 
 # Columns and JSON keys of the tables, besides the metric names.
 VAL_ACC_LOW: Final = "val_acc_low"
 VAL_ACC_HIGH: Final = "val_acc_high"
+VAL_ACC_CORRECTED: Final = "val_acc_corrected"
+P_FRONT: Final = "p_front"
+SUPPORTED: Final = "supported"
+TEST_ACC_LOW: Final = "test_acc_low"
+TEST_ACC_HIGH: Final = "test_acc_high"
+TEST_DROP: Final = "test_drop"
 TRIAL: Final = "trial"
 STATE: Final = "state"
 MLFLOW_RUN_ID: Final = "mlflow_run_id"
 CHECKPOINT: Final = "checkpoint"
 ERROR: Final = "error"
+
+# Rules.
+Rule = Literal["supported", "point"]
+"""How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
 
 # Files.
 BEST_CHECKPOINT: Final = "best.ckpt"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import NotFoundError, RunError
 from orchestrator.files import write_atomically
+from orchestrator.names import PREDICTIONS_FILE
 
 _FIELDS = ("logits", "labels", "image_ids")
 
@@ -41,6 +42,11 @@ class Predictions:
         """Whether the true class is predicted, [n]. Its mean is the accuracy."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
+
+
+def predictions_path(checkpoint: Path) -> Path:
+    """Name the file of predictions beside a run's best checkpoint."""
+    return checkpoint.with_name(PREDICTIONS_FILE)
 
 
 def write_predictions(path: Path, by_split: Mapping[str, Predictions]) -> None:

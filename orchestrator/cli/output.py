@@ -13,12 +13,19 @@ from orchestrator import names
 Row = Mapping[str, object]
 
 _COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS})
+COMPARISON_COLUMNS = ("cheaper", "other", "difference", "low", "high", "p_value", "p_value_adjusted")
+"""What a comparison of two trials shows for people."""
 _FIXED_DIGITS = {
     **dict.fromkeys(
         (
             names.VAL_ACC,
             names.VAL_ACC_LOW,
             names.VAL_ACC_HIGH,
+            names.VAL_ACC_CORRECTED,
+            names.TEST_ACC_LOW,
+            names.TEST_ACC_HIGH,
+            names.TEST_DROP,
+            *COMPARISON_COLUMNS[2:5],
             names.TRAIN_ACC,
             names.TEST_ACC,
             names.BEST_VAL_ACC,
@@ -28,6 +35,7 @@ _FIXED_DIGITS = {
     ),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
     **dict.fromkeys((names.DURATION_S, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
+    **dict.fromkeys((names.P_FRONT, *COMPARISON_COLUMNS[5:]), 3),
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH), 2),
     **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN), 3),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator import names
-from orchestrator.cli.output import Format, print_note, print_record, print_rows
+from orchestrator.cli.output import COMPARISON_COLUMNS, Format, print_note, print_record, print_rows
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.masking import mask_credentials
@@ -24,11 +24,14 @@ FRONT_COLUMNS = (
     names.VAL_ACC,
     names.VAL_ACC_LOW,
     names.VAL_ACC_HIGH,
+    names.VAL_ACC_CORRECTED,
+    names.P_FRONT,
+    names.SUPPORTED,
     names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
     names.TEST_ACC,
-    names.BEST_EPOCH,
-    names.DURATION_S,
+    names.TEST_ACC_LOW,
+    names.TEST_ACC_HIGH,
 )
 """What a front shows for people."""
 
@@ -37,12 +40,14 @@ _TRIAL_COLUMNS = (
     names.FROZEN,
     names.STATE,
     names.VAL_ACC,
+    names.VAL_ACC_CORRECTED,
+    names.P_FRONT,
     names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
-    names.TEST_ACC,
     names.BEST_EPOCH,
     names.DURATION_S,
     names.PARETO,
+    names.SUPPORTED,
     names.ERROR,
 )
 _RUN_COLUMNS = (
@@ -82,7 +87,7 @@ _ROOT = Path(DEFAULT_ROOT)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (status, trials, pareto, best, runs, history, report):
+    for command in (status, trials, pareto, compare, recommend, best, runs, history, report):
         app.command(rich_help_panel="Ask")(command)
 
 
@@ -161,11 +166,53 @@ def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
 
 
 def pareto(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
-    """Print the Pareto front by rising number of trainable parameters."""
-    rows = _load(name, root).front_rows()
+    """Print the Pareto front by rising number of trainable parameters, and how far it can be believed."""
+    sweep = _load(name, root)
+    rows = sweep.front_rows()
     print_rows(rows, FRONT_COLUMNS, form)
+    print_note(say_recommendation(sweep) if rows else f"no trial of {name} is complete yet")
+
+
+def say_recommendation(sweep: "Sweep") -> str:
+    """Say in a sentence what the data recommend, or why they recommend nothing."""
+    if sweep.judgement is None:
+        return "nothing is recommended: not every complete trial has predictions of the same images"
+    found = sweep.recommend()
+    return f"recommended: {found.sentence} ({found.basis})"
+
+
+def compare(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Compare each trial on the front with the next one: is it really more accurate?"""
+    sweep = _load(name, root)
+    rows = sweep.comparison_rows()
+    print_rows(rows, COMPARISON_COLUMNS, form)
     if not rows:
-        print_note(f"no trial of {name} is complete yet")
+        print_note("nothing to compare: fewer than two trials on the front, or predictions are missing")
+
+
+def recommend(
+    name: NameArgument,
+    root: RootOption = _ROOT,
+    form: FormatOption = Format.table,
+    margin: Annotated[
+        float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
+    ] = None,
+) -> None:
+    """Recommend the fewest trainable parameters that are close enough to the best, in a sentence and numbers."""
+    found = _load(name, root).recommend(margin)
+    comparison = found.comparison
+    record = {
+        "recommended": found.sentence,
+        "basis": found.basis,
+        names.TRIAL: found.number,
+        names.FROZEN: found.frozen,
+        "best_trial": found.best_number,
+        "difference": comparison.difference,
+        "low": comparison.low,
+        "high": comparison.high,
+        "standard_error": comparison.standard_error,
+    }
+    print_record(record, form)
 
 
 def best(
@@ -178,15 +225,19 @@ def best(
     min_val_acc: Annotated[
         float | None, typer.Option(help="Fewest trainable parameters that reach this val_acc, in [0, 1].")
     ] = None,
+    rule: Annotated[
+        names.Rule,
+        typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
+    ] = "supported",
 ) -> None:
-    """Print the trial to use: the highest val_acc, or the one that a budget asks for."""
+    """Print the trial to use: the most accurate, or the one that a budget asks for."""
     if min_val_acc is not None and not 0 <= min_val_acc <= 1:
         raise ConfigError(
             f"--min-val-acc is a fraction in [0, 1], not {min_val_acc:g}",
             hint=f"for {min_val_acc:g} percent say {min_val_acc / 100:g}" if 1 < min_val_acc <= 100 else None,
         )
     sweep = _load(name, root)
-    found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc)
+    found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc, rule=rule)
     print_record(next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number), form)
 
 
@@ -244,7 +295,7 @@ def count_points(experiment: "Experiment") -> int | None:
 def _best_row(sweep: "Sweep", rows: list[dict[str, object]]) -> dict[str, object]:
     """Row of the best trial so far; empty where none is complete."""
     try:
-        number = sweep.best().number
+        number = sweep.best(rule="point").number
     except NotFoundError:
         return {}
     return next(row for row in rows if row[names.TRIAL] == number)

@@ -15,7 +15,7 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import FRONT_COLUMNS
+from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation
 from orchestrator.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
@@ -227,6 +227,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     if front:
         print_note(f"\nThe front of {name}: no other trial has both more accuracy and fewer trainable parameters")
         print_rows(front, FRONT_COLUMNS, output)
+        print_note(say_recommendation(result))
     parts = [f"{outcome.trained} runs trained"]
     parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []
     parts += [f"{outcome.resumed} of them continued from a checkpoint"] if outcome.resumed else []

@@ -48,7 +48,7 @@ class Page:
             panels: Axes side by side.
             key_rows: Rows to keep free for the key.
         """
-        head, foot = textwrap.wrap(title, 88), textwrap.wrap(caption, 148)
+        head, foot = textwrap.wrap(title, 84), textwrap.wrap(caption, 148)
         above, key_top = 0.24 + 0.26 * len(head), 0.12 + 0.19 * len(foot) + 0.205 * key_rows
         below = key_top + (0.08 if key_rows else 0.0)
         total = above + height + below

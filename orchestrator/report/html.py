@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator import names
 from orchestrator.report.series import Series, describe_sweep
-from orchestrator.results import Sweep
+from orchestrator.results import Row, Sweep
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -25,16 +26,20 @@ th:first-child, td:first-child {{ text-align: left; }}
 <body>
 <h1>{title}</h1>
 <p>{caption}</p>
-{plot}
+{recommended}{plot}
 <h1>The front</h1>
 <table>
-<tr><th>frozen set</th><th>validation accuracy</th><th>trainable parameters</th><th>test accuracy</th></tr>
+<tr><th>frozen set</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
+<th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
 {rows}
 </table>
 </body>
 </html>
 """
-_ROW = "<tr><td>{label}</td><td>{val_acc:.2%}{interval}</td><td>{params:,}</td><td>{test_acc:.2%}</td></tr>"
+_ROW = (
+    "<tr><td>{label}</td><td>{val_acc}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
+    "<td>{params:,}</td><td>{test_acc}</td></tr>"
+)
 _HOVER = (
     "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
     "<br>test accuracy %{customdata[2]:.2%}<br>%{customdata[1]}<extra></extra>"
@@ -44,20 +49,13 @@ _HOVER = (
 def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
     """Write the interactive front. Text that a user wrote is escaped."""
     front = [each for each in series if each.on_front]
+    rows = {row[names.TRIAL]: row for row in sweep.front_rows()}
     page = _PAGE.format(
         title=html.escape(f"Pareto front of {sweep.experiment.name}"),
         caption=html.escape(describe_sweep(sweep, series, intervals=True)),
+        recommended=_say_recommendation(sweep),
         plot=_plot(series, front),
-        rows="\n".join(
-            _ROW.format(
-                label=html.escape(each.label),
-                val_acc=each.val_acc,
-                interval=_say_interval(each),
-                params=each.params,
-                test_acc=_test_accuracy(each),
-            )
-            for each in front
-        ),
+        rows="\n".join(_say_row(each, rows[each.number]) for each in front),
     )
     path.write_text(page, encoding="utf-8")
     return path
@@ -107,8 +105,32 @@ def _points(series: Sequence[Series]) -> dict[str, Any]:
     }
 
 
-def _say_interval(each: Series) -> str:
-    return "" if each.interval is None else f" ({each.interval[0]:.1%} to {each.interval[1]:.1%})"
+def _say_recommendation(sweep: Sweep) -> str:
+    if sweep.judgement is None:
+        return ""
+    found = sweep.recommend()
+    return f"<p>Recommended: {html.escape(found.sentence)} ({html.escape(found.basis)}).</p>\n"
+
+
+def _say_row(each: Series, row: Row) -> str:
+    return _ROW.format(
+        label=html.escape(each.label),
+        val_acc=_share(row, names.VAL_ACC) + _interval(row, names.VAL_ACC_LOW, names.VAL_ACC_HIGH),
+        corrected=_share(row, names.VAL_ACC_CORRECTED),
+        p_front="" if each.p_front is None else f"{each.p_front:.2f}",
+        supported="yes" if each.supported else "",
+        params=each.params,
+        test_acc=_share(row, names.TEST_ACC) + _interval(row, names.TEST_ACC_LOW, names.TEST_ACC_HIGH),
+    )
+
+
+def _share(row: Row, key: str, digits: int = 2) -> str:
+    value = row[key]
+    return f"{value:.{digits}%}" if isinstance(value, float) else ""
+
+
+def _interval(row: Row, low: str, high: str) -> str:
+    return "" if row[low] is None else f" ({_share(row, low, 1)} to {_share(row, high, 1)})"
 
 
 def _test_accuracy(each: Series) -> float:

@@ -69,19 +69,30 @@ def _show_front(sweep: Sweep) -> list[str]:
         "frozen",
         *searched,
         "validation accuracy",
+        "corrected",
+        "probability of the front",
         "trainable parameters",
         "test accuracy",
         "seconds a run",
     ]
     table = _table(head, [_front_cells(row, searched) for row in rows])
-    answers = f"- Most accurate: {_answer(sweep.best())}"
+    answers = f"- Highest measured accuracy: {_answer(sweep.best(rule='point'))}"
+    judgement = sweep.judgement
+    if judgement is not None:
+        found = sweep.recommend()
+        answers = f"- Recommended: {escape(found.sentence)} ({found.basis})\n{answers}"
+        answers += f"\n- Supported front: {', '.join(code(trial.frozen) for trial in judgement.supported)}"
     knee = sweep.knee()
     if knee.number in {trial.number for trial in sweep.front[1:-1]}:
-        answers += f"\n- Knee, where the front bends: {_answer(knee)}"
+        chance = None if judgement is None else judgement.knee_probabilities.get(knee.number, 0.0)
+        sure = "" if chance is None else f" (it is the knee with probability {chance:.2f})"
+        answers += f"\n- Knee, where the front bends: {_answer(knee)}{sure}"
     return [
         "## Pareto front",
         (
-            "No other trial has both a higher validation accuracy and fewer trainable parameters. "
+            "No other trial has both a higher validation accuracy and fewer trainable parameters. In brackets its 95 % "
+            "interval; corrected: what to expect of it, chosen as it was. The supported front is the fewest trials "
+            "that stand for all: none left out is significantly better than one of them with as few parameters. "
             "The test split is measured once and chooses nothing."
         ),
         table,
@@ -94,11 +105,19 @@ def _front_cells(row: Row, searched: Sequence[str]) -> list[str]:
         str(row["trial"]),
         code(str(row["frozen"])),
         *(_number(row[name], "g") if isinstance(row[name], float) else str(row[name]) for name in searched),
-        _number(row["val_acc"], ".2%"),
+        _number(row["val_acc"], ".2%") + _interval(row),
+        _number(row["val_acc_corrected"], ".2%"),
+        _number(row["p_front"], ".2f"),
         f"{_number(row['trainable_params'], ',')} ({_number(row['trainable_pct'], '.2f')} %)",
         _number(row["test_acc"], ".2%"),
         _number(row["duration_s"], ".0f"),
     ]
+
+
+def _interval(row: Row) -> str:
+    if row["val_acc_low"] is None:
+        return ""
+    return f" ({_number(row['val_acc_low'], '.1%')} to {_number(row['val_acc_high'], '.1%')})"
 
 
 def _answer(trial: Trial) -> str:

@@ -35,6 +35,7 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with accept_missing_glyphs():
         shown = describe_sweep(sweep, series, intervals=True)
-        front = draw_front(series, shown, sweep.knee().number).save(folder / "pareto.png")
+        recommendation = None if sweep.judgement is None else sweep.recommend()
+        front = draw_front(series, shown, sweep.knee().number, recommendation).save(folder / "pareto.png")
         pictures = [draw(series, caption).save(folder / name) for name, draw in PICTURES.items()]
     return [front, write_page(sweep, series, folder / "pareto.html"), *pictures]

@@ -49,6 +49,10 @@ class Series:
     """The objective: mean over seeds."""
     interval: Interval | None
     """Its 95 % interval, over images and with several seeds over seeds; None: not known."""
+    p_front: float | None
+    """Probability that it is on the front of true accuracies; None: not known."""
+    supported: bool
+    """It is on the supported front; no trial is where that is not known."""
     runs: tuple[RunRecord, ...]
     results: tuple[RunResult, ...]
     """One a seed, as `runs`."""
@@ -87,6 +91,7 @@ def build_series(sweep: Sweep) -> list[Series]:
     trials.sort(key=lambda trial: (trial.trainable_params or 0, trial.val_acc or 0.0, trial.number))
     labels = _label(trials, tuple(sweep.experiment.search.dimensions))
     ranks = {True: 0, False: 0}
+    judgement = sweep.judgement
     series = []
     for trial in trials:
         on_front = sweep.is_on_front(trial)
@@ -101,6 +106,8 @@ def build_series(sweep: Sweep) -> list[Series]:
                 params=trial.trainable_params or 0,
                 val_acc=trial.val_acc or 0.0,
                 interval=sweep.interval(trial),
+                p_front=judgement.front_probability(trial) if judgement else None,
+                supported=judgement is not None and judgement.is_supported(trial),
                 runs=runs,
                 results=tuple(run.result for run in runs if run.result is not None),
             )

@@ -1,7 +1,19 @@
 """What a sweep knows: tables, the front, the trial to use, curves, networks."""
 
+from orchestrator.results.judgement import Recommendation
+from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.sweep import Sweep, describe_states, load_sweep
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
 
-__all__ = ["Interval", "Row", "Sweep", "Trial", "describe_states", "load_sweep", "results_of"]
+__all__ = [
+    "Interval",
+    "PredictedTrials",
+    "Recommendation",
+    "Row",
+    "Sweep",
+    "Trial",
+    "describe_states",
+    "load_sweep",
+    "results_of",
+]

@@ -3,16 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, final, get_args
 
 from orchestrator import names, pareto
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
-from orchestrator.errors import NotFoundError
+from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import TrialRecord, superseded
 from orchestrator.results import tables
+from orchestrator.results.judgement import Judgement, Recommendation
+from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
 
@@ -42,14 +46,21 @@ class Sweep:
     earlier one has a row with that trial's values, but is no candidate for the front or for `best`.
     """
 
-    def __init__(self, root: Root, experiment: Experiment, trials: Sequence[TrialRecord]) -> None:
+    def __init__(
+        self,
+        root: Root,
+        experiment: Experiment,
+        trials: Sequence[TrialRecord],
+        predicted: PredictedTrials | None = None,
+    ) -> None:
+        """Take a snapshot; `predicted` knows what an earlier one of the same sweep has read already."""
         self.root = root
         self.experiment = experiment
         self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
         self._superseded = superseded(self.trials)
         self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
         """Trials on the front, by rising `trainable_params`."""
-        self._intervals: dict[int, Interval | None] = {}
+        self._predicted = predicted or PredictedTrials(root)
         self._front_numbers = frozenset(trial.number for trial in self.front)
 
     def __repr__(self) -> str:
@@ -83,10 +94,13 @@ class Sweep:
         return trial.number in self._front_numbers
 
     def interval(self, trial: TrialRecord) -> Interval | None:
-        """Give the 95 % interval of a trial's `val_acc`; see `tables.find_interval`. The files are read once."""
-        if trial.number not in self._intervals:
-            self._intervals[trial.number] = tables.find_interval(trial, self.root)
-        return self._intervals[trial.number]
+        """Give the 95 % interval of a trial's `val_acc`; see `PredictedTrials.interval`. The files are read once."""
+        return self._predicted.interval(trial)
+
+    @cached_property
+    def judgement(self) -> Judgement | None:
+        """What the data can tell apart; None where no trial is complete or one has no predictions that can be read."""
+        return self._judge(self.candidates)
 
     def trial_rows(self) -> list[Row]:
         """Give one row a trial, by number, as plain values; None where a value is missing."""
@@ -101,8 +115,20 @@ class Sweep:
         ]
 
     def front_rows(self) -> list[Row]:
-        """Give the rows of the trials on the front, by rising `trainable_params`."""
-        return [self._row(trial) for trial in self.front]
+        """Give the rows of the trials on the front, by rising `trainable_params`, and what the test split says of them.
+
+        `test_drop` is validation minus test accuracy: what choosing by validation made of it, and chance.
+        """
+        return [self._row(trial) | self._test_row(trial) for trial in self.front]
+
+    def comparison_rows(self) -> list[Row]:
+        """Compare each trial on the front with the next; see `comparisons`. Empty without predictions."""
+        judgement = self.judgement
+        return (
+            []
+            if judgement is None
+            else [tables.build_comparison_row(each) for each in judgement.neighbours(self.front)]
+        )
 
     def history_rows(self, key: str | int) -> list[Row]:
         """Give one row a seed and epoch of a trial, as plain values. For `key` see `history`."""
@@ -118,7 +144,38 @@ class Sweep:
 
     def pareto_front(self) -> "DataFrame":
         """Give `front_rows` as a data frame with typed columns."""
-        return tables.build_frame(self.front_rows(), tables.TRIAL_TYPES)
+        return tables.build_frame(self.front_rows(), tables.FRONT_TYPES)
+
+    def comparisons(self) -> "DataFrame":
+        """Compare each trial on the front with the next, of more parameters: is it really better?
+
+        `difference` is how much more accurate `other` is than `cheaper`, a fraction, with its 95 % interval `low` to
+        `high`; `p_value_adjusted` is corrected for the number of comparisons (Holm).
+        """
+        return tables.build_frame(self.comparison_rows(), tables.COMPARISON_TYPES)
+
+    def supported_front(self) -> "DataFrame":
+        """Give the rows of the supported front by rising `trainable_params`: the fewest trials that stand for all.
+
+        No trial left out is significantly better than a member with as few or fewer parameters.
+
+        Raises:
+            NotFoundError: No trial is complete, or one of them has no predictions.
+        """
+        rows = [self._row(trial) for trial in self._require_judgement().supported]
+        return tables.build_frame(rows, tables.TRIAL_TYPES)
+
+    def recommend(self, margin: float | None = None) -> Recommendation:
+        """Recommend the fewest parameters whose accuracy is close enough to the best.
+
+        Args:
+            margin: Accuracy that may be lost, a fraction in [0, 1]; None: one standard error of the paired difference.
+
+        Raises:
+            ConfigError: `margin` is not in [0, 1].
+            NotFoundError: No trial is complete, or one of them has no predictions.
+        """
+        return self._require_judgement().recommend(margin)
 
     def history(self, key: str | int) -> "DataFrame":
         """Give the curves of a trial: one row a seed and epoch (from 0).
@@ -133,17 +190,29 @@ class Sweep:
         """
         return tables.build_frame(self.history_rows(key), tables.HISTORY_TYPES)
 
-    def best(self, max_trainable_params: int | None = None, min_val_acc: float | None = None) -> Trial:
-        """Find the trial with the highest `val_acc`; ties: fewer parameters, then the earlier trial.
+    def best(
+        self,
+        max_trainable_params: int | None = None,
+        min_val_acc: float | None = None,
+        *,
+        rule: names.Rule = "supported",
+    ) -> Trial:
+        """Find the most accurate trial.
 
         Args:
             max_trainable_params: Only trials with at most so many trainable parameters.
-            min_val_acc: Ask instead for the fewest parameters that reach this accuracy, a fraction in [0, 1];
-                ties: higher accuracy.
+            min_val_acc: Ask instead for the fewest parameters that reach this measured accuracy, a fraction in [0, 1];
+                ties: higher accuracy. `rule` says nothing here.
+            rule: `supported`: the highest `val_acc` among the supported front of the trials that fit, so that more
+                parameters are chosen only where the data show that they help; where predictions are missing, as
+                `point`. `point`: the highest `val_acc`; ties: fewer parameters, then the earlier trial.
 
         Raises:
+            ConfigError: There is no such rule.
             NotFoundError: No complete trial fits; the message names the closest.
         """
+        if rule not in get_args(names.Rule):
+            raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
         fitting: Sequence[TrialRecord] = self._require_candidates()
         if max_trainable_params is not None:
             cheapest = min(fitting, key=_cost)
@@ -154,7 +223,7 @@ class Sweep:
                     f"parameters; the closest is {_describe(cheapest)}"
                 )
         if min_val_acc is None:
-            return self._trial(min(fitting, key=lambda trial: (-_gain(trial), _cost(trial))))
+            return self._trial(min(self._keep(fitting, rule), key=lambda trial: (-_gain(trial), _cost(trial))))
         highest = max(fitting, key=_gain)
         fitting = [trial for trial in fitting if _gain(trial) >= min_val_acc]
         if not fitting:
@@ -193,16 +262,44 @@ class Sweep:
             metrics[names.N_PRUNED] = float(sum(trial.state == "pruned" for trial in self.trials))
         if not self.front:
             return metrics
-        highest = 10.0 * self._total_params()
         points = [(_gain(trial), _cost(trial)) for trial in self.front]
-        metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=(0.0, highest))
+        metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=self._reference())
+        if self.judgement is not None:
+            metrics[names.SUPPORTED_SIZE] = float(len(self.judgement.supported))
+            low, high = self.judgement.hypervolume_interval
+            metrics |= {names.HYPERVOLUME_LOW: low, names.HYPERVOLUME_HIGH: high}
         metrics[names.BEST_VAL_ACC] = max(_gain(trial) for trial in self.front)
         return metrics
+
+    def _reference(self) -> tuple[float, float]:
+        return 0.0, 10.0 * self._total_params()
 
     def _total_params(self) -> float:
         """Parameters of the network; of several heads, the largest; those that train, where no result is kept."""
         totals = [result.total_params for trial in self.front for result in results_of(trial)]
         return float(max(totals, default=0)) or max(_cost(trial) for trial in self.front)
+
+    def _judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
+        correct = self._predicted.align(trials)
+        if correct is None:
+            return None
+        return Judgement(trials, correct, self.experiment.blocks, self._reference())
+
+    def _keep(self, trials: Sequence[TrialRecord], rule: names.Rule) -> Sequence[TrialRecord]:
+        """Keep the trials among which a rule chooses the most accurate."""
+        if rule == "point":
+            return trials
+        judgement = self.judgement if len(trials) == len(self.candidates) else self._judge(trials)
+        return trials if judgement is None else judgement.supported
+
+    def _require_judgement(self) -> Judgement:
+        self._require_candidates()
+        if self.judgement is None:
+            raise NotFoundError(
+                f"some complete trial of {self.experiment.name!r} has no predictions of the same images as the others",
+                hint="an older version trained it: `--fresh` trains everything anew",
+            )
+        return self.judgement
 
     def _require_candidates(self) -> tuple[TrialRecord, ...]:
         candidates = self.candidates
@@ -233,7 +330,7 @@ class Sweep:
 
     def _trial(self, trial: TrialRecord) -> Trial:
         row = self._row(trial)
-        keys = (*tables.METRICS, *tables.INTERVAL, names.PARETO, names.MLFLOW_RUN_ID)
+        keys = (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
         values: dict[str, Any] = {key: row[key] for key in keys}
         checkpoints = {
             run.seed: path for run in trial.runs if (path := tables.checkpoint_path(run, self.root)) is not None
@@ -247,7 +344,25 @@ class Sweep:
         )
 
     def _row(self, trial: TrialRecord) -> Row:
-        return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial), interval=self.interval(trial))
+        return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial), belief=self._believe(trial))
+
+    def _believe(self, trial: TrialRecord) -> Row:
+        low, high = self.interval(trial) or (None, None)
+        judged = self.judgement
+        known = judged is not None and judged.front_probability(trial) is not None
+        return {
+            names.VAL_ACC_LOW: low,
+            names.VAL_ACC_HIGH: high,
+            names.VAL_ACC_CORRECTED: judged.corrected(trial) if judged else None,
+            names.P_FRONT: judged.front_probability(trial) if judged else None,
+            names.SUPPORTED: judged.is_supported(trial) if judged and known else None,
+        }
+
+    def _test_row(self, trial: TrialRecord) -> Row:
+        low, high = self._predicted.interval(trial, "test") or (None, None)
+        drops = [result.val_acc - result.test_acc for result in results_of(trial)]
+        drop = fmean(drops) if drops else None
+        return {names.TEST_ACC_LOW: low, names.TEST_ACC_HIGH: high, names.TEST_DROP: drop}
 
 
 def describe_states(trials: Iterable[TrialRecord]) -> str:

@@ -1,22 +1,18 @@
 """Rows and columns of a sweep's tables. Rows are plain values; pandas loads for a data frame only."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from orchestrator import names
-from orchestrator.errors import NotFoundError, RunError
 from orchestrator.layout import Root
-from orchestrator.predictions import read_predictions
 from orchestrator.records import RunRecord, RunResult, TrialRecord
-from orchestrator.uncertainty import accuracy_interval, wilson_interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from orchestrator.results.judgement import Neighbours
 
 Row = dict[str, object]
 Interval = tuple[float, float]
@@ -47,8 +43,14 @@ METRICS: Final = {
     **dict.fromkeys((*MEANS, *SHARED), "float64"),
     names.TOTAL_PARAMS: "Int64",
 }
-INTERVAL: Final = (names.VAL_ACC_LOW, names.VAL_ACC_HIGH)
-"""Ends of the 95 % interval of `val_acc`."""
+BELIEF: Final = {
+    names.VAL_ACC_LOW: "float64",
+    names.VAL_ACC_HIGH: "float64",
+    names.VAL_ACC_CORRECTED: "float64",
+    names.P_FRONT: "float64",
+    names.SUPPORTED: "boolean",
+}
+"""How far `val_acc` can be believed: ends of its 95 % interval, its expected value, its place on the front."""
 _HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_size": "int64", "optimizer": "string"}
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
@@ -56,10 +58,21 @@ TRIAL_TYPES: Final = {
     names.STATE: "string",
     names.PARETO: "bool",
     **METRICS,
-    **dict.fromkeys(INTERVAL, "float64"),
+    **BELIEF,
     **_HYPERPARAMETERS,
     "n_seeds": "int64",
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
+}
+FRONT_TYPES: Final = {
+    **TRIAL_TYPES,
+    **dict.fromkeys((names.TEST_ACC_LOW, names.TEST_ACC_HIGH, names.TEST_DROP), "float64"),
+}
+COMPARISON_TYPES: Final = {
+    "cheaper": "string",
+    "other": "string",
+    "cheaper_trial": "int64",
+    "other_trial": "int64",
+    **dict.fromkeys(("difference", "low", "high", "standard_error", "p_value", "p_value_adjusted"), "float64"),
 }
 RUN_TYPES: Final = {
     names.TRIAL: "int64",
@@ -83,7 +96,7 @@ def results_of(trial: TrialRecord) -> list[RunResult]:
     return [run.result for run in trial.runs if run.result is not None]
 
 
-def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, interval: Interval | None) -> Row:
+def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: Row) -> Row:
     """Say what is known of a trial: means over its seeds; None where a value is missing, as before it is complete."""
     results = results_of(trial)
     first = trial.runs[0] if trial.runs else None
@@ -93,7 +106,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, interval:
         names.STATE: trial.state,
         names.PARETO: on_front,
         names.VAL_ACC: trial.val_acc,
-        **dict(zip(INTERVAL, interval or (None, None), strict=True)),
+        **belief,
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
         **trial.hyperparameters.model_dump(),
@@ -137,6 +150,23 @@ def build_history_rows(trial: TrialRecord) -> list[Row]:
     ]
 
 
+def build_comparison_row(found: "Neighbours") -> Row:
+    """Say how much more accurate a trial on the front is than the one before it."""
+    comparison = found.comparison
+    return {
+        "cheaper": found.cheaper.frozen,
+        "other": found.other.frozen,
+        "cheaper_trial": found.cheaper.number,
+        "other_trial": found.other.number,
+        "difference": comparison.difference,
+        "low": comparison.low,
+        "high": comparison.high,
+        "standard_error": comparison.standard_error,
+        "p_value": comparison.p_value,
+        "p_value_adjusted": found.adjusted_p_value,
+    }
+
+
 def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":
     """Turn rows into a data frame with the columns and dtypes of `types`, also where there is no row."""
     import pandas as pd  # a second
@@ -147,28 +177,6 @@ def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":
 def checkpoint_path(run: RunRecord, root: Root) -> Path | None:
     """Name the best checkpoint of a run, absolute; None where it kept none."""
     return None if run.checkpoint is None else root.path / run.checkpoint
-
-
-def find_interval(trial: TrialRecord, root: Root) -> Interval | None:
-    """Give the 95 % interval of a complete trial's `val_acc`, over images and, with several runs, over seeds.
-
-    Several runs need the predictions of each; None where one of them kept none that can be read.
-    """
-    results = results_of(trial)
-    if trial.state != "complete" or not results or not all(math.isfinite(result.val_acc) for result in results):
-        return None
-    if len(results) == 1:
-        images = results[0].n_val
-        return wilson_interval(round(results[0].val_acc * images), images)
-    paths = [checkpoint_path(run, root) for run in trial.runs if run.result is not None]
-    try:
-        found = [read_predictions(path.with_name(names.PREDICTIONS_FILE)) for path in paths if path is not None]
-    except (NotFoundError, RunError):
-        return None
-    correct = [each["validation"].correct for each in found if "validation" in each]
-    if len(correct) < len(results) or len({len(each) for each in correct}) > 1:
-        return None
-    return accuracy_interval(np.stack(correct))
 
 
 def _means(results: Sequence[RunResult]) -> Row:

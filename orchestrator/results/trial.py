@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotFoundError
-from orchestrator.names import PREDICTIONS_FILE
-from orchestrator.predictions import Predictions, read_predictions
+from orchestrator.predictions import Predictions, predictions_path, read_predictions
 from orchestrator.records import Hyperparameters
 
 if TYPE_CHECKING:
@@ -29,6 +28,12 @@ class Trial:
     """Lower end of the 95 % interval of `val_acc`: over images, and with several seeds over seeds; None: not known."""
     val_acc_high: float | None
     """Its upper end."""
+    val_acc_corrected: float | None
+    """Expected accuracy, which having been chosen does not inflate; None: some candidate has no predictions."""
+    p_front: float | None
+    """Probability that it is on the front of true accuracies; None likewise."""
+    supported: bool | None
+    """It is on the supported front; None likewise."""
     val_loss: float
     train_acc: float
     train_loss: float
@@ -93,7 +98,7 @@ class Trial:
             NotFoundError: There is no such run or split, or an older version kept no predictions.
             RunError: The file is damaged.
         """
-        by_split = read_predictions(self.find_checkpoint(seed).with_name(PREDICTIONS_FILE))
+        by_split = read_predictions(predictions_path(self.find_checkpoint(seed)))
         if split not in by_split:
             raise NotFoundError(f"no predictions of a split {split!r}; there are {', '.join(by_split)}")
         return by_split[split]

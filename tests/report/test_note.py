@@ -18,8 +18,10 @@ def test_note_has_front_best_failures_and_searches(tmp_path):
     note = write_note(Sweep(Root.at(tmp_path), make_experiment("beans", description="Leaves."), trials))
     assert note.startswith("# Sweep beans\n\nLeaves.\n")
     rows = [line for line in note.splitlines() if line.startswith("| 2 |")]
-    assert rows == ["| 2 | `stem+layer1` | 96.00% | 11,020,547 (98.59 %) | 94.00% | 8 |"]  # 2.0 + 2.1 + 2.2 + 1.5 s
-    assert "- Most accurate: `stem+layer1` (trial 2), 96.00% with 11,020,547 parameters" in note
+    assert rows == [
+        "| 2 | `stem+layer1` | 96.00% (88.6% to 99.1%) |  |  | 11,020,547 (98.59 %) | 94.00% | 8 |"
+    ]  # 2.0 + 2.1 + 2.2 + 1.5 s
+    assert "- Highest measured accuracy: `stem+layer1` (trial 2), 96.00% with 11,020,547 parameters" in note
     assert r"| 6 | `layer4` | out of \| memory at x |" in note
     assert "6 complete, 1 failed" in note
     for example in CHEAT_SHEET:

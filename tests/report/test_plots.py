@@ -22,6 +22,7 @@ from tests.factories import (
     make_result,
     make_trial,
 )
+from tests.predicted import draw_correct, make_predicted_sweep
 from tests.report.sweeps import make_curved_trial, make_sweep
 
 FILES = {
@@ -103,6 +104,19 @@ def test_the_front_shows_the_interval_of_each_accuracy(tmp_path):
     rows = sweep.trial_rows()
     ends = ("val_acc_low", "val_acc_high")
     assert bars == {tuple((float(row["trainable_params"]), row[end]) for end in ends) for row in rows}
+
+
+def test_the_front_is_shaded_by_probability_and_recommends(tmp_path):
+    sweep = make_predicted_sweep(tmp_path, PREFIXES, draw_correct((0.95, 0.95, 0.95, 0.95, 0.94, 0.6), seeds=3, seed=1))
+    series = build_series(sweep)
+    page = draw_front(series, "caption", 0, sweep.recommend())
+    points = {line.get_xdata()[0]: line for line in page.panels[0].lines if len(line.get_xdata()) == 1}
+    for each in series:
+        level = 1 - each.p_front * (1 - 0x1A / 255)
+        assert points[each.params].get_markerfacecolor() == pytest.approx((level, level, level))
+        assert points[each.params].get_marker() == ("D" if each.supported else "o")
+    title = page.figure.texts[0].get_text().replace("\n", " ")
+    assert title == f"Recommended: {sweep.recommend().sentence}"
 
 
 def test_the_caption_says_what_the_bars_cover(tmp_path):

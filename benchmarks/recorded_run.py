@@ -1,0 +1,39 @@
+"""A run that keeps which validation images it predicts rightly after each epoch."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from benchmarks.record import RECORD_FILE
+from orchestrator.interfaces import EpochSink
+from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.training.module import FreezingModule
+from orchestrator.training.outcomes import Outcomes
+from orchestrator.training.run import run_training
+
+
+def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train as `run_training` does, and write the answers of each epoch beside the result: bool, [epochs, images]."""
+    epochs: list[list[torch.Tensor]] = []
+    add, start = Outcomes.add, FreezingModule.on_train_epoch_start
+
+    def start_epoch(module: FreezingModule) -> None:
+        epochs.append([])
+        start(module)
+
+    def keep(outcomes: Outcomes, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        if epochs and not logits.requires_grad:  # validation; after the last epoch that of the best weights too
+            epochs[-1].append(logits.argmax(dim=1) == labels)
+        add(outcomes, losses, logits, labels)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(FreezingModule, "on_train_epoch_start", start_epoch))
+        stack.enter_context(patch.object(Outcomes, "add", keep))
+        result = run_training(spec, workplace, on_epoch)
+    n_val = result.n_val
+    right = np.array([torch.cat(epoch)[:n_val].numpy() for epoch in epochs])
+    np.save(Path(workplace.directory) / RECORD_FILE, right)
+    return result

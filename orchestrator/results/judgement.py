@@ -1,0 +1,229 @@
+"""What the data can tell apart: the supported front, the chance of being on the front, and a recommendation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator import pareto
+from orchestrator.blocks import NONE_KEY, FrozenSet
+from orchestrator.comparison import Comparison, adjust_holm, compare, find_better
+from orchestrator.errors import ConfigError
+from orchestrator.evidence import Evidence, Floats
+from orchestrator.posterior import Posterior, front_probabilities
+from orchestrator.records import TrialRecord
+from orchestrator.results.tables import Interval, results_of
+from orchestrator.selection import choose_cheapest_within, find_supported
+
+DRAWS = 4000
+"""Draws of the posterior: a probability is known to 0.8 points (one standard error) or better."""
+_AREA_DRAWS = 1000
+"""Draws for what has to be worked out one front at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """Two trials next to each other on the front.
+
+    Attributes:
+        cheaper: The one with fewer parameters.
+        other: The other.
+        comparison: How much more accurate `other` is.
+        adjusted_p_value: Its p-value, corrected for the number of neighbours (Holm).
+    """
+
+    cheaper: TrialRecord
+    other: TrialRecord
+    comparison: Comparison
+    adjusted_p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The trial with the fewest parameters that is close enough to the best.
+
+    Attributes:
+        number: Its number.
+        frozen: Its frozen set.
+        best_number: Number of the trial with the highest `val_acc`.
+        comparison: How much more accurate the best is; all zero where it is the best itself.
+        margin: Accuracy that may be lost, in [0, 1]; None: one standard error of the paired difference.
+        sentence: The same in words and numbers.
+        basis: What it rests on, in words: the images and whether other seeds are covered.
+    """
+
+    number: int
+    frozen: str
+    best_number: int
+    comparison: Comparison
+    margin: float | None
+    sentence: str
+    basis: str
+
+
+@final
+class Judgement:
+    """What follows from the predictions of all candidates together. Everything is computed when it is asked for.
+
+    Args:
+        trials: The candidates, by number; at least one.
+        correct: For each [runs, images] of the same validation images.
+        blocks: Names of the backbone's blocks, in network order.
+        reference: Lowest accuracy and highest parameters that the hypervolume is measured from.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[TrialRecord],
+        correct: Sequence[NDArray[np.bool_]],
+        blocks: tuple[str, ...],
+        reference: tuple[float, float],
+    ) -> None:
+        self._trials = tuple(trials)
+        self._blocks = blocks
+        self._reference = reference
+        self._params = [float(trial.trainable_params or 0) for trial in trials]
+        self._places = {trial.number: place for place, trial in enumerate(trials)}
+        self._evidence = Evidence.of(correct)
+
+    @cached_property
+    def supported(self) -> tuple[TrialRecord, ...]:
+        """The supported front by rising parameters; see `selection.find_supported`."""
+        better = find_better(self._evidence, self._params)
+        accuracy = self._evidence.accuracy.tolist()
+        return tuple(self._trials[place] for place in find_supported(better, self._params, accuracy))
+
+    def is_supported(self, trial: TrialRecord) -> bool:
+        """Say whether a trial is on the supported front."""
+        return trial.number in {each.number for each in self.supported}
+
+    def front_probability(self, trial: TrialRecord) -> float | None:
+        """Give the probability that a candidate is on the front of true accuracies; None for another trial."""
+        place = self._places.get(trial.number)
+        return None if place is None else float(self._front_probabilities[place])
+
+    def corrected(self, trial: TrialRecord) -> float | None:
+        """Give a candidate's expected accuracy, which choosing the best does not inflate; None for another trial."""
+        place = self._places.get(trial.number)
+        return None if place is None else float(self._expected[place])
+
+    def neighbours(self, front: Sequence[TrialRecord]) -> list[Neighbours]:
+        """Compare each trial of a front with the next.
+
+        Args:
+            front: Candidates, by rising parameters.
+        """
+        pairs = list(pairwise(front))
+        found = [self._compare(other, cheaper) for cheaper, other in pairs]
+        adjusted = adjust_holm([each.p_value for each in found])
+        return [
+            Neighbours(cheaper=cheaper, other=other, comparison=comparison, adjusted_p_value=p_value)
+            for (cheaper, other), comparison, p_value in zip(pairs, found, adjusted, strict=True)
+        ]
+
+    def recommend(self, margin: float | None = None) -> Recommendation:
+        """Recommend the fewest parameters that are within one standard error, or `margin`, of the best.
+
+        Raises:
+            ConfigError: `margin` is not in [0, 1].
+        """
+        if margin is not None and not 0 <= margin <= 1:
+            raise ConfigError(
+                f"margin is a fraction in [0, 1], not {margin:g}",
+                hint=f"for {margin:g} points say {margin / 100:g}" if 1 < margin <= 100 else None,
+            )
+        accuracy = self._evidence.accuracy
+        places = range(len(self._trials))
+        best = min(places, key=lambda place: (-accuracy[place], self._params[place], place))
+        losses = self._evidence.differences[best].tolist()
+        errors, _ = self._evidence.standard_errors()
+        allowed = errors[best].tolist() if margin is None else [margin] * len(places)
+        chosen = choose_cheapest_within(losses, allowed, self._params)
+        comparison = compare(self._evidence, best, chosen)
+        trial, top = self._trials[chosen], self._trials[best]
+        return Recommendation(
+            number=trial.number,
+            frozen=trial.frozen,
+            best_number=top.number,
+            comparison=comparison,
+            margin=margin,
+            sentence=_say(trial, top, comparison, margin),
+            basis=self._say_basis(),
+        )
+
+    @cached_property
+    def hypervolume_interval(self) -> Interval:
+        """95 % interval of the hypervolume of the true front, accuracies times decades of parameters."""
+        volumes = [
+            pareto.hypervolume(zip(drawn.tolist(), self._params, strict=True), reference=self._reference)
+            for drawn in self._draws[:_AREA_DRAWS]
+        ]
+        low, high = np.quantile(volumes, [0.025, 0.975])
+        return float(low), float(high)
+
+    @cached_property
+    def knee_probabilities(self) -> dict[int, float]:
+        """Probability that each candidate is the knee of the true front, by number; those that never are left out."""
+        counts: dict[int, int] = {}
+        drawn = self._draws[:_AREA_DRAWS]
+        for accuracies in drawn:
+            place = pareto.knee(range(len(accuracies)), gain=accuracies.__getitem__, cost=self._params.__getitem__)
+            if place is not None:
+                counts[self._trials[place].number] = counts.get(self._trials[place].number, 0) + 1
+        return {number: count / len(drawn) for number, count in sorted(counts.items(), key=lambda item: -item[1])}
+
+    @cached_property
+    def _draws(self) -> Floats:
+        frozen = [FrozenSet.parse(trial.frozen, order=self._blocks).blocks for trial in self._trials]
+        return Posterior(self._evidence, frozen).draw(DRAWS)
+
+    @cached_property
+    def _front_probabilities(self) -> Floats:
+        return front_probabilities(self._draws, self._params)
+
+    @cached_property
+    def _expected(self) -> Floats:
+        return np.asarray(self._draws.mean(axis=0))
+
+    def _compare(self, trial: TrialRecord, other: TrialRecord) -> Comparison:
+        return compare(self._evidence, self._places[trial.number], self._places[other.number])
+
+    def _say_basis(self) -> str:
+        images = f"{self._evidence.n_images} validation images"
+        if self._evidence.one_seed:
+            return f"{images} and one seed: another seed may differ by more"
+        return f"{images} and the seeds of each trial"
+
+
+def _say(trial: TrialRecord, best: TrialRecord, comparison: Comparison, margin: float | None) -> str:
+    start = f"{_say_freezing(trial.frozen)} {_say_share(trial)}"
+    rule = "one standard error" if margin is None else f"{_points(margin)} points"
+    if trial.number == best.number:
+        return f"{start} and is the most accurate; none with fewer parameters is within {rule} of it"
+    said = (
+        f"{start} and is {_points(comparison.difference)} points ({_points(comparison.low)} to "
+        f"{_points(comparison.high)}) from the best, {_say_freezing(best.frozen)}"
+    )
+    if comparison.is_told_apart:
+        return f"{said}; that is a real loss, which {rule} allows"
+    return f"{said}; these data cannot tell them apart"
+
+
+def _say_freezing(frozen: str) -> str:
+    return "freezing nothing" if frozen == NONE_KEY else f"freezing {frozen}"
+
+
+def _say_share(trial: TrialRecord) -> str:
+    results = results_of(trial)
+    if results:
+        percent = results[0].trainable_pct
+        return f"trains {percent:{'.0f' if percent >= 10 else '.2g'}} % of the parameters"
+    return f"trains {trial.trainable_params or 0:,} parameters"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share + 0.0:.1f}"

@@ -1,0 +1,66 @@
+"""What the shell says of a sweep that keeps predictions."""
+
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+from orchestrator.cli import main
+from tests.factories import PREFIXES
+from tests.predicted import draw_correct, make_predicted_sweep
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    found = make_predicted_sweep(tmp_path, PREFIXES, draw_correct((0.95, 0.95, 0.95, 0.95, 0.94, 0.6), seeds=3, seed=1))
+    monkeypatch.setattr("orchestrator.results.load_sweep", lambda name, root: found)
+    return found
+
+
+@pytest.fixture
+def ask(sweep, monkeypatch, capsys):
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def test_pareto_recommends_on_stderr(ask, sweep):
+    code, out, err = ask("pareto", "beans", "-f", "csv")
+    assert code == 0
+    assert [float(row["p_front"]) for row in csv.DictReader(io.StringIO(out))] == [
+        row["p_front"] for row in sweep.front_rows()
+    ]
+    found = sweep.recommend()
+    assert err == f"recommended: {found.sentence} ({found.basis})\n"
+
+
+def test_recommend_gives_the_sentence_and_its_numbers(ask, sweep):
+    _, out, _ = ask("recommend", "beans", "--margin", "0.5", "-f", "json")
+    found = sweep.recommend(0.5)
+    answer = json.loads(out)
+    assert (answer["recommended"], answer["frozen"]) == (found.sentence, found.frozen)
+    assert answer["low"] == found.comparison.low
+    code, _, err = ask("recommend", "beans", "--margin", "5")
+    assert code == 2
+    assert "margin is a fraction in [0, 1], not 5" in err
+    assert "for 5 points say 0.05" in err
+
+
+def test_compare_gives_a_row_for_each_step_of_the_front(ask, sweep):
+    _, out, _ = ask("compare", "beans")
+    assert len(out.splitlines()) == 2 + len(sweep.comparison_rows())  # head and rule
+    assert "p_value_adjusted" in out
+
+
+def test_best_follows_its_rule(ask, sweep):
+    for rule in ("supported", "point"):
+        _, out, _ = ask("best", "beans", "--rule", rule, "-f", "json")
+        assert json.loads(out)["frozen"] == sweep.best(rule=rule).frozen
+    assert ask("best", "beans", "--rule", "nice")[0] == 2
