@@ -57,7 +57,6 @@ _RUN_COLUMNS = (
     names.STATE,
     names.VAL_ACC,
     names.VAL_LOSS,
-    names.TEST_ACC,
     names.BEST_EPOCH,
     names.EPOCHS_RUN,
     names.DURATION_S,

@@ -21,7 +21,6 @@ from orchestrator.report.canvas import (
     set_params_axis,
 )
 from orchestrator.report.series import CONVERGED, Series, epochs_to_converge, seconds_to_converge
-from orchestrator.uncertainty import wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,26 +77,29 @@ def draw_time(series: Sequence[Series], caption: str) -> Page:
 
 
 def draw_test(series: Sequence[Series], caption: str) -> Page:
-    """Draw the test accuracy of each trial with its interval, a row a trial."""
-    tested = [each for each in series if min(result.n_test for result in each.results) > 0]
+    """Draw the test accuracy of the trials on the front with its interval, a row a trial.
+
+    The others are not shown: a test split that is looked at for each of them would choose in the end.
+    """
+    tested = [each for each in series if each.on_front and min(result.n_test for result in each.results) > 0]
     rows, note = _choose_rows(tested)
     images = max((result.n_test for each in tested for result in each.results), default=0)
     page = Page(
         _test_title(tested, images),
-        f"Bars: 95 % Wilson intervals for {images} test images; hollow: validation accuracy of the same "
-        f"checkpoint. {note}{caption}",
+        f"Trials on the front. Bars: 95 % intervals for {images} test images"
+        f"{_say_seeds(tested)}; hollow: validation accuracy of the "
+        f"same checkpoint. {note}{caption}",
         height=_height(rows),
     )
     axes = page.panels[0]
     for row, each in enumerate(rows):
-        low, high = _test_interval(each)
-        colour = INK if each.on_front else PALE
-        axes.hlines(row, low, high, color=colour, linewidth=2.4 if each.on_front else 1.6, zorder=3)
+        if each.test_interval is not None:
+            axes.hlines(row, *each.test_interval, color=INK, linewidth=2.4, zorder=3)
         for result in each.results if len(each.results) > 1 else ():
-            axes.plot(result.test_acc, row, "|", color=colour, markersize=9, zorder=4)
-        axes.plot(_test_accuracy(each), row, "o", color=colour, markersize=6.5, zorder=5)
+            axes.plot(result.test_acc, row, "|", color=INK, markersize=9, zorder=4)
+        axes.plot(_test_accuracy(each), row, "o", color=INK, markersize=6.5, zorder=5)
         validation: dict[str, Any] = {"markerfacecolor": "white", "markersize": 5, "markeredgewidth": 1.2, "zorder": 4}
-        axes.plot(each.val_acc, row, "D", color=INK if each.on_front else PALE, **validation)
+        axes.plot(each.val_acc, row, "D", color=INK, **validation)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}")
     axes.set_xlabel("Accuracy (%)")
     _name_rows(axes, rows)
@@ -168,25 +170,18 @@ def _test_accuracy(each: Series) -> float:
     return each.spread(lambda result: result.test_acc).mean
 
 
-def _test_interval(each: Series) -> tuple[float, float]:
-    """Give the interval of the mean over seeds. All seeds see the same images, so that more seeds add no certainty."""
-    total = min(result.n_test for result in each.results)
-    return wilson_interval(min(total, max(0, round(_test_accuracy(each) * total))), total)
+def _say_seeds(series: Sequence[Series]) -> str:
+    return " and other seeds" if any(len(each.results) > 1 for each in series) else ""
 
 
 def _test_title(series: Sequence[Series], images: int) -> str:
     if not series:
-        return "No trial has test images"
+        return "No trial on the front has test images"
     best = max(series, key=lambda each: (each.val_acc, -each.params))
-    low, high = _test_interval(best)
-    if len(series) == 1:
-        return (
-            f"{best.name} is right on {percent(_test_accuracy(best))} of {images} test images; "
-            f"the 95 % interval goes from {percent(low)} to {percent(high)}"
-        )
-    intervals = [_test_interval(each) for each in series if each is not best]
-    close = sum(other_high >= low and other_low <= high for other_low, other_high in intervals)
-    return (
-        f"{best.name}, the most accurate in validation, has {percent(_test_accuracy(best))} on the test split; "
-        f"the intervals of {close} of {len(intervals)} others overlap its own"
-    )
+    drop = 100 * (best.val_acc - _test_accuracy(best))
+    against = f"{abs(drop):.1f} points {'less' if drop >= 0 else 'more'} than in validation, which chose it"
+    title = f"{best.name} is right on {percent(_test_accuracy(best))} of {images} test images, {against}"
+    if best.test_interval is None:
+        return title
+    low, high = best.test_interval
+    return f"{title}; the 95 % interval goes from {percent(low)} to {percent(high)}"

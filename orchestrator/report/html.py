@@ -42,7 +42,7 @@ _ROW = (
 )
 _HOVER = (
     "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
-    "<br>test accuracy %{customdata[2]:.2%}<br>%{customdata[1]}<extra></extra>"
+    "<br>%{customdata[1]}<extra></extra>"
 )
 
 
@@ -98,8 +98,7 @@ def _points(series: Sequence[Series]) -> dict[str, Any]:
             "width": 0,
         },
         "customdata": [
-            [html.escape(each.label), html.escape(", ".join(run.name for run in each.runs)), _test_accuracy(each)]
-            for each in series
+            [html.escape(each.label), html.escape(", ".join(run.name for run in each.runs))] for each in series
         ],
         "hovertemplate": _HOVER,
     }
@@ -131,7 +130,3 @@ def _share(row: Row, key: str, digits: int = 2) -> str:
 
 def _interval(row: Row, low: str, high: str) -> str:
     return "" if row[low] is None else f" ({_share(row, low, 1)} to {_share(row, high, 1)})"
-
-
-def _test_accuracy(each: Series) -> float:
-    return each.spread(lambda result: result.test_acc).mean

@@ -49,6 +49,8 @@ class Series:
     """The objective: mean over seeds."""
     interval: Interval | None
     """Its 95 % interval, over images and with several seeds over seeds; None: not known."""
+    test_interval: Interval | None
+    """95 % interval of the test accuracy likewise."""
     p_front: float | None
     """Probability that it is on the front of true accuracies; None: not known."""
     supported: bool
@@ -106,6 +108,7 @@ def build_series(sweep: Sweep) -> list[Series]:
                 params=trial.trainable_params or 0,
                 val_acc=trial.val_acc or 0.0,
                 interval=sweep.interval(trial),
+                test_interval=sweep.test_interval(trial),
                 p_front=judgement.front_probability(trial) if judgement else None,
                 supported=judgement is not None and judgement.is_supported(trial),
                 runs=runs,

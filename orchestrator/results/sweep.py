@@ -97,6 +97,10 @@ class Sweep:
         """Give the 95 % interval of a trial's `val_acc`; see `PredictedTrials.interval`. The files are read once."""
         return self._predicted.interval(trial)
 
+    def test_interval(self, trial: TrialRecord) -> Interval | None:
+        """Give the 95 % interval of a trial's `test_acc` likewise."""
+        return self._predicted.interval(trial, "test")
+
     @cached_property
     def judgement(self) -> Judgement | None:
         """What the data can tell apart; None where no trial is complete or one has no predictions that can be read."""
@@ -359,7 +363,7 @@ class Sweep:
         }
 
     def _test_row(self, trial: TrialRecord) -> Row:
-        low, high = self._predicted.interval(trial, "test") or (None, None)
+        low, high = self.test_interval(trial) or (None, None)
         drops = [result.val_acc - result.test_acc for result in results_of(trial)]
         drop = fmean(drops) if drops else None
         return {names.TEST_ACC_LOW: low, names.TEST_ACC_HIGH: high, names.TEST_DROP: drop}
