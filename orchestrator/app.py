@@ -11,7 +11,16 @@ from orchestrator.cache import Cache, format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
-from orchestrator.interfaces import Choice, Executor, Observer, Search, SweepStart, SweepSummary, Tracker
+from orchestrator.interfaces import (
+    Choice,
+    Executor,
+    Observer,
+    Search,
+    Summarise,
+    SweepStart,
+    SweepSummary,
+    Tracker,
+)
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger

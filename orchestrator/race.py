@@ -10,6 +10,7 @@ power laws while they learn and flat once they have learned, so the exponent to 
 run shows over the last factor of three in epochs, and by how much that misses is learned from the sweep's own curves:
 from earlier rungs to later ones, and to the end of runs that have finished. Before any are seen, it misses by 0 with a
 spread of 0.2, which counts as much as eight runs; so few runs change little, and draws have the tails of Student's t.
+In the same way seeds vary the logarithm of an error: what a trial with one run does not show, the others do.
 
 Source: Hestness et al., "Deep learning scaling is predictable, empirically" (2017), for the power law; Gelman et al.,
 "Bayesian Data Analysis", 3rd ed., section 3.3, for the normal model with a conjugate prior. Half, 0.2 and eight are
@@ -36,6 +37,8 @@ _SPREAD, _WORTH = 0.2, 8.0
 """Spread of what that misses before any run has shown it, and the number of runs as which it counts."""
 _FIRST_EXPONENT = 0.5
 """Exponent of a run that has only one epoch to show."""
+_SEED_SPREAD = 0.2
+"""Spread of the logarithm of an error between seeds, before any trial has shown it; it counts as eight runs too."""
 _DRAWS = 4000
 
 
@@ -225,8 +228,11 @@ def _estimate(
     )
     errors = 1 - drawn
     mean, spread, freedom = _learn(curves, rules.rungs)
+    seed_spread, seed_freedom = _learn_seeds(runs)
     rng = np.random.default_rng(1)
-    for j, (standing, *_) in enumerate(runs):
+    for j, (standing, *others) in enumerate(runs):
+        if not others:
+            errors[:, j] *= np.exp(seed_spread * rng.standard_t(seed_freedom, size=len(drawn)))
         if not standing.finished:
             noise = mean + spread * rng.standard_t(freedom, size=len(drawn))
             exponent = _KEPT * _recent_exponent(standing, len(standing.curve)) + noise
@@ -249,6 +255,24 @@ def _learn(curves: Sequence[Standing], rungs: Sequence[int]) -> tuple[float, flo
     return mean, math.sqrt(squares / weight * (1 + 1 / weight)), weight
 
 
+def _learn_seeds(runs: Sequence[Sequence[Standing]]) -> tuple[float, float]:
+    """Learn how much seeds vary the logarithm of an error: scale and degrees of freedom of a Student's t.
+
+    Of a trial with one run the predictions say nothing of other seeds, so it is taken to vary as the others do.
+    """
+    squares, freedom = _WORTH * _SEED_SPREAD**2, _WORTH
+    for each in runs:
+        logs = [math.log(_smooth_error(run.curve[-1], len(run.correct))) for run in each]
+        squares += sum((log - sum(logs) / len(logs)) ** 2 for log in logs)
+        freedom += len(logs) - 1
+    return math.sqrt(squares / freedom), freedom
+
+
+def _smooth_error(accuracy: float, images: int) -> float:
+    """Give an error with half an image more on either side, so that it is never 0."""
+    return ((1 - accuracy) * images + 0.5) / (images + 1)
+
+
 def _recent_exponent(run: Standing, epoch: int) -> float:
     start = max(1, epoch // _WINDOW)
     return _exponent(run, start, epoch) if start < epoch else _FIRST_EXPONENT
@@ -257,8 +281,7 @@ def _recent_exponent(run: Standing, epoch: int) -> float:
 def _exponent(run: Standing, start: int, end: int) -> float:
     """Give the exponent with which the error fell between two epochs (from 1); after the last epoch it stays."""
     images = len(run.correct)
-    # half an image more on either side, for an error of 0
-    first, last = ((1 - run.curve[min(epoch, len(run.curve)) - 1]) * images + 0.5 for epoch in (start, end))
+    first, last = (_smooth_error(run.curve[min(epoch, len(run.curve)) - 1], images) for epoch in (start, end))
     return math.log(first / last) / math.log(end / start)
 
 

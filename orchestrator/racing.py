@@ -60,10 +60,22 @@ class RaceStrategy:
         lanes = {_choice_of(trial): trial.pruned_after for trial in search.trials() if trial.is_settled}
         lanes |= dict.fromkeys(self._left)
         self._lanes = [
-            _Lane(choice=choice, dropped_at=rung) for choice, rung in lanes.items() if choice.frozen in prepared.costs
+            _Lane(choice=choice, dropped_at=lanes[choice])
+            for choice in sorted(lanes, key=self._order)
+            if choice.frozen in prepared.costs
         ]
         self._rules = build_rules(prepared, len(self._lanes))
         self._outstanding = 0
+
+    def _order(self, choice: Choice) -> tuple[int, float, str, str]:
+        """Sort as a plan does; decisions draw random numbers by position, so it depends on nothing that was done."""
+        blocks, cost = self._prepared.experiment.blocks, self._prepared.costs.get(choice.frozen)
+        return (
+            FrozenSet.parse(choice.frozen, order=blocks).prefix_length(blocks),
+            -cost.gflops_train_per_image if cost is not None else 0.0,
+            choice.frozen,
+            choice.hyperparameters.model_dump_json(),
+        )
 
     @property
     def left(self) -> Sequence[Choice]:

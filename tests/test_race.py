@@ -70,6 +70,15 @@ def test_what_runs_have_shown_moves_the_expectation():
     assert spread == pytest.approx(math.sqrt(squares / 14 * (1 + 1 / 14)), rel=0.03)
 
 
+def test_a_trial_with_one_run_varies_between_seeds_as_those_with_several():
+    # e = 0.1 and 0.1 exp(0.4): twice 0.2 from their mean, in logarithms; eight runs of the prior have 0.2 too
+    pair = (stand(0.1, images=100_000), stand(0.1 * math.exp(0.4), images=100_000))
+    spread, freedom = race._learn_seeds([pair, (stand(0.3),)])
+    assert freedom == 8 + 1
+    assert spread == pytest.approx(math.sqrt((8 * 0.2**2 + 2 * 0.2**2) / 9), rel=1e-3)
+    assert race._learn_seeds([(stand(0.1),), (stand(0.2),)]) == (pytest.approx(0.2), 8)
+
+
 def test_a_plateau_and_a_climb_from_the_same_accuracy_differ_in_their_prospects():
     """Both stand at an error of 0.2; the one that climbs is the more likely to end above the cheaper one at 0.15."""
     climbing = stand(0.2, [0.3, 0.6, 0.8])
@@ -180,7 +189,8 @@ def test_seeds_keep_within_every_limit(probabilities, limit, seeds):
 def test_the_probability_of_finished_trials_is_that_of_their_draws(monkeypatch):
     drawn = np.array([[0.8, 0.9, 0.85], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8], [0.7, 0.9, 0.95]])
     monkeypatch.setattr(race, "draw_accuracies", lambda correct, frozen, draws: drawn)
-    field = [*FINISHED[:1], replace(FINISHED[1], dropped_at=9), *FINISHED[2:]]
+    field = [replace(each, runs=each.runs * 2) for each in FINISHED]  # of one run the draws do not say all
+    field[1] = replace(field[1], dropped_at=9)
     # of the second of the three, 0.9 > 0.8 and 0.9 > 0.7; of the third, 0.9 > 0.8 and 0.95 > 0.9
     assert final_probabilities(field, RULES).tolist() == [1.0, 0.0, 0.5, 0.5]
 
@@ -232,15 +242,15 @@ def test_the_cheapest_is_never_dropped_and_no_epoch_is_trained_twice(seed, monke
 
 
 def test_a_replay_keeps_the_front_of_a_clear_sweep_for_a_part_of_its_epochs():
-    """Errors of the front are halved with each step in parameters; between them lie trials that learn nothing."""
+    """Errors of the front are a fifth with each step in parameters; the other trials learn nothing."""
     rng = np.random.default_rng(0)
     params = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    ends = [0.12, 0.95, 0.06, 0.95, 0.02, 0.95]
+    ends = [0.3, 0.06, 0.95, 0.012, 0.95, 0.95]
     errors = np.array([[[end * (30 / epoch) ** 0.1 for epoch in range(1, 31)]] * 3 for end in ends]).clip(0, 0.95)
     correct = (rng.permutation(600) / 600) >= errors[..., None]
     raced = replay(correct, errors, params, [NOTHING] * 6, replace(RULES, limits=(math.inf,)))
-    assert raced.dropped_at == (None, 3, None, 3, None, 3)
-    assert raced.members == (0, 2, 4)
+    assert raced.dropped_at == (None, None, 3, None, 3, 3)
+    assert raced.members == (0, 1, 3)
     # three trials of 30 epochs and three of 3, of six with three seeds of 30
     assert raced.share == pytest.approx((3 * 30 + 3 * 3) / (6 * 3 * 30))
 
