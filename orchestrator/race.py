@@ -20,7 +20,7 @@ assumptions: a spread of 0.2 is a factor of 1.6 in the error from epoch 3 to 30.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,8 +173,10 @@ def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np
 
 def best_so_far(val_losses: Sequence[float]) -> list[int]:
     """Give the epoch of the best weights after each epoch: the lowest loss, the first of equals."""
-    epochs = range(len(val_losses))
-    return list(accumulate(epochs, lambda best, now: now if val_losses[now] < val_losses[best] else best))
+    best: list[int] = []
+    for epoch, loss in enumerate(val_losses):
+        best.append(epoch if not best or loss < val_losses[best[-1]] else best[-1])
+    return best
 
 
 def _find_drops(entrants: Sequence[Entrant], rung: int, rules: Rules) -> tuple[Drop, ...]:
