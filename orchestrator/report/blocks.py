@@ -42,7 +42,8 @@ def build_table(effects: BlockEffects) -> list[list[str]]:
         "GFLOPs a training image": [_say_number(effect.gflops_train, "+.3g") for effect in effects.blocks],
         "parameters": [_say_number(effect.trainable_params, "+,") for effect in effects.blocks],
         "seconds a run": [
-            _say_number(effect.duration_s and effect.duration_s.mean, "+.1f") for effect in effects.blocks
+            _say_number(None if effect.duration_s is None else effect.duration_s.mean, "+.1f")
+            for effect in effects.blocks
         ],
         "interaction with the next, points": [_say_change(effect.interaction) for effect in effects.blocks],
         "PED-ANOVA": [_say_number(effects.importance.get(effect.block), ".2f") for effect in effects.blocks],

@@ -110,16 +110,17 @@ def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predict
         if not results:
             continue
         found = predicted.find(trial)
-        if image_ids is None and found is not None:
-            image_ids = found.image_ids
-        alike = found is not None and np.array_equal(found.image_ids, image_ids)
+        right: Sequence[NDArray[np.bool_]] = ()
+        if found is not None:
+            image_ids = found.image_ids if image_ids is None else image_ids
+            right = [*found.right] if np.array_equal(found.image_ids, image_ids) else ()
         first = next(iter(results.values()))
         cells.append(
             Cell(
                 frozen=frozenset(FrozenSet.parse(trial.frozen, order=blocks).blocks),
                 setting=trial.hyperparameters,
                 accuracies={seed: result.val_acc for seed, result in results.items()},
-                correct=dict(zip(results, found.right, strict=True)) if found is not None and alike else {},
+                correct=dict(zip(results, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,
                 duration_s=fmean(result.duration_s for result in results.values()),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
@@ -46,7 +46,9 @@ def measure_importance(trials: Sequence[TrialRecord], blocks: tuple[str, ...]) -
 
     # of one objective: asked for one of several, Optuna warns that it takes low values for good
     study = optuna.create_study(direction="maximize")
-    distributions = {f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in varied}
+    distributions: dict[str, BaseDistribution] = {
+        f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in varied
+    }
     study.add_trials(
         [
             optuna.create_trial(
