@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import names
+from orchestrator.report.blocks import build_table, explain_effects
 from orchestrator.report.series import Series, describe_sweep
-from orchestrator.results import Row, Sweep
+from orchestrator.results import BlockEffects, Row, Sweep
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -33,8 +34,15 @@ th:first-child, td:first-child {{ text-align: left; }}
 <th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
 {rows}
 </table>
+{blocks}
 </body>
 </html>
+"""
+_BLOCKS = """<h1>What freezing a block changes</h1>
+<p>{said}</p>
+<table>
+{rows}
+</table>
 """
 _ROW = (
     "<tr><td>{label}</td><td>{val_acc}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
@@ -56,9 +64,25 @@ def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
         recommended=_say_recommendation(sweep),
         plot=_plot(series, front),
         rows="\n".join(_say_row(each, rows[each.number]) for each in front),
+        blocks=_table_of_blocks(sweep.effects),
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _table_of_blocks(effects: BlockEffects) -> str:
+    """Write what freezing each block changes; empty where no two trials differ in one block alone."""
+    if not effects.compared:
+        return ""
+    head, *rows = build_table(effects)
+    return _BLOCKS.format(
+        said=html.escape(explain_effects(effects)),
+        rows="\n".join([_table_row("th", head), *(_table_row("td", cells) for cells in rows)]),
+    )
+
+
+def _table_row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:

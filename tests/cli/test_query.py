@@ -163,6 +163,32 @@ def test_status_for_people_has_a_line_a_fact(ask):
     assert (lines["alive"], lines["complete"], lines["best_frozen"]) == ("no", "5", "stem+layer1")
 
 
+def test_blocks_gives_a_row_a_block(ask):
+    answer = ask("blocks", "demo", "-f", "json")
+    rows = {row["block"]: row for row in json.loads(answer.out)}
+    effects = {block: row["val_acc_effect"] for block, row in rows.items()}
+    # the trial that freezes all but layer4 failed: neither layer3 nor layer4 has another to be compared with
+    assert effects == pytest.approx({"stem": -0.01, "layer1": 0.02, "layer2": -0.06, "layer3": None, "layer4": None})
+    assert rows["layer2"]["besides"] == "stem+layer1"
+    assert rows["layer2"]["trainable_params_effect"] == -525_568
+    assert answer.err.splitlines() == [
+        "each effect is of also freezing the block when all before it are frozen: no others were tried",
+        "without the predictions of each run an effect on accuracy has no interval",
+        "one seed: the intervals cover other images, another seed may well show something else",
+        "PED-ANOVA needs at least 17 complete trials, and there are 5",
+    ]
+
+
+def test_blocks_as_a_table_and_as_markdown(ask):
+    lines = ask("blocks", "demo").out.splitlines()
+    assert lines[0].split()[:4] == ["block", "besides", "n_pairs", "val_acc_effect"]
+    assert lines[4].split()[:4] == ["layer2", "stem+layer1", "1", "-0.0600"]
+    assert "-525,568" in lines[4]
+    assert lines[5].split() == ["layer3", "0"]
+    assert "| layer2 | stem+layer1 | 1 | -0.0600 |" in ask("blocks", "demo", "-f", "md").out
+    assert next(csv.DictReader(io.StringIO(ask("blocks", "demo", "-f", "csv").out)))["block"] == "stem"
+
+
 def test_runs_gives_a_row_a_run(ask):
     rows = json.loads(ask("runs", "demo", "-f", "json").out)
     assert len(rows) == len(PREFIXES)
