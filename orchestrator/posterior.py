@@ -20,7 +20,7 @@ _SIZES = tuple(np.geomspace(0.005, 0.64, 8).tolist())
 """Standard deviations of effects and of deviations on the arcsine scale: at an accuracy of 0.9, from 0.3 points."""
 _SURPRISES = tuple(np.geomspace(0.05, 0.4, 4).tolist())
 """Likewise of the one trial that stands out: at an accuracy of 0.9, from 3 points."""
-_NO_EFFECTS, _NO_DEVIATIONS, _ONE_DEVIATES = 0.5, 0.5, 0.25
+_NO_EFFECTS, _NO_DEVIATIONS, _ONE_DEVIATES = 0.5, 0.2, 0.5
 """Weights before any data. The rest: blocks have effects; all trials deviate."""
 _LUCK = 0.5
 """Share of its deviation that counts as luck of the seed where a trial has one run: nothing tells them apart."""

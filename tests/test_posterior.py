@@ -20,7 +20,7 @@ def test_two_trials_by_sums_written_out():
     noise = 2 * variance * (1 - covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
     # no block tells them apart: they are equal, or both deviate, or one of them does
     signal = np.array([0.0, *(2 * np.geomspace(0.005, 0.64, 8) ** 2), *(np.geomspace(0.05, 0.4, 4) ** 2)])
-    prior = [0.5, *[0.25 / 8] * 8, *[0.25 / 4] * 4]
+    prior = [0.2, *[0.3 / 8] * 8, *[0.5 / 4] * 4]
     gap = measured[0] - measured[1]
     weights = prior * stats.norm.pdf(gap, scale=np.sqrt(signal + noise))
     # half of what they deviate is luck of their one seed
