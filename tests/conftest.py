@@ -1,6 +1,7 @@
 """Fixtures that several rooms share."""
 
 import fcntl
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -8,6 +9,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.layout import Root
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # torch starts a thread a core in each test process, and threads that wait for each other's cores wait five times
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the libraries' objects, which stay, from the collection of garbage at the end of each run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
