@@ -1,10 +1,20 @@
 """Every test of this room has a cache of data sets and of weights of its own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
+
+from tests.training.narrow import narrow_networks
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[None]:
+    """Let all runs of a module train a narrow network: it is about runs."""
+    with narrow_networks():
+        yield
 
 
 @pytest.fixture(autouse=True)
