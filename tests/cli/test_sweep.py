@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator import app
 from orchestrator.cli import main
+from orchestrator.report import plots
 from tests.factories import TOTAL_PARAMS, count_trainable
 
 CONFIG = """\
@@ -31,6 +32,7 @@ def sweep(mlflow_root, tmp_path, monkeypatch, capsys):
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
     monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
+    monkeypatch.setattr(plots, "write_report", lambda *_: [])  # tests/test_app.py has a sweep with its pictures
 
     def run(*words: str, root: bool = True) -> SimpleNamespace:
         place = ("--root", str(mlflow_root.path)) if root else ()

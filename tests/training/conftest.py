@@ -7,13 +7,20 @@ import datasets
 import pytest
 import torch
 
-from tests.training.narrow import narrow_networks
+from tests.training.narrow import narrow_networks, real_networks
 
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[None]:
     """Let all runs of a module train a narrow network: it is about runs."""
     with narrow_networks():
+        yield
+
+
+@pytest.fixture
+def wide() -> Iterator[None]:
+    """Let a test in a module of narrow networks have the real one."""
+    with real_networks():
         yield
 
 

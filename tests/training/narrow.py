@@ -1,7 +1,7 @@
 """ResNet18 with a quarter of its channels, for tests of runs: 0.7 million parameters, and the same kinds of layers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import torchvision
@@ -32,16 +32,28 @@ class NarrowResNet18(ResNet):
         self.fc = nn.Linear(8 * CHANNELS, num_classes)
 
 
-def _get_model(name: str, *, weights: None = None, num_classes: int = 1000) -> nn.Module:
+_get_real = torchvision.models.get_model
+
+
+def _get_narrow(name: str, *, weights: None = None, num_classes: int = 1000) -> nn.Module:
     assert name == "resnet18"
     return NarrowResNet18(num_classes)
 
 
-@contextmanager
-def narrow_networks() -> Iterator[None]:
+def narrow_networks() -> AbstractContextManager[None]:
     """Put the narrow network in the place of the real one."""
+    return _use(_get_narrow)
+
+
+def real_networks() -> AbstractContextManager[None]:
+    """Put the real one back."""
+    return _use(_get_real)
+
+
+@contextmanager
+def _use(get_model: Callable[..., nn.Module]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(torchvision.models, "get_model", _get_model)
-        prefix_plan._measure.cache_clear()
+        monkeypatch.setattr(torchvision.models, "get_model", get_model)
+        prefix_plan._measure.cache_clear()  # it knows a network by its name
         yield
     prefix_plan._measure.cache_clear()
