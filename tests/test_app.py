@@ -36,7 +36,6 @@ from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
 from tests.factories import count_trainable
 
-pytestmark = pytest.mark.xdist_group("app")
 KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
 """In the order in which they run."""
 PICTURES = {

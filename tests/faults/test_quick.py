@@ -11,7 +11,7 @@ from tests.faults.auditor import read_mlflow
 from tests.faults.moments import draw_moment, kill_worker, seconds_of
 from tests.faults.sweeps import Place, Whole, Zygote
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.slow
 QUICK_MOMENTS = 3
 
 

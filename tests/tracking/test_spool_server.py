@@ -17,7 +17,7 @@ from orchestrator.tracking.spool import SpoolingTracker
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
 
 # a server takes 5 s to start, on a busy machine 20
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
+pytestmark = pytest.mark.slow
 EPOCHS = make_history((0.5, 0.6, 0.7, 0.75, 0.8))
 
 

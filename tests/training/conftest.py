@@ -7,13 +7,22 @@ import datasets
 import pytest
 import torch
 
+from orchestrator.execution.processes import ProcessExecutor
 from tests.training.narrow import narrow_networks, real_networks
+from tests.training.targets import HERE
 
 
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[None]:
     """Let all runs of a module train a narrow network: it is about runs."""
     with narrow_networks():
+        yield
+
+
+@pytest.fixture(scope="package")
+def fork_server() -> Iterator[None]:
+    """Keep a fork server that has loaded what workers need, for all executors: it ends with the last of them."""
+    with ProcessExecutor(f"{HERE}:run_narrow_or_die"):
         yield
 
 

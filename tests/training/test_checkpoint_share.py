@@ -25,7 +25,7 @@ from tests.training.test_resume import (
 )
 from tests.training.test_run import without_times
 
-pytestmark = [pytest.mark.usefixtures("narrow"), pytest.mark.xdist_group("checkpoint share")]
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from orchestrator.training.freezing import count_parameters, freeze
 from orchestrator.training.module import FreezingModule
 from tests.training.tiny import RESNET18, make_spec, parse, train
 
-pytestmark = pytest.mark.xdist_group("freezing")
 ALL = "+".join(RESNET18)
 # conv1 3*64*7*7 = 9,408 and bn1 2*64 = 128
 PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}

@@ -23,7 +23,7 @@ from tests.training.test_run import without_times
 from tests.training.tiny import make_data, make_spec, parse
 
 RESNET18 = BLOCKS["resnet18"]
-pytestmark = [pytest.mark.usefixtures("narrow"), pytest.mark.xdist_group("prefix")]
+pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 PREFIXES = ["stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3", ALL]
 GAP = "stem+layer2+layer4"

@@ -23,7 +23,7 @@ from tests.training.targets import HERE
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data, make_spec
 
-pytestmark = [pytest.mark.usefixtures("narrow"), pytest.mark.xdist_group("resume")]
+pytestmark = pytest.mark.usefixtures("narrow")
 # `val_loss` falls once and then rises: 1.01, 0.88, 0.94, 0.91, and patience ends it before the fifth epoch
 SPEC = make_spec("stem+layer1+layer2+layer3", 2, max_epochs=5, patience=2, lr=0.02)
 EPOCHS, BEST = 4, 1
@@ -90,13 +90,6 @@ def interrupted(tmp_path_factory, narrow):
         assert [metrics.epoch for metrics in seen] == list(range(epoch + 1))
         folders.append(folder)
     return folders
-
-
-@pytest.fixture(scope="module")
-def fork_server():
-    """A fork server that has loaded what workers need, for all executors: it ends with the last of them."""
-    with ProcessExecutor(f"{HERE}:run_narrow_or_die"):
-        yield
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
 from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
 
-pytestmark = [pytest.mark.usefixtures("narrow"), pytest.mark.xdist_group("run")]
+pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}

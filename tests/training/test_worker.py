@@ -12,13 +12,13 @@ from tests.training.targets import HERE
 from tests.training.test_run import without_times
 from tests.training.tiny import RESNET18, make_spec
 
-pytestmark = [pytest.mark.usefixtures("narrow"), pytest.mark.xdist_group("worker")]
+pytestmark = pytest.mark.usefixtures("narrow")
 SPEC = make_spec("+".join(RESNET18))
 TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")
-def killed_and_repeated(tmp_path_factory, narrow):
+def killed_and_repeated(tmp_path_factory, narrow, fork_server):
     """A training killed after its first epoch, and what continued it."""
     root = Root.at(tmp_path_factory.mktemp("root"))
     folder = root.run_dir(SPEC.fingerprint)
