@@ -79,6 +79,27 @@ MLFLOW_RUN_ID: Final = "mlflow_run_id"
 CHECKPOINT: Final = "checkpoint"
 ERROR: Final = "error"
 
+# Columns of the table of blocks: what freezing a block changes.
+BLOCK: Final = "block"
+BESIDES: Final = "besides"
+"""Key of what is frozen besides, where it is the same in all pairs of trials."""
+N_PAIRS: Final = "n_pairs"
+N_SEEDS: Final = "n_seeds"
+VAL_ACC_EFFECT: Final = "val_acc_effect"
+VAL_ACC_EFFECT_LOW: Final = "val_acc_effect_low"
+VAL_ACC_EFFECT_HIGH: Final = "val_acc_effect_high"
+GFLOPS_TRAIN_EFFECT: Final = "gflops_train_per_image_effect"
+TRAINABLE_PARAMS_EFFECT: Final = "trainable_params_effect"
+DURATION_S_EFFECT: Final = "duration_s_effect"
+DURATION_S_EFFECT_MIN: Final = "duration_s_effect_min"
+DURATION_S_EFFECT_MAX: Final = "duration_s_effect_max"
+NEXT_BLOCK: Final = "next_block"
+N_SQUARES: Final = "n_squares"
+INTERACTION: Final = "interaction"
+INTERACTION_LOW: Final = "interaction_low"
+INTERACTION_HIGH: Final = "interaction_high"
+PED_ANOVA: Final = "ped_anova"
+
 # Rules.
 Rule = Literal["supported", "point"]
 """How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""

@@ -46,19 +46,27 @@ def accuracy_interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> t
         return wilson_interval(round(float(correct.mean()) * images), images, confidence)
     from scipy.special import stdtrit
 
-    variance, freedom = _variance_of_mean(correct.astype(np.float64))
+    variance, freedom = variance_of_mean(correct.astype(np.float64))
     share = float(correct.mean())
     # without any variance all runs are right of all images, or wrong
     effective = share * (1 - share) / variance if variance > 0 else float(images)
     return _score_interval(share, effective, float(stdtrit(freedom, 0.5 + confidence / 2)))
 
 
-def _variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the variance of the mean of [runs, images] and its degrees of freedom, at least 1."""
+def variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the variance of the mean of [runs, images] and its degrees of freedom, at least 1.
+
+    Over draws of both, runs and images; of a single run over draws of images.
+
+    Args:
+        values: At least two images.
+    """
     runs, images = values.shape
     mean, of_runs, of_images = values.mean(), values.mean(axis=1), values.mean(axis=0)
-    between_runs = images * float(((of_runs - mean) ** 2).sum()) / (runs - 1)
     between_images = runs * float(((of_images - mean) ** 2).sum()) / (images - 1)
+    if runs == 1:
+        return between_images / images, images - 1.0
+    between_runs = images * float(((of_runs - mean) ** 2).sum()) / (runs - 1)
     rest_freedom = (runs - 1) * (images - 1)
     rest = float(((values - of_runs[:, None] - of_images[None, :] + mean) ** 2).sum()) / rest_freedom
     added = max(0.0, between_runs - rest)  # what seeds add to what images vary

@@ -1,13 +1,41 @@
 """Fixtures that several rooms share."""
 
 import fcntl
+import gc
 import os
 import shutil
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from orchestrator.layout import Root
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # torch starts a thread a core in each test process, and threads that wait for each other's cores wait five times
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the libraries' objects, which stay, from the collection of garbage at the end of each run."""
+    gc.collect()
+    gc.freeze()
+
+
+@event.listens_for(Engine, "connect")
+def _wait_for_no_disk(connection: object, _: object) -> None:
+    """Let SQLite leave to the system when a commit reaches the disk: no test cuts the power."""
+    if isinstance(connection, sqlite3.Connection):
+        with suppress(sqlite3.Error):  # of a file that is no database: the test is about what comes next
+            connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_unconfigure() -> None:
+    """Give them back, or their libraries report them as leaked at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

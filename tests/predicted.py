@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -38,14 +39,23 @@ def draw_correct(
 
 
 def make_predicted_trial(
-    root: Path, number: int, frozen: str, correct: np.ndarray, ids: Sequence[str] | None = None
+    root: Path,
+    number: int,
+    frozen: str,
+    correct: np.ndarray,
+    ids: Sequence[str] | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    duration_s: float = 60.0,
+    **trial: Any,
 ) -> TrialRecord:
     """A trial whose runs predicted `correct` ([runs, images]) on validation and on test, with the files on disk."""
     runs, images = [], correct.shape[1]
     names = np.array(ids or [f"image {index}" for index in range(images)])
-    for seed, right in enumerate(correct):
+    for seed, right in zip(seeds or range(len(correct)), correct, strict=True):
         share = float(right.mean())
-        result = make_result(frozen, share, seed, n_val=images, n_test=images, test_acc=share)
+        sizes = {"n_val": images, "n_test": images}
+        result = make_result(frozen, share, seed, **sizes, test_acc=share, duration_s=duration_s)
         run = make_run(number, frozen, seed, result=result)
         path = predictions_path(root / (run.checkpoint or ""))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +66,7 @@ def make_predicted_trial(
         )
         write_predictions(path, {"validation": found, "test": found})
         runs.append(run)
-    return make_trial(number, frozen, float(correct.mean()), runs=tuple(runs))
+    return make_trial(number, frozen, float(correct.mean()), runs=tuple(runs), **trial)
 
 
 def make_predicted_sweep(root: Path, keys: Sequence[str], correct: Sequence[np.ndarray]) -> Sweep:

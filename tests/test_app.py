@@ -40,6 +40,7 @@ KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
 """In the order in which they run."""
 PICTURES = {
     "pareto.png",
+    "block_effects.png",
     "accuracies.png",
     "loss_progress.png",
     "overfitting_analysis.png",

@@ -103,7 +103,7 @@ def test_hypervolume_and_knee_have_their_uncertainty(sweep):
     assert (metrics["hypervolume_low"], metrics["hypervolume_high"], metrics["supported_size"]) == (low, high, 2)
     chances = sweep.judgement.knee_probabilities
     assert sum(chances.values()) == pytest.approx(1)
-    assert sweep.knee().number in chances
+    assert chances[5] > 0.9  # the others lie side by side far to the right: the front bends at the head alone
 
 
 def test_the_test_split_is_shown_on_the_front_with_its_interval(sweep, correct):

@@ -18,14 +18,13 @@ def test_two_trials_by_sums_written_out():
     covariance = np.cov(np.array([each[0] for each in correct]).astype(float)) / 133
     variance = np.trace(covariance) / sum(4 * share * (1 - share) for share in shares)
     noise = 2 * variance * (1 - covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-    sizes = [0.0, *np.geomspace(0.005, 0.64, 8)]
-    prior = [0.5, *[0.5 / 8] * 8]
-    # no block tells them apart: the difference varies by twice the size of deviations squared, and by noise
+    # no block tells them apart: they are equal, or both deviate, or one of them does
+    signal = np.array([0.0, *(2 * np.geomspace(0.005, 0.64, 8) ** 2), *(np.geomspace(0.05, 0.4, 4) ** 2)])
+    prior = [0.2, *[0.3 / 8] * 8, *[0.5 / 4] * 4]
     gap = measured[0] - measured[1]
-    likelihoods = [stats.norm.pdf(gap, scale=np.sqrt(2 * own**2 + noise)) for own in sizes]
-    weights = np.array(prior) * likelihoods
-    kept = [2 * own**2 / (2 * own**2 + noise) for own in sizes]
-    expected = gap * float(weights @ kept) / weights.sum()
+    weights = prior * stats.norm.pdf(gap, scale=np.sqrt(signal + noise))
+    # half of what they deviate is luck of their one seed
+    expected = gap * float(weights @ (signal / 2 / (signal + noise))) / weights.sum()
     drawn = np.arcsin(np.sqrt(Posterior(evidence, [(), ()]).draw(40_000)))
     assert (drawn[:, 0] - drawn[:, 1]).mean() == pytest.approx(expected, abs=0.002)
 
@@ -83,3 +82,11 @@ def test_front_probabilities_are_shares_of_fronts():
         for place in pareto_front(range(6), gain=accuracies.__getitem__, cost=params.__getitem__):
             counts[place] += 1
     assert front_probabilities(drawn, params) == pytest.approx(counts / 300)
+
+
+def test_one_trial_that_stands_out_far_enough_is_believed():
+    truth = np.array([0.8] * 15 + [0.95])
+    expected = np.mean(
+        [draw_accuracies(draw_correct(truth, seeds=5, seed=s), [()] * 16)[:, -1].mean() for s in range(8)]
+    )
+    assert expected == pytest.approx(0.95, abs=0.02)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.uncertainty import accuracy_interval, wilson_interval
+from orchestrator.uncertainty import accuracy_interval, variance_of_mean, wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "total"), [(124, 128), (0, 10), (10, 10), (1, 1), (67, 133), (9_999, 10_000)])
@@ -62,6 +62,11 @@ def test_several_runs_by_sums_written_out():
     # the ends are where the share is t standard errors of a binomial share of n away
     for end in accuracy_interval(correct):
         assert (mean - end) ** 2 == pytest.approx(t**2 * end * (1 - end) / n)
+
+
+def test_the_variance_of_a_single_run_is_the_one_over_images():
+    values = np.random.default_rng(0).normal(size=(1, 30))
+    assert variance_of_mean(values) == pytest.approx((stats.sem(values[0]) ** 2, 29))
 
 
 def test_the_order_of_runs_and_images_does_not_matter():

@@ -12,7 +12,7 @@ from orchestrator import names
 
 Row = Mapping[str, object]
 
-_COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS})
+_COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS, names.TRAINABLE_PARAMS_EFFECT})
 COMPARISON_COLUMNS = ("cheaper", "other", "difference", "low", "high", "p_value", "p_value_adjusted")
 """What a comparison of two trials shows for people."""
 _FIXED_DIGITS = {
@@ -30,14 +30,20 @@ _FIXED_DIGITS = {
             names.TEST_ACC,
             names.BEST_VAL_ACC,
             names.GAP_TRAIN_VAL,
+            names.VAL_ACC_EFFECT,
+            names.VAL_ACC_EFFECT_LOW,
+            names.VAL_ACC_EFFECT_HIGH,
+            names.INTERACTION,
+            names.INTERACTION_LOW,
+            names.INTERACTION_HIGH,
         ),
         4,
     ),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
-    **dict.fromkeys((names.DURATION_S, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
+    **dict.fromkeys((names.DURATION_S, names.DURATION_S_EFFECT, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
     **dict.fromkeys((names.P_FRONT, *COMPARISON_COLUMNS[5:]), 3),
-    **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH), 2),
-    **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN), 3),
+    **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH, names.PED_ANOVA), 2),
+    **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN, names.GFLOPS_TRAIN_EFFECT), 3),
 }
 
 

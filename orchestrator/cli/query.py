@@ -1,4 +1,4 @@
-"""`orchestrator status|trials|pareto|best|runs|history|report`: ask what a sweep knows."""
+"""`orchestrator status|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
 
 import math
 from collections.abc import Mapping
@@ -50,6 +50,21 @@ _TRIAL_COLUMNS = (
     names.SUPPORTED,
     names.ERROR,
 )
+_BLOCK_COLUMNS = (
+    names.BLOCK,
+    names.BESIDES,
+    names.N_PAIRS,
+    names.VAL_ACC_EFFECT,
+    names.VAL_ACC_EFFECT_LOW,
+    names.VAL_ACC_EFFECT_HIGH,
+    names.GFLOPS_TRAIN_EFFECT,
+    names.TRAINABLE_PARAMS_EFFECT,
+    names.DURATION_S_EFFECT,
+    names.INTERACTION,
+    names.INTERACTION_LOW,
+    names.INTERACTION_HIGH,
+    names.PED_ANOVA,
+)
 _RUN_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
@@ -86,7 +101,7 @@ _ROOT = Path(DEFAULT_ROOT)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (status, trials, pareto, compare, recommend, best, runs, history, report):
+    for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, report):
         app.command(rich_help_panel="Ask")(command)
 
 
@@ -238,6 +253,14 @@ def best(
     sweep = _load(name, root)
     found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc, rule=rule)
     print_record(next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number), form)
+
+
+def blocks(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print what freezing each block changes: frozen minus training; interaction is with the next block."""
+    effects = _load(name, root).effects
+    print_rows(effects.rows(), _BLOCK_COLUMNS, form)
+    for note in effects.notes():
+        print_note(note)
 
 
 def runs(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:

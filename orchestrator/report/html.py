@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import names
+from orchestrator.report.blocks import build_table, explain_effects
 from orchestrator.report.series import Series, describe_sweep
-from orchestrator.results import Row, Sweep
+from orchestrator.results import BlockEffects, Row, Sweep
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -27,14 +28,22 @@ th:first-child, td:first-child {{ text-align: left; }}
 <h1>{title}</h1>
 <p>{caption}</p>
 {recommended}{plot}
+<p>Filled by the probability of being on the front; diamonds are the supported front.</p>
 <h1>The front</h1>
 <table>
 <tr><th>frozen set</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
 <th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
 {rows}
 </table>
+{blocks}
 </body>
 </html>
+"""
+_BLOCKS = """<h1>What freezing a block changes</h1>
+<p>{said}</p>
+<table>
+{rows}
+</table>
 """
 _ROW = (
     "<tr><td>{label}</td><td>{val_acc}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
@@ -56,9 +65,25 @@ def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
         recommended=_say_recommendation(sweep),
         plot=_plot(series, front),
         rows="\n".join(_say_row(each, rows[each.number]) for each in front),
+        blocks=_table_of_blocks(sweep.effects),
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _table_of_blocks(effects: BlockEffects) -> str:
+    """Write what freezing each block changes; empty where no two trials differ in one block alone."""
+    if not effects.compared:
+        return ""
+    head, *rows = build_table(effects)
+    return _BLOCKS.format(
+        said=html.escape(explain_effects(effects)),
+        rows="\n".join([_table_row("th", head), *(_table_row("td", cells) for cells in rows)]),
+    )
+
+
+def _table_row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
@@ -67,10 +92,15 @@ def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
     others = [each for each in series if not each.on_front]
     figure = go.Figure()
     if others:
-        pale = {"color": "white", "size": 10, "line": {"color": "#8e8e8e", "width": 1.5}}
+        pale = {"color": _shades(others), "size": 10, "line": {"color": "#8e8e8e", "width": 1.5}}
         figure.add_trace(go.Scatter(name="off the front", mode="markers", marker=pale, **_points(others)))
     line = {"shape": "hv", "color": "#1a1a1a", "width": 1.5}
-    marker = {"color": "#0b1d51", "size": 12}
+    marker = {
+        "color": _shades(front),
+        "size": 12,
+        "line": {"color": "#1a1a1a", "width": 1.5},
+        "symbol": ["diamond" if each.supported else "circle" for each in front],
+    }
     figure.add_trace(go.Scatter(name="front", mode="lines+markers", line=line, marker=marker, **_points(front)))
     figure.update_layout(
         template="plotly_white",
@@ -83,6 +113,13 @@ def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
     )
     text: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     return text
+
+
+def _shades(series: Sequence[Series]) -> list[str]:
+    """Give the fill of each point: white where it is surely not on the front, dark where it surely is."""
+    known = [float(each.on_front) if each.p_front is None else each.p_front for each in series]
+    levels = [round(255 - probability * (255 - 0x1A)) for probability in known]
+    return [f"rgb({level}, {level}, {level})" for level in levels]
 
 
 def _points(series: Sequence[Series]) -> dict[str, Any]:

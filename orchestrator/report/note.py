@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.records import TrialRecord
+from orchestrator.report.blocks import build_table, explain_effects
 from orchestrator.results import Row, Sweep, Trial, describe_states
 from orchestrator.searches import CHEAT_SHEET
 
@@ -13,7 +14,14 @@ _MAX_ERROR = 200
 
 def write_note(sweep: Sweep) -> str:
     """Write the note of a sweep, finished or not. Text that a user wrote is escaped."""
-    parts = [*_describe(sweep), *_show_front(sweep), *_list_pruned(sweep), *_list_failures(sweep), *_show_searches()]
+    parts = [
+        *_describe(sweep),
+        *_show_front(sweep),
+        *_show_blocks(sweep),
+        *_list_pruned(sweep),
+        *_list_failures(sweep),
+        *_show_searches(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -124,6 +132,18 @@ def _answer(trial: Trial) -> str:
     return (
         f"{code(trial.frozen)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
     )
+
+
+def _show_blocks(sweep: Sweep) -> list[str]:
+    effects = sweep.effects
+    if not effects.compared:
+        return []
+    head, *rows = build_table(effects)
+    return [
+        "## What freezing a block changes",
+        explain_effects(effects),
+        _table(head, [[code(block), *numbers] for block, *numbers in rows]),
+    ]
 
 
 def _list_pruned(sweep: Sweep) -> list[str]:

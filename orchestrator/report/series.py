@@ -137,10 +137,17 @@ def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = 
     if intervals and any(each.interval is not None for each in series):
         over = "validation images and seeds" if seeds > 1 else "validation images, not over seeds"
         parts.append(f"bars: 95 % intervals over {over}")
-    left_out = describe_states(trial for trial in sweep.trials if trial.state != "complete")
-    if left_out:
-        parts.append(f"not shown: {left_out}")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_left_out(sweep)])
+
+
+def describe_trials(sweep: Sweep) -> str:
+    """Say in a line how many trials a picture of the whole sweep rests on, and what it leaves out."""
+    return "; ".join([f"{sweep.experiment.name}: {_count(len(sweep.candidates), 'trial')}", *_left_out(sweep)])
+
+
+def _left_out(sweep: Sweep) -> list[str]:
+    states = describe_states(trial for trial in sweep.trials if trial.state != "complete")
+    return [f"not shown: {states}"] if states else []
 
 
 def epochs_to_converge(result: RunResult) -> int:

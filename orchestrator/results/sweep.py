@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import TrialRecord, superseded
 from orchestrator.results import tables
+from orchestrator.results.effects import EFFECT_TYPES, BlockEffects, build_effects
 from orchestrator.results.judgement import Judgement, Recommendation
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Interval, Row, results_of
@@ -106,6 +107,11 @@ class Sweep:
         """What the data can tell apart; None where no trial is complete or one has no predictions that can be read."""
         return self._judge(self.candidates)
 
+    @cached_property
+    def effects(self) -> BlockEffects:
+        """What freezing each block changes, in pairs of candidates that differ in it alone."""
+        return build_effects(self.candidates, self.experiment.blocks, self._predicted)
+
     def trial_rows(self) -> list[Row]:
         """Give one row a trial, by number, as plain values; None where a value is missing."""
         return [self._row(trial) for trial in self.trials]
@@ -137,6 +143,10 @@ class Sweep:
     def history_rows(self, key: str | int) -> list[Row]:
         """Give one row a seed and epoch of a trial, as plain values. For `key` see `history`."""
         return tables.build_history_rows(self._find_trial(key))
+
+    def block_rows(self) -> list[Row]:
+        """Give one row a block: what freezing it changes. Plain values; None where a value is missing."""
+        return self.effects.rows()
 
     def trials_dataframe(self) -> "DataFrame":
         """Give `trial_rows` as a data frame with typed columns."""
@@ -180,6 +190,10 @@ class Sweep:
             NotFoundError: No trial is complete, or one of them has no predictions.
         """
         return self._require_judgement().recommend(margin)
+
+    def block_effects(self) -> "DataFrame":
+        """Give `block_rows` as a data frame with typed columns."""
+        return tables.build_frame(self.block_rows(), EFFECT_TYPES)
 
     def history(self, key: str | int) -> "DataFrame":
         """Give the curves of a trial: one row a seed and epoch (from 0).

@@ -60,7 +60,7 @@ TRIAL_TYPES: Final = {
     **METRICS,
     **BELIEF,
     **_HYPERPARAMETERS,
-    "n_seeds": "int64",
+    names.N_SEEDS: "int64",
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
 }
 FRONT_TYPES: Final = {
@@ -110,7 +110,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
         **trial.hyperparameters.model_dump(),
-        "n_seeds": len(results),
+        names.N_SEEDS: len(results),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,
         names.CHECKPOINT: _text(checkpoint_path(first, root)) if first else None,
         names.ERROR: trial.error,

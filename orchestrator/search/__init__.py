@@ -1,5 +1,6 @@
 """The study: which trial comes next, and what is known of those before. The only room that imports optuna."""
 
+from orchestrator.search.importance import measure_importance
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.store import STORE_ERRORS, archive_study, count_archives, explain, read_study, study_names
 from orchestrator.search.study import OptunaSearch
@@ -10,6 +11,7 @@ __all__ = [
     "archive_study",
     "count_archives",
     "explain",
+    "measure_importance",
     "plan_choices",
     "read_study",
     "study_names",

@@ -2,9 +2,9 @@
 
 import json
 import os
-import subprocess
+import runpy
+import signal
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -185,8 +185,21 @@ def test_memory_counts_the_children(tmp_path):
 # All of it
 
 
+@pytest.fixture
+def own_sigterm():
+    """Put back the handler of SIGTERM, which the command replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.slow
-def test_a_tiny_run_writes_what_it_measured(tmp_path):
+@pytest.mark.usefixtures("own_sigterm")
+def test_a_tiny_run_writes_what_it_measured(tmp_path, mlflow_root, monkeypatch, capsys):
+    """All of it but two things that take a while: the sweep needs no new store, and trains in its own process."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", "")  # it sets its own
+    pinned = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: pinned.append(len(cores)), raising=False)
     out = tmp_path / "benchmark.json"
     words = ["--frozen", "none", ALL, "--competitors", "C", "--no-equality", "--drawn", "--drawn-sizes", "12,6,6"]
     words += [
@@ -203,12 +216,13 @@ def test_a_tiny_run_writes_what_it_measured(tmp_path):
         "--json",
         str(out),
     ]
-    repository = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words], cwd=repository, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "this project" in done.stdout
+    words += ["--set", f"tracking.mlflow_uri={mlflow_root.mlflow_uri}", "--set", "execution.mode=inline"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+    monkeypatch.delitem(sys.modules, "benchmarks.__main__")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("benchmarks", run_name="__main__")  # as `python -m benchmarks`
+    assert pinned in ([1], [])  # where a system can
+    assert "this project" in capsys.readouterr().out
     document = json.loads(out.read_text())
     assert document["machine"]["versions"].keys() >= {"python", "torch", "optuna"}
     (found,) = document["workloads"]

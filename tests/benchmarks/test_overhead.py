@@ -11,6 +11,7 @@ from benchmarks.overhead import ARITHMETIC_FILE, Overhead
 from benchmarks.timed_run import run_timed
 from orchestrator.records import Cost, Workplace
 from orchestrator.training.module import FreezingModule
+from tests.training.narrow import narrow_networks
 from tests.training.tiny import make_spec
 
 ADAM = import_module("torch.optim.adam")
@@ -50,7 +51,8 @@ def clock(monkeypatch):
 def train(folder):
     cost = Cost(trainable_params=1, total_params=2, gflops_forward_per_image=1.0, gflops_train_per_image=2.0)
     place = Workplace(directory=str(folder), cost=cost)  # as in a sweep, where no run counts it
-    run_timed(make_spec("stem+layer1+layer2+layer3", max_epochs=1), place, lambda _: None)
+    with narrow_networks():
+        run_timed(make_spec("stem+layer1+layer2+layer3", max_epochs=1), place, lambda _: None)
     return float((folder / ARITHMETIC_FILE).read_text())
 
 

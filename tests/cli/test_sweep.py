@@ -1,5 +1,6 @@
 """`orchestrator sweep` as in the shell: what it prints where, and its exit codes. The training is a fake."""
 
+import functools
 import json
 import signal
 import sqlite3
@@ -12,6 +13,9 @@ import pytest
 
 from orchestrator import app
 from orchestrator.cli import main
+from orchestrator.config.models import ModelConfig
+from orchestrator.report import plots
+from orchestrator.training.costs import measure_costs
 from tests.factories import TOTAL_PARAMS, count_trainable
 
 CONFIG = """\
@@ -25,12 +29,20 @@ experiments:
 """
 
 
+@functools.cache
+def count(frozen_sets):
+    """Count costs as a sweep does, once for all sweeps of the same frozen sets."""
+    return measure_costs(ModelConfig(weights="none", num_classes=3), 3, 32, frozen_sets)
+
+
 @pytest.fixture
 def sweep(mlflow_root, tmp_path, monkeypatch, capsys):
     """Run `orchestrator sweep fake` with further words; returns exit code, stdout and stderr."""
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
     monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
+    monkeypatch.setattr(app, "_measure_costs", lambda experiment, _: count(tuple(experiment.frozen_sets)))
+    monkeypatch.setattr(plots, "write_report", lambda *_: [])  # tests/test_app.py has a sweep with its pictures
 
     def run(*words: str, root: bool = True) -> SimpleNamespace:
         place = ("--root", str(mlflow_root.path)) if root else ()

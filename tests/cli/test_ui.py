@@ -189,9 +189,26 @@ def test_the_servers_listen_on_loopback_with_the_stores_of_the_root(root):
     assert tensorboard[tensorboard.index("--host") + 1] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_prints_addresses_and_stops_the_real_servers(root, ports, number):
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "ui", "--root", str(root.path)]
+# Puts `SERVER` in the place of both servers, in the process of the command.
+WITH_FAKES = f"""
+import sys
+from orchestrator import ui
+from orchestrator.cli import main
+def command(name):
+    return lambda root, *places: [sys.executable, "-c", {SERVER!r}, str(places[-1]), str(root.path / f"{{name}}.pid")]
+ui.mlflow_command, ui.tensorboard_command = command("mlflow"), command("tensorboard")
+main()
+"""
+REAL = "from orchestrator.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("number", "program", "titles"),
+    [(signal.SIGINT, REAL, (b"MLflow", b"TensorBoard")), (signal.SIGTERM, WITH_FAKES, (b"OK", b"OK"))],
+    ids=["real servers", "fakes"],
+)
+def test_the_command_prints_addresses_and_stops_the_servers(root, ports, number, program, titles):
+    command = [sys.executable, "-c", program, "ui", "--root", str(root.path)]
     options = [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -199,8 +216,8 @@ def test_the_command_prints_addresses_and_stops_the_real_servers(root, ports, nu
             lines = [process.stdout.readline() for _ in range(2)]
             pages = [line.split()[-1] for line in lines if line]
             assert pages == [f"http://127.0.0.1:{port}" for port in ports.values()]
-            assert b"MLflow" in read(pages[0])
-            assert b"TensorBoard" in read(pages[1])
+            assert titles[0] in read(pages[0])
+            assert titles[1] in read(pages[1])
             process.send_signal(number)
             process.wait(30)
         finally:

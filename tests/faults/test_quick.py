@@ -1,4 +1,4 @@
-"""The fast half: sweeps whose training takes a second, killed and stopped."""
+"""The fast half: sweeps whose training takes a second, killed and stopped; one of each kind in the default run."""
 
 import os
 import signal
@@ -13,10 +13,19 @@ from tests.faults.sweeps import Place, Whole, Zygote
 
 pytestmark = pytest.mark.slow
 QUICK_MOMENTS = 3
+
+
+def one_of(first, *others):
+    """Give cases of which the first is in the default run, and the others in `make test-faults`."""
+    rest = [each if isinstance(each, tuple) else (each,) for each in others]
+    return [first, *(pytest.param(*each, marks=pytest.mark.faults) for each in rest)]
+
+
+INTERRUPT, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 Inject = Callable[[str], None]
 
 
-@pytest.mark.parametrize("number", range(QUICK_MOMENTS))
+@pytest.mark.parametrize("number", one_of(1, 0, 2))
 def test_the_parent_of_a_quick_sweep_is_killed(
     number: int, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):
@@ -30,7 +39,7 @@ def test_the_parent_of_a_quick_sweep_is_killed(
     assert quick_place.audit(quick_whole.found) == []
 
 
-@pytest.mark.parametrize("number", range(QUICK_MOMENTS))
+@pytest.mark.parametrize("number", one_of(1, 0, 2))
 def test_a_worker_of_a_quick_sweep_is_killed(
     number: int, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):
@@ -43,7 +52,7 @@ def test_a_worker_of_a_quick_sweep_is_killed(
     assert quick_place.audit(quick_whole.found) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), one_of(INTERRUPT, TERMINATE))
 def test_one_signal_stops_a_quick_sweep(
     number: signal.Signals, code: int, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):
@@ -58,7 +67,7 @@ def test_one_signal_stops_a_quick_sweep(
     assert quick_place.audit(quick_whole.found) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), one_of(TERMINATE, INTERRUPT))
 def test_two_signals_end_a_quick_sweep_at_once(
     number: signal.Signals, code: int, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):

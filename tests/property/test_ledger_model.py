@@ -172,6 +172,6 @@ def _settings(examples: int) -> settings:
 
 
 TestSweeps = Sweeps.TestCase
-TestSweeps.settings = _settings(200)
+TestSweeps.settings = _settings(100)
 TestSampledSweeps = SampledSweeps.TestCase
-TestSampledSweeps.settings = _settings(100)
+TestSampledSweeps.settings = _settings(50)

@@ -27,6 +27,7 @@ from tests.report.sweeps import make_curved_trial, make_sweep
 
 FILES = {
     "pareto.png",
+    "block_effects.png",
     "pareto.html",
     "accuracies.png",
     "loss_progress.png",
@@ -48,11 +49,18 @@ def check_pictures(paths):
                 assert np.asarray(image.convert("L")).std() > 5, f"{path.name} is empty"
 
 
-@pytest.mark.parametrize("keys", [PREFIXES[:1], PREFIXES, EVERY], ids=["1", "6", "32"])
-def test_report_writes_its_files(tmp_path, keys):
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [(PREFIXES[:1], "beans"), (PREFIXES, "<b>a $x_1$ 豆 & \\frac $"), (EVERY, "beans")],
+    ids=["1", "6 of an odd name", "32"],
+)
+def test_report_writes_its_files(tmp_path, keys, name):
     folder = tmp_path / "reports" / "beans"
-    paths = write_report(make_sweep(keys, tmp_path), folder)
-    assert {path.name for path in paths} == FILES == {path.name for path in folder.iterdir()}
+    folder.mkdir(parents=True)
+    (folder / "block_effects.png").write_bytes(b"of an earlier report")
+    paths = write_report(make_sweep(keys, tmp_path, name=name), folder)
+    expected = FILES if len(keys) > 1 else FILES - {"block_effects.png"}  # one trial has no other to differ from
+    assert {path.name for path in paths} == expected == {path.name for path in folder.iterdir()}
     assert all(path.parent == folder for path in paths)
     check_pictures(paths)
 
@@ -69,11 +77,6 @@ def test_report_of_runs_of_one_epoch_without_test_images(tmp_path):
     result = make_result("stem", 0.5, history=make_history((0.5,)), n_test=0, test_acc=float("nan"))
     run = make_trial(0, "stem").runs[0].model_copy(update={"result": result})
     sweep = Sweep(Root.at(tmp_path), make_experiment(), [make_trial(0, "stem", 0.5, runs=(run,))])
-    check_pictures(write_report(sweep, tmp_path / "out"))
-
-
-def test_report_of_an_odd_name(tmp_path):
-    sweep = make_sweep(PREFIXES[:2], tmp_path, name="<b>a $x_1$ 豆 & \\frac $")
     check_pictures(write_report(sweep, tmp_path / "out"))
 
 

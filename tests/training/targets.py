@@ -8,6 +8,7 @@ from orchestrator.interfaces import EpochSink
 from orchestrator.records import RunResult, RunSpec, Workplace
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from tests.training.narrow import narrow_networks
 
 HERE = "tests.training.targets"
 
@@ -24,7 +25,7 @@ def run_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunR
 
 
 def run_or_die_in_a_step(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
-    """Train; die at the start of the optimizer step that the folder's file `die` names, and remove the file before."""
+    """Train a narrow network; die at the start of the step that the folder's file `die` names, and remove it before."""
     order = Path(workplace.directory) / "die"
     step = FreezingModule.training_step
 
@@ -35,4 +36,11 @@ def run_or_die_in_a_step(spec: RunSpec, workplace: Workplace, on_epoch: EpochSin
         return step(module, batch)
 
     FreezingModule.training_step = training_step
-    return run_training(spec, workplace, on_epoch)
+    with narrow_networks():
+        return run_training(spec, workplace, on_epoch)
+
+
+def run_narrow_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train a narrow network; die as `run_or_die` does."""
+    with narrow_networks():
+        return run_or_die(spec, workplace, on_epoch)

@@ -94,6 +94,7 @@ def test_a_made_validation_split_does_not_depend_on_what_was_skipped(tmp_path):
     assert (skipped.fingerprint, skipped.split_sizes) == (expected.fingerprint, expected.split_sizes)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_run_trains_without_the_broken_images_that_do_not_fit_the_memory(tmp_path):
     folder = write_image_folder(tmp_path / "data", THREE)
     spoil(folder, "train/blight/0.png", "validation/rust/0.png")

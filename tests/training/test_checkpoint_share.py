@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from orchestrator.errors import RunStoppedError
-from orchestrator.records import Workplace
 from orchestrator.training import lightning
 from orchestrator.training.checkpoints import CheckpointFolder
 from orchestrator.training.lightning import EpochCheckpoint
@@ -21,13 +20,16 @@ from tests.training.test_resume import (
     best_tensors,
     interrupted_names,
     names,
+    place_at,
     train,
 )
 from tests.training.test_run import without_times
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, narrow):
     """The oracle: the run left alone, with a checkpoint after each epoch."""
     folder = tmp_path_factory.mktemp("alone")
     result, seen = train(folder)
@@ -47,7 +49,7 @@ def train_rarely(folder: Path, *, until: int | None = None, stop: bool = False):
         if metrics.epoch == until:
             raise RunStoppedError("stopped") if stop else InterruptedRunError
 
-    place = Workplace(directory=str(folder), threads=1, checkpoint_share=RARELY)
+    place = place_at(folder, checkpoint_share=RARELY)
     try:
         return run_training(SPEC, place, sink), seen
     except (InterruptedRunError, RunStoppedError):

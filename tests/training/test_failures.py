@@ -16,6 +16,7 @@ from orchestrator.training.run import run_training
 from tests.training.pictures import config, draw, write_image_folder
 from tests.training.tiny import RESNET18, make_data, make_spec
 
+pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 
 

@@ -18,6 +18,7 @@ from orchestrator.training.data import MappedImages, describe_data, load_data, o
 from orchestrator.training.image_cache import name_entry
 from orchestrator.training.run import run_training
 from orchestrator.training.splits import SPLITS
+from tests.factories import make_cost
 from tests.training.pictures import NAMES, THREE, config, draw, stored, write_image_folder, write_table
 from tests.training.test_images import CASES
 from tests.training.tiny import make_data, make_spec
@@ -301,12 +302,15 @@ def test_a_damaged_entry_is_decoded_again(tmp_path, cache, words, decoded):
 # A run
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_run_gives_the_same_result_with_and_without(tmp_path):
     spec = make_spec("stem", max_epochs=1)
     place = CachePlace(folder=str(tmp_path / "cache"), max_gb=1.0, images=True, activations=False)
     results = [
         run_training(
-            spec, Workplace(directory=str(tmp_path / str(number)), threads=1, cache=shared), lambda epoch: None
+            spec,
+            Workplace(directory=str(tmp_path / str(number)), threads=1, cache=shared, cost=make_cost("stem")),
+            lambda epoch: None,
         )
         for number, shared in enumerate((None, place, place))  # the second fills it, the third finds it
     ]

@@ -9,8 +9,10 @@ from orchestrator.training import run as runs
 from orchestrator.training import weights
 from orchestrator.training.backbones import build_network, describe_weights
 from orchestrator.training.run import run_training
+from tests.factories import make_cost
 from tests.training.tiny import RESNET18, make_spec, parse
 
+pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 
 
@@ -27,8 +29,13 @@ def test_a_run_reads_its_weights_once(tmp_path, monkeypatch):
     )
     read, reads = weights._read_file, []
     monkeypatch.setattr(weights, "_read_file", lambda path: reads.append(path) or read(path))
-    train(tmp_path / "run", spec)
+    result = train(tmp_path / "run", spec)
     assert reads == [path]
+    (cost,) = runs.measure_costs(model, 3, 32, [parse(ALL)]).values()  # nobody had counted it
+    assert (result.gflops_forward_per_image, result.gflops_train_per_image) == (
+        cost.gflops_forward_per_image,
+        cost.gflops_train_per_image,
+    )
 
 
 def test_a_cost_that_was_counted_is_not_counted_again(tmp_path, monkeypatch):
@@ -39,17 +46,19 @@ def test_a_cost_that_was_counted_is_not_counted_again(tmp_path, monkeypatch):
     cost = Cost(trainable_params=1, total_params=2, gflops_forward_per_image=0.25, gflops_train_per_image=0.5)
     result = train(tmp_path, make_spec(ALL, max_epochs=1), cost=cost)
     assert (result.gflops_forward_per_image, result.gflops_train_per_image) == (0.25, 0.5)
-    assert (result.trainable_params, result.total_params) == (1_539, 11_178_051)  # those of the network itself
+    # those of the network itself: 128 * 3 + 3 of the head; conv1 3*16*49 and bn1 2*16, layer1 4*(16*16*9 + 2*16), ...
+    blocks = 2_384 + 9_344 + 33_088 + 131_712 + 525_568
+    assert (result.trainable_params, result.total_params) == (387, blocks + 387)
 
 
 def test_a_run_that_begins_anew_leaves_no_predictions_of_before(tmp_path):
     spec = make_spec(ALL, max_epochs=1)
-    train(tmp_path, spec)
+    train(tmp_path, spec, cost=make_cost(ALL))
     assert (tmp_path / "predictions.npz").exists()
 
     def break_off(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, spec, break_off)
+        train(tmp_path, spec, break_off, cost=make_cost(ALL))
     assert not (tmp_path / "predictions.npz").exists()

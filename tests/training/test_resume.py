@@ -1,10 +1,9 @@
 """Runs that were interrupted and continued, against the same run left alone: equal to the last bit."""
 
 import os
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,26 @@ from orchestrator.training import run
 from orchestrator.training.backbones import load_checkpoint_network
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from tests.factories import make_cost
 from tests.training.targets import HERE
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data, make_spec
 
-# `val_loss` falls once and then rises: 1.22, 1.10, 1.11, 1.23, and patience ends it before the fifth epoch
-SPEC = make_spec("stem+layer1+layer2+layer3", 8, max_epochs=5, patience=2)
+pytestmark = pytest.mark.usefixtures("narrow")
+# `val_loss` falls once and then rises: 1.01, 0.88, 0.94, 0.91, and patience ends it before the fifth epoch
+SPEC = make_spec("stem+layer1+layer2+layer3", 2, max_epochs=5, patience=2, lr=0.02)
 EPOCHS, BEST = 4, 1
 FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "predictions.npz", "result.json"}
 TIMEOUT_S = 120
+COST = make_cost(SPEC.frozen)  # made up, which spares the time to count it
 
 
 class InterruptedRunError(Exception):
     """What a sink raises here to interrupt a run."""
+
+
+def place_at(folder: Path, **more) -> Workplace:
+    return Workplace(directory=str(folder), threads=1, cost=COST, **more)
 
 
 def train(folder: Path, *, until: int | None = None, spec=SPEC) -> tuple[RunResult | None, list]:
@@ -44,7 +50,7 @@ def train(folder: Path, *, until: int | None = None, spec=SPEC) -> tuple[RunResu
             raise InterruptedRunError
 
     try:
-        return run_training(spec, Workplace(directory=str(folder), threads=1), sink), seen
+        return run_training(spec, place_at(folder), sink), seen
     except InterruptedRunError:
         return None, seen
 
@@ -63,7 +69,7 @@ def best_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, narrow):
     """The oracle: the run left alone."""
     folder = tmp_path_factory.mktemp("alone")
     result, seen = train(folder)
@@ -72,7 +78,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def interrupted(tmp_path_factory, narrow):
     """Folders of the run, interrupted after each of its epochs: each continues the one before."""
     folders = []
     for epoch in range(EPOCHS):
@@ -129,12 +135,13 @@ def test_the_steps_of_a_continued_run_have_no_gap_and_no_double(copy):
     assert [loss.step for epoch in result.history for loss in epoch.step_losses] == [1, 3, 5, 7, 9, 11]
 
 
+@pytest.mark.usefixtures("fork_server")
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_left_alone(alone, tmp_path):
     seen = []
     with ProcessExecutor(f"{HERE}:run_or_die_in_a_step") as executor:
         for step in (1, 7):  # of epoch 0: nothing is there to continue from; of epoch 2
             (tmp_path / "die").write_text(str(step))
-            place = Workplace(directory=str(tmp_path), threads=1)
+            place = place_at(tmp_path)
             error = executor.submit(SPEC, place, seen.append).exception(TIMEOUT_S)
             assert (type(error), error.cause, error.may_pass) == (RunError, "died", True)
         assert [metrics.epoch for metrics in seen] == [0, 1]
@@ -144,9 +151,10 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_left_alone(alone, tmp
     assert_as_if_alone(tmp_path, result, seen, alone)
 
 
+@pytest.mark.usefixtures("fork_server")
 def test_a_run_that_is_asked_to_stop_does_so_at_the_end_of_its_epoch_and_continues(alone, tmp_path):
-    seen, place = [], Workplace(directory=str(tmp_path), threads=1)
-    with ProcessExecutor(f"{HERE}:run_or_die") as executor:
+    seen, place = [], place_at(tmp_path)
+    with ProcessExecutor(f"{HERE}:run_narrow_or_die") as executor:
 
         def sink(metrics):
             seen.append(metrics.epoch)
@@ -170,7 +178,7 @@ def test_a_run_that_stops_while_it_repeats_its_epochs_repeats_all_of_them(copy):
         raise RunStoppedError("stopped")
 
     with pytest.raises(RunStoppedError, match="stopped"):
-        run_training(SPEC, Workplace(directory=str(folder), threads=1), sink)
+        run_training(SPEC, place_at(folder), sink)
     assert seen == [0, 1, 2]
     assert names(folder) == interrupted_names(2, BEST)
 
@@ -323,7 +331,7 @@ def test_an_epoch_is_reported_once_its_checkpoint_is_there_and_written_once(tmp_
     monkeypatch.setattr("orchestrator.training.checkpoints.write_checked", spy)
     run_training(
         SPEC,
-        Workplace(directory=str(tmp_path), threads=1),
+        place_at(tmp_path),
         lambda metrics: written.append(metrics.epoch) or is_whole(tmp_path / f"last-{metrics.epoch:03d}.ckpt") or 1 / 0,
     )
     assert written == [
@@ -362,26 +370,21 @@ def test_a_death_at_any_write_leaves_something_to_continue_from(alone, copy, mon
     assert_as_if_alone(folder, result, seen, alone)
 
 
-def test_a_full_disk_loses_the_run_and_leaves_the_older_checkpoint(copy, tmp_path):
-    """A limit on the size of a file stands for the disk: the kernel refuses to write beyond it."""
+def test_a_full_disk_loses_the_run_and_leaves_the_older_checkpoint(copy):
+    """A limit on the size of a file stands for the disk: the kernel refuses to write beyond it.
+
+    Weights take 2.8 MB; a checkpoint to continue from takes 4.2 MB more, for the two moments of layer4.
+    """
     folder = copy(0)
-    code = f"""
-import resource, sys
-from orchestrator.errors import RunError
-from orchestrator.records import Workplace
-from orchestrator.training.run import run_training
-from tests.training.test_resume import SPEC
-resource.setrlimit(resource.RLIMIT_FSIZE, (60 * 2**20, resource.RLIM_INFINITY))
-try:
-    run_training(SPEC, Workplace(directory={str(folder)!r}, threads=1), lambda epoch: None)
-except RunError as error:
-    print(error.message, error.hint, sep="\\n")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
-    assert done.stdout.splitlines() == [
-        f"the checkpoint {folder}/last-001.ckpt cannot be written: File too large",
-        "make room and start again: the run continues after the epoch before",
-    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * 2**20, before[1]))
+    try:
+        with pytest.raises(RunError, match=r".") as caught:
+            train(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.message == f"the checkpoint {folder}/last-001.ckpt cannot be written: File too large"
+    assert caught.value.hint == "make room and start again: the run continues after the epoch before"
     assert names(folder) == interrupted_names(0, 0) | {"best-001.ckpt", "best-001.ckpt.sha256"}
 
 
@@ -391,9 +394,7 @@ def test_lightning_hears_no_sigterm(tmp_path):
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
     spec = make_spec("stem+layer1+layer2+layer3+layer4", max_epochs=2)
     try:
-        result = run_training(
-            spec, Workplace(directory=str(tmp_path)), lambda metrics: signal.raise_signal(signal.SIGTERM)
-        )
+        result = run_training(spec, place_at(tmp_path), lambda metrics: signal.raise_signal(signal.SIGTERM))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (result.epochs_run, len(heard)) == (2, 2)

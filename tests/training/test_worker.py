@@ -12,12 +12,13 @@ from tests.training.targets import HERE
 from tests.training.test_run import without_times
 from tests.training.tiny import RESNET18, make_spec
 
+pytestmark = pytest.mark.usefixtures("narrow")
 SPEC = make_spec("+".join(RESNET18))
 TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")
-def killed_and_repeated(tmp_path_factory):
+def killed_and_repeated(tmp_path_factory, narrow, fork_server):
     """A training killed after its first epoch, and what continued it."""
     root = Root.at(tmp_path_factory.mktemp("root"))
     folder = root.run_dir(SPEC.fingerprint)
@@ -25,7 +26,7 @@ def killed_and_repeated(tmp_path_factory):
     place = Workplace(directory=str(folder), threads=1)
     (folder / "die").touch()
     first, second = [], []
-    with ProcessExecutor(f"{HERE}:run_or_die") as executor:
+    with ProcessExecutor(f"{HERE}:run_narrow_or_die") as executor:
         error = executor.submit(SPEC, place, first.append).exception(TIMEOUT_S)
         left = {path.name for path in folder.iterdir()}, Ledger(root).find_result(SPEC.fingerprint)
         (folder / "die").unlink()

@@ -1,0 +1,153 @@
+"""What freezing each block changes, as a sweep's trials tell it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator import names
+from orchestrator.blocks import FrozenSet
+from orchestrator.effects import BlockEffect, Cell, estimate_effects
+from orchestrator.errors import NotFoundError
+from orchestrator.records import TrialRecord
+from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.tables import Row
+
+EFFECT_TYPES: Final = {
+    names.BLOCK: "string",
+    names.BESIDES: "string",
+    names.N_PAIRS: "int64",
+    names.N_SEEDS: "Int64",
+    **dict.fromkeys((names.VAL_ACC_EFFECT, names.VAL_ACC_EFFECT_LOW, names.VAL_ACC_EFFECT_HIGH), "float64"),
+    names.GFLOPS_TRAIN_EFFECT: "float64",
+    names.TRAINABLE_PARAMS_EFFECT: "Int64",
+    **dict.fromkeys((names.DURATION_S_EFFECT, names.DURATION_S_EFFECT_MIN, names.DURATION_S_EFFECT_MAX), "float64"),
+    names.NEXT_BLOCK: "string",
+    names.N_SQUARES: "int64",
+    **dict.fromkeys((names.INTERACTION, names.INTERACTION_LOW, names.INTERACTION_HIGH), "float64"),
+    names.PED_ANOVA: "float64",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEffects:
+    """What freezing each block changes.
+
+    Attributes:
+        blocks: An effect for each block, in network order.
+        importance: PED-ANOVA's share of each block, in [0, 1]; empty where there is no answer.
+        without_importance: Why there is none.
+    """
+
+    blocks: tuple[BlockEffect, ...]
+    importance: Mapping[str, float]
+    without_importance: str | None = None
+
+    @property
+    def compared(self) -> tuple[BlockEffect, ...]:
+        """Those that have a pair of trials."""
+        return tuple(effect for effect in self.blocks if effect.n_pairs)
+
+    @property
+    def nested(self) -> bool:
+        """Whether each block is frozen besides all before it, as where the trials freeze the first blocks only."""
+        before = [frozenset(each.block for each in self.blocks[:i]) for i in range(len(self.blocks))]
+        pairs = zip(self.blocks, before, strict=True)
+        return bool(self.compared) and all(effect.besides == first for effect, first in pairs if effect.n_pairs)
+
+    def rows(self) -> list[Row]:
+        """Give one row a block, in network order, as plain values; None where a value is missing."""
+        order = tuple(effect.block for effect in self.blocks)
+        return [_build_row(effect, order, self.importance.get(effect.block)) for effect in self.blocks]
+
+    def notes(self) -> list[str]:
+        """Say in sentences what the numbers are and what they are not."""
+        if not self.compared:
+            return ["no two complete trials differ in one block alone"]
+        seeds = [effect.accuracy.n_seeds for effect in self.compared if effect.accuracy is not None]
+        notes = []
+        if self.nested:
+            notes.append(
+                "each effect is of also freezing the block when all before it are frozen: no others were tried"
+            )
+        if any(effect.accuracy is None or effect.accuracy.low is None for effect in self.compared):
+            notes.append("without the predictions of each run an effect on accuracy has no interval")
+        if seeds and max(seeds) == 1:
+            notes.append("one seed: the intervals cover other images, another seed may well show something else")
+        if self.without_importance is not None:
+            notes.append(self.without_importance)
+        return notes
+
+
+def build_effects(trials: Sequence[TrialRecord], blocks: tuple[str, ...], predicted: PredictedTrials) -> BlockEffects:
+    """Estimate what freezing each block changes.
+
+    Args:
+        trials: Complete trials with finite objectives, without repetitions, by number. Of those that are the same but
+            for their seeds, the last counts.
+        blocks: The backbone's blocks.
+        predicted: Their predictions. Where those of a trial are missing, its blocks' effects have no interval.
+    """
+    from orchestrator.search import measure_importance
+
+    latest = {(trial.frozen, trial.hyperparameters): trial for trial in trials}
+    cells = _build_cells(latest.values(), blocks, predicted)
+    try:
+        importance, reason = measure_importance(list(latest.values()), blocks), None
+    except NotFoundError as error:
+        importance, reason = {}, str(error)
+    return BlockEffects(blocks=tuple(estimate_effects(blocks, cells)), importance=importance, without_importance=reason)
+
+
+def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predicted: PredictedTrials) -> list[Cell]:
+    cells = []
+    image_ids: NDArray[np.str_] | None = None
+    for trial in trials:
+        results = {run.seed: run.result for run in trial.runs if run.result is not None}
+        if not results:
+            continue
+        found = predicted.find(trial)
+        right: Sequence[NDArray[np.bool_]] = ()
+        if found is not None:
+            image_ids = found.image_ids if image_ids is None else image_ids
+            right = [*found.right] if np.array_equal(found.image_ids, image_ids) else ()
+        first = next(iter(results.values()))
+        cells.append(
+            Cell(
+                frozen=frozenset(FrozenSet.parse(trial.frozen, order=blocks).blocks),
+                setting=trial.hyperparameters,
+                accuracies={seed: result.val_acc for seed, result in results.items()},
+                correct=dict(zip(results, right, strict=True)) if right else {},
+                gflops_train=first.gflops_train_per_image,
+                trainable_params=first.trainable_params,
+                duration_s=fmean(result.duration_s for result in results.values()),
+            )
+        )
+    return cells
+
+
+def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | None) -> Row:
+    accuracy, interaction, seconds = effect.accuracy, effect.interaction, effect.duration_s
+    return {
+        names.BLOCK: effect.block,
+        names.BESIDES: None if effect.besides is None else FrozenSet.of(effect.besides, order=order).key,
+        names.N_PAIRS: effect.n_pairs,
+        names.N_SEEDS: accuracy and accuracy.n_seeds,
+        names.VAL_ACC_EFFECT: accuracy and accuracy.mean,
+        names.VAL_ACC_EFFECT_LOW: accuracy and accuracy.low,
+        names.VAL_ACC_EFFECT_HIGH: accuracy and accuracy.high,
+        names.GFLOPS_TRAIN_EFFECT: effect.gflops_train,
+        names.TRAINABLE_PARAMS_EFFECT: effect.trainable_params,
+        names.DURATION_S_EFFECT: seconds and seconds.mean,
+        names.DURATION_S_EFFECT_MIN: seconds and seconds.low,
+        names.DURATION_S_EFFECT_MAX: seconds and seconds.high,
+        names.NEXT_BLOCK: effect.next_block,
+        names.N_SQUARES: effect.n_squares,
+        names.INTERACTION: interaction and interaction.mean,
+        names.INTERACTION_LOW: interaction and interaction.low,
+        names.INTERACTION_HIGH: interaction and interaction.high,
+        names.PED_ANOVA: importance,
+    }
