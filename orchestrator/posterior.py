@@ -42,16 +42,17 @@ class Posterior:
     Args:
         evidence: What the trials predicted.
         frozen: The frozen blocks of each trial.
+        luck: Share of its deviation that counts as luck of the seed where a trial has one run.
 
     Source: D. V. Lindley, A. F. M. Smith, "Bayes estimates for the linear model", JRSS B 34 (1972); the weights are
     restricted likelihoods, with a flat prior for the level.
     """
 
-    def __init__(self, evidence: Evidence, frozen: Sequence[Collection[str]]) -> None:
+    def __init__(self, evidence: Evidence, frozen: Sequence[Collection[str]], *, luck: float = _LUCK) -> None:
         self._measured, self._noise = _stabilise(evidence)
         blocks = sorted({block for each in frozen for block in each})
         self._design = np.array([[float(block in each) for block in blocks] for each in frozen])
-        self._kept = np.array([1 - _LUCK if len(each) == 1 else 1.0 for each in evidence.correct])
+        self._kept = np.array([1 - luck if len(each) == 1 else 1.0 for each in evidence.correct])
         self._sizes: list[_Sizes] = []
         logs: list[float] = []
         for effect, of_effect in _spread(_NO_EFFECTS, 1 - _NO_EFFECTS):
@@ -164,7 +165,12 @@ def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
 
 
 def draw_accuracies(
-    correct: Sequence[NDArray[np.bool_]], frozen: Sequence[Collection[str]], *, draws: int = 4000, seed: int = 0
+    correct: Sequence[NDArray[np.bool_]],
+    frozen: Sequence[Collection[str]],
+    *,
+    draws: int = 4000,
+    seed: int = 0,
+    luck: float = _LUCK,
 ) -> Floats:
     """Draw true accuracies of trials, [draws, trials], from whether each image is predicted rightly.
 
@@ -173,11 +179,12 @@ def draw_accuracies(
         frozen: The frozen blocks of each trial.
         draws: How many.
         seed: Of the draws.
+        luck: As of `Posterior`.
 
     Raises:
         ValueError: `correct` is empty or of different images.
     """
-    return Posterior(Evidence.of(correct), frozen).draw(draws, seed)
+    return Posterior(Evidence.of(correct), frozen, luck=luck).draw(draws, seed)
 
 
 def front_probabilities(accuracies: Floats, params: Sequence[float]) -> Floats:

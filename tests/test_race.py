@@ -188,7 +188,7 @@ def test_seeds_keep_within_every_limit(probabilities, limit, seeds):
 
 def test_the_probability_of_finished_trials_is_that_of_their_draws(monkeypatch):
     drawn = np.array([[0.8, 0.9, 0.85], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8], [0.7, 0.9, 0.95]])
-    monkeypatch.setattr(race, "draw_accuracies", lambda correct, frozen, draws: drawn)
+    monkeypatch.setattr(race, "draw_accuracies", lambda correct, frozen, **others: drawn)
     field = [replace(each, runs=each.runs * 2) for each in FINISHED]  # of one run the draws do not say all
     field[1] = replace(field[1], dropped_at=9)
     # of the second of the three, 0.9 > 0.8 and 0.9 > 0.7; of the third, 0.9 > 0.8 and 0.95 > 0.9

@@ -276,7 +276,7 @@ class Sweep:
             names.N_FAILED: float(sum(trial.state == "failed" for trial in self.trials)),
             names.FRONT_SIZE: float(len(self.front)),
         }
-        if self.experiment.search.strategy == "race":
+        if any(trial.state == "pruned" for trial in self.trials):
             metrics[names.N_PRUNED] = float(sum(trial.state == "pruned" for trial in self.trials))
         if not self.front:
             return metrics
