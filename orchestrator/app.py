@@ -11,7 +11,16 @@ from orchestrator.cache import Cache, format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
-from orchestrator.interfaces import Choice, Executor, Observer, SweepStart, SweepSummary, Tracker
+from orchestrator.interfaces import (
+    Choice,
+    Executor,
+    Observer,
+    Search,
+    Summarise,
+    SweepStart,
+    SweepSummary,
+    Tracker,
+)
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
@@ -22,7 +31,8 @@ from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
 from orchestrator.records import CachePlace, Cost, TrialRecord
 from orchestrator.results import PredictedTrials, Sweep
-from orchestrator.sweep import Summarise, SweepLoop
+from orchestrator.strategy import FullStrategy, Strategy
+from orchestrator.sweep import SweepLoop
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
 
@@ -133,15 +143,16 @@ def _run_locked(
         )
     for trial in search.reconcile("the process that ran it died"):
         observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
-    planned = search.planned()
-    done = [trial for trial in search.trials() if trial.state == "complete"]
-    prepared = settle_workers(prepared, observer) if planned != [] else prepared
-    observer.on_plan(prepared.experiment, planned, done)
-    if planned == [] and search.is_closed and not root.spool(experiment.name).exists():
+    left = build_strategy(prepared, search, Ledger(root)).left
+    done = [trial for trial in search.trials() if trial.is_settled]
+    prepared = settle_workers(prepared, observer) if left != [] else prepared
+    observer.on_plan(prepared.experiment, left, done)
+    if left == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     loop = SweepLoop(
         prepared,
+        strategy=build_strategy(prepared, search, Ledger(root)),
         search=search,
         executor=build_executor(prepared.experiment),
         tracker=build_tracker(root, experiment, observer.on_message),
@@ -258,6 +269,15 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
         return min(gpus, len(of_runs))
     observer.on_message(f"a run keeps a GPU busy for {share.busy:.0%} of the time and takes {format_size(share.bytes)}")
     return choose_packing(share, gpus=gpus, cores=count_cores(), runs=len(of_runs))
+
+
+def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strategy:
+    """Build what decides which runs a sweep starts."""
+    if prepared.experiment.search.strategy == "race":
+        from orchestrator.racing import RaceStrategy
+
+        return RaceStrategy(prepared, search, ledger)
+    return FullStrategy(prepared, search)
 
 
 def build_executor(experiment: Experiment) -> Executor:

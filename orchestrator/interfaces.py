@@ -13,6 +13,7 @@ from orchestrator.records import (
     DatasetInfo,
     EpochMetrics,
     Hyperparameters,
+    RunOutcome,
     RunRecord,
     RunResult,
     RunSpec,
@@ -52,11 +53,17 @@ class Search(Protocol):
         A point equal to a complete trial is told that trial's values and comes back with `repeats` set.
         """
 
+    def start(self, choice: Choice) -> Proposal:
+        """Start a trial of a point, whether an earlier trial has answered it or not."""
+
     def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
         """Complete a trial with the results of all its runs: mean `val_acc`, `trainable_params`."""
 
     def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
         """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
+
+    def prune(self, number: int, reason: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as dropped, with the reason and the runs it has; it has not failed, and is not run again."""
 
     def reconcile(self, reason: str) -> list[TrialRecord]:
         """Fail the trials that a dead owner left running, so that they are planned again. Returns them."""
@@ -75,9 +82,10 @@ class Executor(AbstractContextManager["Executor", None], Protocol):
     def workers(self) -> int:
         """Runs at the same time."""
 
-    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunResult]":
+    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunOutcome]":
         """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
 
+        Where `workplace.until_epoch` is set, it pauses there unless it is over, and says where it stands.
         A run whose folder holds a whole checkpoint continues from it; its earlier epochs are given to `on_epoch`
         first, once more. The future raises `RunError` when the run is lost, whatever the reason: an exception in the
         run (its traceback in the hint's place, `RunError.hint`), a worker that died; `RunStoppedError` after `stop`.
@@ -135,6 +143,14 @@ class SweepSummary:
     """Markdown."""
     files: tuple[Path, ...] = field(default=())
     """Pictures and pages to keep as artifacts."""
+
+
+class Summarise(Protocol):
+    """Turns the trials so far into what the tracker keeps; pictures only when `final`."""
+
+    def __call__(self, trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
+        """Summarise `trials`, in the order of their numbers."""
+        ...
 
 
 class RunTracker(Protocol):
@@ -201,6 +217,9 @@ class Observer(Protocol):
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """See an epoch of a run."""
+
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:
+        """See a run pause after so many epochs: it waits for others. It may start again, or end."""
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """See a run end, with its result or its error."""

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.interfaces import Proposal, RunStart, RunTracker
 from orchestrator.records import RunRecord, TrialRecord
@@ -21,6 +22,8 @@ class SweepOutcome:
     """Runs that continued from a checkpoint."""
     retried: int = 0
     """Times that a lost run was tried again."""
+    pruned: list[TrialRecord] = field(default_factory=list)
+    """Trials that a race dropped."""
     failed_runs: int = 0
     failed_trials: list[TrialRecord] = field(default_factory=list)
     stopped: bool = False
@@ -32,10 +35,15 @@ class TrialRuns:
     """A trial under way."""
 
     proposal: Proposal
-    waiting: int
+    waiting: int = 0
     """Runs that have not ended."""
     runs: list[RunRecord] = field(default_factory=list)
     stopped: bool = False
+
+    def add(self, record: RunRecord) -> None:
+        """Take in a run that has ended."""
+        self.runs.append(record)
+        self.waiting -= 1
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,9 +52,22 @@ class Job:
 
     trial: TrialRuns
     start: RunStart
+    until: int | None = None
+    """Epochs after which it pauses; None: it trains to its end."""
     tracker: RunTracker | None = None
     attempts: int = 0
     epochs: int = 0
     """Epochs that were seen: a run that continues repeats the earlier ones."""
     claim: ExitStack = field(default_factory=ExitStack)
     """Keeps other sweeps from training the same meanwhile."""
+
+    def record(self, **known: Any) -> RunRecord:
+        """Write down how the run ended, with `known` fields of the record."""
+        return RunRecord(
+            name=self.start.name,
+            seed=self.start.spec.seed,
+            fingerprint=self.start.spec.fingerprint,
+            attempts=max(1, self.attempts),
+            mlflow_run_id=self.tracker.run_id if self.tracker is not None else None,
+            **known,
+        )

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from orchestrator.files import digest_path, is_whole, write_atomically
 from orchestrator.layout import Root
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
-from orchestrator.records import Record, RunRecord, RunResult
+from orchestrator.records import Record, RungResult, RunRecord, RunResult
 
 _CLAIM = "claim.lock"
+_RUNGS = "rung-*.json"
 _UNFINISHED = re.compile(r"(?P<hidden>\.?)(?P<kind>last|best)-(?P<epoch>\d{3,})\.ckpt(\.sha256)?(\.tmp)?")
 
 
@@ -99,6 +100,14 @@ class Ledger:
                 return False
             until.push(stack.pop_all())
         return True
+
+    def find_rungs(self, fingerprint: str) -> list[RungResult]:
+        """Read where a training stood each time that it paused, by epochs; what cannot be read whole is left out."""
+        found = []
+        for path in self.directory(fingerprint).glob(_RUNGS):
+            with suppress(FileNotFoundError, ValidationError):
+                found.append(RungResult.model_validate_json(path.read_bytes()))
+        return sorted((rung for rung in found if rung.fingerprint == fingerprint), key=lambda rung: rung.epochs)
 
     def find_checkpoint(self, fingerprint: str) -> tuple[int, list[Path]]:
         """Find the newest checkpoint from which an interrupted training can continue, and set damaged ones aside.

@@ -56,6 +56,7 @@ VIEW_RUNS: Final = "runs"
 # Summary metrics of a sweep.
 N_TRIALS: Final = "n_trials"
 N_FAILED: Final = "n_failed"
+N_PRUNED: Final = "n_pruned"
 FRONT_SIZE: Final = "front_size"
 HYPERVOLUME: Final = "hypervolume"
 HYPERVOLUME_LOW: Final = "hypervolume_low"
@@ -109,6 +110,8 @@ SPEC_FILE: Final = "spec.json"
 PREDICTIONS_FILE: Final = "predictions.npz"
 RESULT_FILE: Final = "result.json"
 RECORD_FILE: Final = "record.json"
+RUNG_FILE: Final = "rung-{:03d}.json"
+"""Where a run stood after so many epochs."""
 
 # Reasons.
 INTERRUPTED: Final = "interrupted"

@@ -30,9 +30,15 @@ class LoggingObserver:
         """Log the epoch."""
         _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.epoch, metrics.val_acc)
 
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:
+        """Log how far the run is."""
+        _LOG.debug("%s waits after %d epochs", start.name, epochs)
+
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Log the result or the error."""
-        if record.result is None:
+        if record.pruned_after is not None:
+            _LOG.info("%s %s", start.name, record.error)
+        elif record.result is None:
             _LOG.warning("%s lost: %s", start.name, record.error)
         else:
             _LOG.info("%s done: val_acc %.4f", start.name, record.result.val_acc)
@@ -67,6 +73,11 @@ class ObserverGroup:
         """Pass it on."""
         for observer in self._observers:
             observer.on_epoch(start, metrics)
+
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_run_pause(start, epochs)
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Pass it on."""

@@ -53,7 +53,7 @@ def read_progress(path: Path) -> Progress | None:
 def estimate_to_go(
     experiment: Experiment, trials: int, *, ended: Sequence[float], under_way: Sequence[float]
 ) -> float | None:
-    """Estimate the seconds until `trials` more are complete; None before a run has ended.
+    """Estimate the seconds until `trials` more are complete; None before a run has ended, and in a race.
 
     Args:
         experiment: Says how many runs a trial has, and how many run at a time.
@@ -61,7 +61,7 @@ def estimate_to_go(
         ended: Seconds that each run took which has ended.
         under_way: Seconds since each run began that has not.
     """
-    if not ended:
+    if not ended or experiment.search.strategy == "race":  # nobody knows how many it drops
         return None
     runs = trials * len(experiment.search.seeds)
     return max(0.0, runs * sum(ended) / len(ended) - sum(under_way)) / experiment.execution.runs_at_a_time
@@ -109,6 +109,12 @@ class ProgressFile:
         self._runs[start.name] = run.model_copy(update={"epochs": metrics.epoch + 1, "val_acc": metrics.val_acc})
         self._write()
 
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:  # noqa: ARG002 - its last epoch was seen
+        """Forget a run until it starts again."""
+        self._began.pop(start.name, None)
+        self._runs.pop(start.name, None)
+        self._write()
+
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Forget a run."""
         began = self._began.pop(start.name, None)
@@ -118,7 +124,7 @@ class ProgressFile:
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Count a trial."""
-        if self._left is not None and trial.state == "complete":
+        if self._left is not None and trial.is_settled:
             self._left -= 1
         self._write()
 

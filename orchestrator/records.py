@@ -24,7 +24,7 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 3
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
-TrialState = Literal["waiting", "running", "complete", "failed"]
+TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]
 
 
 class Record(BaseModel):
@@ -150,6 +150,8 @@ class Workplace(Record):
     """What its frozen set costs, where that was counted already; None: the run counts it."""
     checkpoint_share: float = 1.0
     """Share of its time that it may take to write checkpoints to continue from; 1: one after each epoch."""
+    until_epoch: int | None = None
+    """Epochs after which it pauses, to be continued later; None: it trains to its end."""
 
 
 class StepLoss(Record):
@@ -236,6 +238,26 @@ class RunResult(Record):
         return 100.0 * self.trainable_params / self.total_params
 
 
+class RungResult(Record):
+    """Where a run stands that has paused. Nothing of it is final: more epochs may find better weights."""
+
+    fingerprint: str
+    """Fingerprint of the run's specification."""
+    val_correct: tuple[bool, ...]
+    """Whether the best weights so far (lowest `val_loss`) are right of each validation image, in the split's order."""
+    history: tuple[EpochMetrics, ...]
+    """The curves by epoch."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs so far."""
+        return len(self.history)
+
+
+RunOutcome = RunResult | RungResult
+"""What a run that was not lost comes back with."""
+
+
 class RunRecord(Record):
     """One run of a trial, finished or lost."""
 
@@ -256,6 +278,8 @@ class RunRecord(Record):
     """Name of the experiment and run that answered instead of a training."""
     checkpoint: str | None = None
     """Best checkpoint, relative to the root."""
+    pruned_after: int | None = None
+    """Epochs after which a race dropped it: it is not lost, and `error` says why it was dropped."""
 
     @property
     def was_stopped(self) -> bool:
@@ -275,15 +299,25 @@ class TrialRecord(Record):
     runs: tuple[RunRecord, ...] = ()
     """One a seed."""
     val_acc: float | None = None
-    """Objective: mean over the runs; None until complete."""
+    """Objective: mean over the runs; None unless complete."""
     trainable_params: int | None = None
-    """Objective; None until complete."""
+    """Objective; None unless complete."""
     error: str | None = None
-    """Why the trial failed."""
+    """Why the trial failed, or was dropped."""
     repeats: int | None = None
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
     put_off: bool = False
     """It failed because the sweep was stopped or died: the next one runs it again."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing of it is left to run: it is complete, or a race dropped it."""
+        return self.state in {"complete", "pruned"}
+
+    @property
+    def pruned_after(self) -> int | None:
+        """Epochs after which a race dropped it; None where none did."""
+        return next((run.pruned_after for run in self.runs if run.pruned_after is not None), None)
 
     @property
     def has_failed(self) -> bool:

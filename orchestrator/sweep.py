@@ -1,4 +1,6 @@
-"""The loop of a sweep: plan, submit, collect, tell, track; and what happens when a run is lost or the sweep stopped.
+"""The loop of a sweep: submit, collect, track; and what happens when a run is lost or the sweep stopped.
+
+Which runs there are, and when a trial ends, the strategy says.
 
 A finished run is committed in this order, and each point between is one at which the process may die:
 
@@ -11,42 +13,31 @@ A finished run is committed in this order, and each point between is one at whic
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
-from orchestrator.interfaces import (
-    Executor,
-    Observer,
-    RunStart,
-    Search,
-    SweepStart,
-    SweepStatus,
-    SweepSummary,
-    Tracker,
-)
-from orchestrator.jobs import Job, SweepOutcome, TrialRuns
+from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
+from orchestrator.jobs import Job, SweepOutcome
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord, Workplace, run_name
+from orchestrator.records import (
+    EpochMetrics,
+    RungResult,
+    RunOutcome,
+    RunRecord,
+    RunResult,
+    Workplace,
+)
+from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
 
 
-class Summarise(Protocol):
-    """Turns the trials so far into what the tracker keeps; pictures only when `final`."""
-
-    def __call__(self, trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        """Summarise `trials`, in the order of their numbers."""
-        ...
-
-
-_Event = tuple[Job, "EpochMetrics | Future[RunResult]"]
+_Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
 
 
 class SweepLoop:
@@ -54,7 +45,8 @@ class SweepLoop:
 
     Args:
         prepared: What to run.
-        search: Proposes trials.
+        strategy: Says which runs to start, and when a trial has ended.
+        search: Knows the trials.
         executor: Runs them.
         tracker: Keeps them.
         observer: Watches.
@@ -67,6 +59,7 @@ class SweepLoop:
         self,
         prepared: Prepared,
         *,
+        strategy: Strategy,
         search: Search,
         executor: Executor,
         tracker: Tracker,
@@ -77,6 +70,7 @@ class SweepLoop:
     ) -> None:
         self._prepared = prepared
         self._experiment = prepared.experiment
+        self._strategy = strategy
         self._search = search
         self._executor = executor
         self._tracker = tracker
@@ -103,7 +97,7 @@ class SweepLoop:
         try:
             with self._executor:
                 self._loop()
-            self._close_waiting()
+            self._close()
             self._outcome.stopped = self._stopping
             status = self._status()
         except BaseException:
@@ -153,38 +147,28 @@ class SweepLoop:
                 job = self._waiting.popleft()
                 if not self._begin(job):
                     passed_over.append(job)
-            elif not self._propose():
+            elif not self._take_step():
                 break
         self._waiting.extendleft(reversed(passed_over))
 
-    def _propose(self) -> bool:
-        """Queue the runs of the next trial; False where none is left."""
-        proposal = self._search.propose()
-        if proposal is None:
+    def _take_step(self) -> bool:
+        """Do what the strategy says next; False where it has nothing to say."""
+        step = self._strategy.next_step()
+        if step is None:
             return False
-        if proposal.repeats is not None:
+        if step.repeat is not None:
             self._outcome.repeated += 1
             self._observer.on_message(
-                f"trial {proposal.number} ({proposal.choice.frozen}) repeats trial {proposal.repeats}: "
+                f"trial {step.repeat.number} ({step.repeat.choice.frozen}) repeats trial {step.repeat.repeats}: "
                 "answered from its result"
             )
-            return True
-        seeds = self._experiment.search.seeds
-        trial = TrialRuns(proposal=proposal, waiting=len(seeds))
-        frozen = proposal.choice.frozen
-        for seed in seeds:
-            start = RunStart(
-                name=run_name(proposal.number, frozen, seed),
-                trial=proposal.number,
-                spec=self._prepared.build_spec(proposal.choice, seed),
-                cost=self._prepared.costs[frozen],
-                blocks=self._experiment.blocks,
-            )
-            self._waiting.append(Job(trial=trial, start=start))
+        for job, reason in step.drops:
+            self._drop(job, reason)
+        self._waiting.extend(step.jobs)
         return True
 
     def _begin(self, job: Job) -> bool:
-        """Start a run, or answer it from a finished training; False where another sweep trains the same right now."""
+        """Start a run, or answer it from what is on disk; False where another sweep trains the same right now."""
         fingerprint = job.start.spec.fingerprint
         if not self._ledger.claim(fingerprint, job.claim):
             return False
@@ -192,28 +176,39 @@ class SweepLoop:
         if result is not None:
             self._reuse(job, result)
             return True
+        if job.tracker is not None:  # it has paused
+            self._start(job)
+            return True
+        job.attempts = 1
         epochs, damaged = self._ledger.find_checkpoint(fingerprint)
         for path in damaged:
             self._observer.on_message(f"{job.start.name}: checkpoint or best weights are damaged; set aside: {path}")
         job.start = replace(job.start, resumes_from=epochs)
         job.epochs = epochs
+        rungs = self._ledger.find_rungs(fingerprint)
+        if job.until is not None and rungs and rungs[-1].epochs >= job.until:
+            self._pause_again(job, rungs[-1])
+            return True
         if epochs:
             self._outcome.resumed += 1
             self._observer.on_message(f"{job.start.name} continues after epoch {epochs}")
         job.tracker = self._tracker.start_run(job.start)
+        self._start(job)
+        return True
+
+    def _start(self, job: Job) -> None:
         self._observer.on_run_start(job.start)
         self._active.add(job)
         self._submit(job)
-        return True
 
     def _submit(self, job: Job) -> None:
-        job.attempts += 1
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
         workplace = Workplace(
             directory=directory,
             cache=self._prepared.cache,
             cost=self._prepared.costs.get(job.start.spec.frozen),
             checkpoint_share=self._experiment.execution.checkpoint_share,
+            until_epoch=job.until,
         )
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
@@ -226,7 +221,7 @@ class SweepLoop:
         else:
             self._events.put((job, metrics))
 
-    def _handle(self, job: Job, event: "EpochMetrics | Future[RunResult]") -> None:
+    def _handle(self, job: Job, event: "EpochMetrics | Future[RunOutcome]") -> None:
         if isinstance(event, EpochMetrics):
             if job.tracker is not None:
                 job.tracker.log_epoch(event)
@@ -237,7 +232,11 @@ class SweepLoop:
         error = event.exception()
         if error is None:
             self._active.discard(job)
-            self._finish(job, event.result())
+            result = event.result()
+            if isinstance(result, RungResult):
+                self._pause(job, result)
+            else:
+                self._finish(job, result)
         elif isinstance(error, RunStoppedError):
             self._active.discard(job)
             self._put_off(job)
@@ -251,17 +250,40 @@ class SweepLoop:
         """Keep a result, in the order that the module's docstring gives."""
         if job.tracker is not None:
             job.tracker.finish(result)
-        record = self._record(job, result=result)
+        record = self._record(job, result)
         self._ledger.enter(self._experiment.name, record)
         self._outcome.trained += 1
         self._end_run(job, record)
+
+    def _pause(self, job: Job, rung: RungResult) -> None:
+        """Hand a run that has paused to the strategy; it is tracked on once it goes on.
+
+        Nothing is claimed meanwhile: two races that wait for each other's runs would wait for ever.
+        """
+        job.claim.close()
+        self._observer.on_run_pause(job.start, rung.epochs)
+        self._strategy.pause(job)
+
+    def _pause_again(self, job: Job, rung: RungResult) -> None:
+        """Take up a run that paused in an earlier call, and track what that call may have missed."""
+        job.tracker = self._tracker.start_run(job.start)
+        for metrics in rung.history:
+            job.tracker.log_epoch(metrics)
+        job.epochs = rung.epochs
+        self._pause(job, rung)
+
+    def _drop(self, job: Job, reason: str) -> None:
+        """End a paused run that the strategy drops."""
+        if job.tracker is not None:
+            job.tracker.kill(reason)
+        self._end_run(job, job.record(error=reason, pruned_after=job.until))
 
     def _put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
             job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
         job.trial.stopped = True
-        self._end_run(job, self._record(job, error=names.INTERRUPTED))
+        self._end_run(job, job.record(error=names.INTERRUPTED))
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
         cause = error.cause if isinstance(error, RunError) else "error"
@@ -272,6 +294,7 @@ class SweepLoop:
             return
         if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
             self._outcome.retried += 1
+            job.attempts += 1
             self._observer.on_message(f"{job.start.name} is tried again: {error.message}")
             self._submit(job)
             return
@@ -280,8 +303,7 @@ class SweepLoop:
         if job.tracker is not None:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
-        record = self._record(job, error=error.message)
-        self._end_run(job, record.model_copy(update={"cause": cause}))
+        self._end_run(job, job.record(error=error.message, cause=cause))
         if self._has_failed_too_often():
             self._begin_stop()
 
@@ -301,7 +323,7 @@ class SweepLoop:
             self._outcome.reused += 1
             job.start = replace(job.start, resumes_from=len(result.history))
             self._track_finished(job, result)
-            record = self._record(job, result=result)
+            record = self._record(job, result)
             self._ledger.enter(self._experiment.name, record)
             self._end_run(job, record)
             return
@@ -311,7 +333,7 @@ class SweepLoop:
         if entry.experiment == self._experiment.name:
             run_id = entry.run.mlflow_run_id  # None: the store heard of the run late, and knows it by its fingerprint
             self._tracker.adopt_run(run_id, job.start)
-            record = self._record(job, result=result, reused_from=source)
+            record = self._record(job, result, reused_from=source)
             record = record.model_copy(update={"mlflow_run_id": run_id})
             self._ledger.enter(self._experiment.name, record)
             self._end_run(job, record)
@@ -319,60 +341,39 @@ class SweepLoop:
         # what an earlier call tracked of it here, before its death or with fewer seeds, goes over to this trial too
         job.start = replace(job.start, reused_from=source, resumes_from=len(result.history))
         self._track_finished(job, result)
-        self._end_run(job, self._record(job, result=result, reused_from=source))
+        self._end_run(job, self._record(job, result, reused_from=source))
 
     def _track_finished(self, job: Job, result: RunResult) -> None:
-        job.tracker = self._tracker.start_run(job.start)
+        job.tracker = job.tracker or self._tracker.start_run(job.start)
         for metrics in result.history:
             job.tracker.log_epoch(metrics)
         job.tracker.finish(result)
 
-    def _record(
-        self,
-        job: Job,
-        *,
-        result: RunResult | None = None,
-        error: str | None = None,
-        reused_from: str | None = None,
-    ) -> RunRecord:
-        fingerprint = job.start.spec.fingerprint
-        return RunRecord(
-            name=job.start.name,
-            seed=job.start.spec.seed,
-            fingerprint=fingerprint,
-            result=result,
-            error=error,
-            attempts=max(1, job.attempts),
-            mlflow_run_id=job.tracker.run_id if job.tracker is not None else None,
-            reused_from=reused_from,
-            checkpoint=self._ledger.checkpoint(fingerprint) if result is not None else None,
-        )
+    def _record(self, job: Job, result: RunResult, *, reused_from: str | None = None) -> RunRecord:
+        checkpoint = self._ledger.checkpoint(job.start.spec.fingerprint)
+        return job.record(result=result, checkpoint=checkpoint, reused_from=reused_from)
 
     def _end_run(self, job: Job, record: RunRecord) -> None:
         job.claim.close()
         self._observer.on_run_end(job.start, record)
-        trial = job.trial
-        trial.runs.append(record)
-        trial.waiting -= 1
-        if trial.waiting:
+        trial = self._strategy.end_run(job, record)
+        if trial is None:
             return
-        runs = sorted(trial.runs, key=lambda run: self._experiment.search.seeds.index(run.seed))
-        number = trial.proposal.number
-        lost = [run for run in runs if run.error is not None and run.cause is not None]
-        if lost:
-            ended = self._search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
-            self._outcome.failed_trials.append(ended)
-        elif trial.stopped:
-            ended = self._search.fail(number, names.INTERRUPTED, runs, put_off=True)
-        else:
-            ended = self._search.tell(number, runs)
-        self._observer.on_trial_end(ended)
+        if trial.has_failed:
+            self._outcome.failed_trials.append(trial)
+        elif trial.state == "pruned":
+            self._outcome.pruned.append(trial)
+        self._observer.on_trial_end(trial)
         self._tracker.update_sweep(self._summarise(self._search.trials(), final=False))
 
-    def _close_waiting(self) -> None:
-        """End the runs that were proposed and not begun when the sweep was stopped."""
+    def _close(self) -> None:
+        """End the runs that were not begun, or not gone on with, when the sweep was stopped; and what is whole."""
         while self._waiting:
             self._put_off(self._waiting.popleft())
+        for job in list(self._strategy.paused):
+            self._put_off(job)
+        for trial in self._strategy.close():
+            self._observer.on_trial_end(trial)
 
     def _end(self, status: SweepStatus) -> None:
         try:
@@ -387,11 +388,11 @@ class SweepLoop:
 
     def _abandon(self) -> None:
         """Close what was under way when the sweep was torn down, so that no status lies."""
-        for job in self._active:
+        jobs = [*self._active, *self._waiting, *self._strategy.paused]
+        for job in jobs:
             job.claim.close()
-        for job in self._active:
+        for job in jobs:
             if job.tracker is not None:
                 job.tracker.kill(names.INTERRUPTED)
-        trials = {id(job.trial): job.trial for job in [*self._active, *self._waiting]}
-        for trial in trials.values():
+        for trial in self._strategy.under_way:
             self._search.fail(trial.proposal.number, names.INTERRUPTED, trial.runs, put_off=True)

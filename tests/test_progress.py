@@ -74,3 +74,18 @@ def test_a_file_that_says_nothing_is_none(path, content):
     if content is not None:
         path.write_text(content)
     assert read_progress(path) is None
+
+
+def test_a_run_that_pauses_is_not_under_way_and_a_race_has_no_known_end(path):
+    file = ProgressFile(path)
+    file.on_plan(make_experiment(search=SearchConfig(strategy="race")), CHOICES, [])
+    start = make_run_start(3, "stem")
+    file.on_run_start(start)
+    file.on_epoch(start, make_history((0.5,))[0])
+    file.on_run_pause(start, 1)
+    assert read_progress(path).runs == ()
+    file.on_run_start(start)
+    assert [run.name for run in read_progress(path).runs] == [start.name]
+    file.on_run_end(start, make_run(3, "stem"))
+    file.on_trial_end(make_trial(3, "stem"))
+    assert read_progress(path).to_go_s is None

@@ -298,3 +298,20 @@ def test_results_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_pruned_trial_is_no_candidate_and_no_failure(tmp_path):
+    run = make_run(1, "none", error="pruned after 3 epochs", pruned_after=3)
+    dropped = make_trial(1, "none", error="pruned after 3 epochs").model_copy(
+        update={"state": "pruned", "runs": (run,)}
+    )
+    sweep = make_sweep(tmp_path, make_trial(0, "layer4", 0.9), dropped, search=SearchConfig(strategy="race"))
+    assert [trial.number for trial in sweep.candidates] == [0]
+    assert sweep.open_failures == ()
+    assert [row["state"] for row in sweep.trial_rows()] == ["complete", "pruned"]
+    assert [row["state"] for row in sweep.run_rows()] == ["complete", "pruned"]
+    assert {key: sweep.summary_metrics()[key] for key in ("n_trials", "n_failed", "n_pruned")} == {
+        "n_trials": 2,
+        "n_failed": 0,
+        "n_pruned": 1,
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.app import build_strategy
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.errors import RunError, SweepError
 from orchestrator.execution.inline import InlineExecutor
@@ -60,6 +61,7 @@ class Bench:
         prepared = Prepared(experiment=self.experiment, data=self.data, weights_sha256=None, costs=costs)
         loop = SweepLoop(
             prepared,
+            strategy=build_strategy(prepared, search, Ledger(self.root)),
             search=search,
             executor=self.executor,
             tracker=self.tracker,

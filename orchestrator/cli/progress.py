@@ -36,6 +36,7 @@ class _Row:
     history: list[EpochMetrics] = field(default_factory=list)
     record: RunRecord | None = None
     ended: float | None = None
+    waits: bool = False
 
     @property
     def seconds(self) -> float:
@@ -83,9 +84,17 @@ class PlainObserver:
             line += f"  train_acc {metrics.train_acc:.4f}  train_loss {metrics.train_loss:.4f}  lr {metrics.lr:.2e}"
         self._write(f"{line}  {metrics.duration_s:.1f} s")
 
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:
+        """Write that the run waits."""
+        if self._verbosity >= 0:
+            self._write(f"{start.name}: waits for the others after epoch {epochs}")
+
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Write how the run ended."""
-        if record.result is None:
+        if record.pruned_after is not None:
+            if self._verbosity >= 0:
+                self._write(f"{start.name}: {record.error}")
+        elif record.result is None:
             self._write(f"{start.name}: stopped" if record.was_stopped else f"{start.name}: lost: {record.error}")
         elif self._verbosity >= 0 and record.reused_from is None:
             result = record.result
@@ -96,7 +105,7 @@ class PlainObserver:
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Write how many trials are left."""
-        self._done += trial.state == "complete"
+        self._done += trial.is_settled
         if self._verbosity >= 0 and self._total is not None:
             self._write(f"{self._done} of {self._total} trials done")
 
@@ -139,12 +148,19 @@ class LiveObserver:
             self._started = True
 
     def on_run_start(self, start: RunStart) -> None:
-        """Add the run's row."""
-        self._rows[start.name] = _Row(start, time.monotonic())
+        """Add the run's row; one that has waited comes to the end."""
+        before = self._rows.pop(start.name, None)
+        history = before.history if before is not None and before.waits else []
+        self._rows[start.name] = _Row(start, time.monotonic(), history=history)
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """Update the run's row."""
         self._rows[start.name].history.append(metrics)
+
+    def on_run_pause(self, start: RunStart, epochs: int) -> None:  # noqa: ARG002 - its last epoch was seen
+        """Show that the run waits."""
+        row = self._rows.setdefault(start.name, _Row(start, time.monotonic()))
+        row.waits, row.ended = True, time.monotonic()
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Show the result in the run's row."""
@@ -167,36 +183,41 @@ class LiveObserver:
         return Group(table, Text(self._summary(len(rows) - room), style="dim"))
 
     def _summary(self, hidden: int) -> str:
-        complete = sum(trial.state == "complete" for trial in self._done)
+        done = sum(trial.is_settled for trial in self._done)
+        pruned = sum(trial.state == "pruned" for trial in self._done)
         failed = sum(trial.has_failed for trial in self._done)
-        parts = [f"{complete} of {self._total} trials done" if self._total else f"{complete} trials done"]
+        parts = [f"{done} of {self._total} trials done" if self._total else f"{done} trials done"]
+        if pruned:
+            parts.append(f"{pruned} of them pruned")
         if failed:
             parts.append(f"{failed} failed")
         accuracies = [trial.val_acc for trial in self._done if trial.val_acc is not None]
         if accuracies:
             parts.append(f"best val_acc {max(accuracies):.4f}")
         parts.append(format_duration(time.monotonic() - self._began))
-        to_go = self._estimate(complete)
+        to_go = self._estimate(done)
         if to_go is not None:
             parts.append(f"about {format_duration(to_go)} to go")
         if hidden > 0:
             parts.append(f"{hidden} earlier runs above")
         return " · ".join(parts)
 
-    def _estimate(self, complete: int) -> float | None:
-        if self._experiment is None or not self._total or complete >= self._total:
+    def _estimate(self, done: int) -> float | None:
+        if self._experiment is None or not self._total or done >= self._total:
             return None
         rows = self._rows.values()
         ended = [row.seconds for row in rows if row.record and row.record.result and row.record.reused_from is None]
         under_way = [row.seconds for row in rows if row.record is None]
-        return estimate_to_go(self._experiment, self._total - complete, ended=ended, under_way=under_way)
+        return estimate_to_go(self._experiment, self._total - done, ended=ended, under_way=under_way)
 
 
 def _cells(row: _Row) -> tuple[RenderableType, ...]:
     last = row.history[-1] if row.history else None
     best = max((metrics.val_acc for metrics in row.history), default=None)
-    state = ""
-    if row.record is not None:
+    state = "[dim]waits[/] " if row.waits else ""
+    if row.record is not None and row.record.pruned_after is not None:
+        state = "[dim]pruned[/] "
+    elif row.record is not None:
         lost = "[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] "
         state = lost if row.record.result is None else "[green]done[/] "
         best = row.record.result.val_acc if row.record.result else best
@@ -220,6 +241,6 @@ def describe_plan(experiment: Experiment, choices: Sequence[Choice] | None, done
             f"{experiment.name}: nothing to train: all {len(done)} trials of the search space are finished "
             "with this configuration"
         )
-    seeds = len(experiment.search.seeds)
+    seeds = len(experiment.search.seeds) if experiment.search.strategy == "full" else 1
     runs = f", {len(choices) * seeds} runs" if seeds > 1 else ""
     return f"{experiment.name}: {len(choices)} trials to run{runs}, {len(done)} done"

@@ -127,7 +127,8 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
     owner = read_owner(place.lock(name))
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
-    done = len(sweep.candidates)
+    pruned = sum(trial.state == "pruned" for trial in sweep.trials)
+    done = len(sweep.candidates) + pruned
     best_row = _best_row(sweep, rows)
     return {
         "experiment": name,
@@ -137,6 +138,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "started": owner.started if owner else None,
         "updated": progress.updated if progress else None,
         "complete": sum(trial.state == "complete" for trial in sweep.trials),
+        "pruned": pruned,
         "failed": sum(trial.has_failed for trial in sweep.trials),
         "running": sum(trial.state == "running" for trial in sweep.trials),
         "left": None if planned is None else max(0, planned - done),

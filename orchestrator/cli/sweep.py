@@ -142,12 +142,20 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
         "trials": len(rows) if plan.choices is not None else experiment.search.n_trials,
         "runs": runs if plan.choices is not None else (experiment.search.n_trials or 0) * len(experiment.search.seeds),
         "max_epochs_per_run": experiment.trainer.max_epochs,
+        "max_epochs": runs * experiment.trainer.max_epochs if plan.choices is not None else None,
         **{key: sum(float(str(row[key])) for row in rows) for key in (names.GFLOPS_FORWARD, names.GFLOPS_TRAIN)},
     }
     if output is Format.json:
         sampled = plan.choices is None
         print_json(
-            {"trials": rows, "totals": totals, "left_out": plan.left_out, "sampled": sampled, "reuse": plan.reuse}
+            {
+                "trials": rows,
+                "totals": totals,
+                "left_out": plan.left_out,
+                "sampled": sampled,
+                "reuse": plan.reuse,
+                "race": _plan_race(experiment),
+            }
         )
         return
     print_rows(rows, [key for key in rows[0] if key != names.TOTAL_PARAMS], output)
@@ -160,8 +168,31 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
         f"together {totals[names.GFLOPS_FORWARD]:.2f} GFLOPs forward and {totals[names.GFLOPS_TRAIN]:.2f} GFLOPs "
         "training for one image each"
     )
+    race = _plan_race(experiment)
+    if race is not None:
+        print_note(
+            f"race: all {len(rows)} trials begin, with one seed; after {race['drops_after']} epochs those are dropped "
+            f"that end on the front with a probability below {race['drop_below']:g}; the others train to their end, "
+            f"and those that are not certain get up to {race['max_seeds']} seeds, {race['until']}. "
+            f"The full sweep would train at most {totals['max_epochs']} epochs"
+        )
     for line in plan.reuse:
         print_note(line)
+
+
+def _plan_race(experiment: "Experiment") -> dict[str, object] | None:
+    """Say how a race will go; None where there is none."""
+    search = experiment.search
+    if search.strategy != "race":
+        return None
+    given = {f"{limit:g} {name}": limit for name, limit in search.budget if limit is not None}
+    until = f"until {' or '.join(given)} are used" if given else "as long as a full sweep would cost more"
+    return {
+        "drops_after": ", ".join(map(str, experiment.rungs[:-1])) or "no",
+        "drop_below": search.race.drop_below,
+        "max_seeds": search.race.max_seeds,
+        "until": until,
+    }
 
 
 def _plan_rows(plan: "Plan") -> list[dict[str, object]]:
@@ -202,6 +233,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     parts += [f"{outcome.resumed} of them continued from a checkpoint"] if outcome.resumed else []
     parts += [f"{outcome.retried} tried again"] if outcome.retried else []
     parts += [f"{outcome.repeated} repeated suggestions answered"] if outcome.repeated else []
+    parts += [f"{len(outcome.pruned)} trials pruned"] if outcome.pruned else []
     parts += [f"{outcome.failed_runs} runs lost"] if outcome.failed_runs else []
     option = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
     print_note(f"\n{', '.join(parts)}.")

@@ -38,12 +38,13 @@ def require_distinct(values: tuple[object, ...]) -> None:
         raise ValueError("each value may stand once")
 
 
-_NoBool = BeforeValidator(_refuse_bool)
-LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False), _NoBool]
-WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), _NoBool]
-BatchSize = Annotated[int, Field(ge=1, le=8192), _NoBool]
-Seed = Annotated[int, Field(ge=0, lt=2**32), _NoBool]
-Channel = Annotated[float, Field(allow_inf_nan=False), _NoBool]
+no_bool = BeforeValidator(_refuse_bool)
+"""Refuses `true` in a place of its own, such as an item of a list."""
+LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False), no_bool]
+WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), no_bool]
+BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
+Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
+Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
 FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
 

@@ -17,6 +17,7 @@ from orchestrator.config.fields import Channel, FrozenKey, Section, Seed, blame,
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
+from orchestrator.config.race import BudgetConfig, RaceConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -132,7 +133,8 @@ class SearchConfig(Section):
     n_trials: int | None = Field(default=None, ge=1, le=100_000, validate_default=True)
     """Trials of the study at the most; null: the whole finite space."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    """A trial runs once for each seed; its objective is the mean."""
+    """A trial runs once for each seed; its objective is the mean. A race begins with the first, and takes the others
+    and further ones where they decide."""
     sampler_seed: Seed = 0
     """Seed of the sampler."""
     max_trainable_params: int | None = Field(default=None, ge=1)
@@ -145,6 +147,13 @@ class SearchConfig(Section):
     """Batch sizes to search besides; null: `data.batch_size`."""
     optimizer: OptimizerDimension | None = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
+    strategy: Literal["full", "race"] = "full"
+    """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
+    at `race.rungs`, and more seeds go to those of which it is not clear whether they are on the front."""
+    race: RaceConfig = RaceConfig()
+    """How strategy `race` drops and repeats."""
+    budget: BudgetConfig = BudgetConfig()
+    """What strategy `race` may spend."""
 
     # A validator of one field sees the valid ones before it: so each broken rule is reported beside other mistakes.
 
@@ -185,6 +194,26 @@ class SearchConfig(Section):
     @classmethod
     def _seeds_are_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         require_distinct(value)
+        return value
+
+    @field_validator("strategy")
+    @classmethod
+    def _race_needs_a_plan(cls, value: str, info: ValidationInfo) -> str:
+        if value != "race":
+            return value
+        sampler = info.data.get("sampler", "auto")
+        if sampler != "auto":
+            raise blame("search.strategy race runs a planned space, and a sampler has none", ("sampler",), sampler)
+        for name in ("lr", "weight_decay", "batch_size"):
+            if getattr(info.data.get(name), "range", None) is not None:
+                raise ValueError(f"race runs a planned space, and search.{name} is a range: give choices")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_goes_with_race(cls, value: BudgetConfig, info: ValidationInfo) -> BudgetConfig:
+        if value.is_given and info.data.get("strategy") == "full":
+            raise ValueError("belongs to search.strategy race, and the strategy is full")
         return value
 
     @property
@@ -289,6 +318,12 @@ class Experiment(Section):
     def blocks(self) -> tuple[str, ...]:
         """Block names of the backbone, in network order."""
         return BLOCKS[self.model.backbone]
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which runs pause in a race; the last one is their end."""
+        end = self.trainer.max_epochs
+        return (*(rung for rung in self.search.race.rungs if rung < end), end)
 
     @property
     def frozen_sets(self) -> list[FrozenSet]:

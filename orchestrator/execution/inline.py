@@ -7,7 +7,7 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec, Workplace
 
 
 class InlineExecutor:
@@ -29,13 +29,13 @@ class InlineExecutor:
     def __exit__(self, *exception: object) -> None:
         """Nothing is left to stop."""
 
-    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
+    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunOutcome]:
         """Run `spec` now; the future is done when this returns.
 
         Raises:
             KeyboardInterrupt: The user stopped it.
         """
-        future: Future[RunResult] = Future()
+        future: Future[RunOutcome] = Future()
         if self._stop.asked:
             future.set_exception(RunStoppedError("stopped on request before it began"))
             return future

@@ -31,7 +31,7 @@ from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import work
 from orchestrator.interfaces import EpochSink
 from orchestrator.packing import count_cores
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""
@@ -109,7 +109,7 @@ class ProcessExecutor:
                 thread.join(_POLL_S)
         self._end_own_fork_server()
 
-    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunResult]:
+    def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunOutcome]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
         task = Task(spec=spec, workplace=workplace, on_epoch=on_epoch, future=Future())
         if self._stop.asked:
@@ -201,7 +201,7 @@ class ProcessExecutor:
             self._running.remove(task)
             self._free.append(task.slot)
             self._free.sort()
-        if isinstance(outcome, RunResult):
+        if not isinstance(outcome, RunError):
             task.future.set_result(outcome)
         else:
             task.future.set_exception(self._judge(task, outcome))
@@ -219,7 +219,7 @@ class ProcessExecutor:
             return RunError(f"the worker was told to stop by SIGTERM: {error.message}", cause="died")
         return error
 
-    def _run(self, task: Task) -> RunResult | RunError:
+    def _run(self, task: Task) -> RunOutcome | RunError:
         place = self._place(task)
         receiver, sender = self._context.Pipe(duplex=False)
         alive_receiver, alive_sender = self._context.Pipe(duplex=False)
@@ -315,7 +315,7 @@ def _end_fork_server() -> None:
     server._stop()  # noqa: SLF001
 
 
-def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunResult | RunError | None:
+def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunOutcome | RunError | None:
     """Deliver epochs until the result or error comes; None where the worker died without either.
 
     The pipe's end alone would not tell: children of the worker may hold it open.
@@ -329,6 +329,6 @@ def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunResul
             task.on_epoch(message)
             task.heard = time.monotonic()
         else:
-            outcome: RunResult | RunError = message
+            outcome: RunOutcome | RunError = message
             return outcome
     return None

@@ -6,9 +6,9 @@ from importlib import import_module
 
 from orchestrator.errors import OrchestratorError, RunError
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec, Workplace
 
-RunFunction = Callable[[RunSpec, Workplace, EpochSink], RunResult]
+RunFunction = Callable[[RunSpec, Workplace, EpochSink], RunOutcome]
 
 
 def load_function(target: str) -> RunFunction:

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.errors import RunError
 from orchestrator.execution.child import last_output
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec, Workplace
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -27,7 +27,7 @@ class Task:
     spec: RunSpec
     workplace: Workplace
     on_epoch: EpochSink
-    future: Future[RunResult]
+    future: Future[RunOutcome]
     slot: int = 0
     process: BaseProcess | None = None
     began: float = field(default_factory=time.monotonic)

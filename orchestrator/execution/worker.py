@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
 
 WORKER_LOG = "worker.log"
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +27,7 @@ _ANY_SIZE = 2**31 - 1
 _TOP_PAD = 64 * 2**20
 """Bytes that are asked of the system beyond what is needed."""
 
-Message = EpochMetrics | RunResult | Exception
+Message = EpochMetrics | RunOutcome | Exception
 """What a worker sends: epochs, then a result or an error."""
 
 

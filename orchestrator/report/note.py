@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
+from orchestrator.records import TrialRecord
 from orchestrator.report.blocks import build_table, explain_effects
 from orchestrator.results import Row, Sweep, Trial, describe_states
 from orchestrator.searches import CHEAT_SHEET
@@ -13,7 +14,14 @@ _MAX_ERROR = 200
 
 def write_note(sweep: Sweep) -> str:
     """Write the note of a sweep, finished or not. Text that a user wrote is escaped."""
-    parts = [*_describe(sweep), *_show_front(sweep), *_show_blocks(sweep), *_list_failures(sweep), *_show_searches()]
+    parts = [
+        *_describe(sweep),
+        *_show_front(sweep),
+        *_show_blocks(sweep),
+        *_list_pruned(sweep),
+        *_list_failures(sweep),
+        *_show_searches(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -46,6 +54,12 @@ def _describe(sweep: Sweep) -> list[str]:
         ),
         f"Trials: {describe_states(sweep.trials) or 'none has started'}",
     ]
+    if search.strategy == "race":
+        rungs = ", ".join(map(str, experiment.rungs[:-1])) or "no"
+        facts.append(
+            f"Raced: after {rungs} epochs trials were dropped that end on the front with a probability below "
+            f"{search.race.drop_below:g}; those that are not certain have more seeds, up to {search.race.max_seeds}"
+        )
     if search.dimensions:
         facts.insert(1, f"Searched besides: {', '.join(map(code, search.dimensions))}")
     title = f"# Sweep {escape(experiment.name)}"
@@ -132,16 +146,23 @@ def _show_blocks(sweep: Sweep) -> list[str]:
     ]
 
 
+def _list_pruned(sweep: Sweep) -> list[str]:
+    return _list_reasons("## Pruned trials", [trial for trial in sweep.trials if trial.state == "pruned"])
+
+
 def _list_failures(sweep: Sweep) -> list[str]:
-    failed = [trial for trial in sweep.trials if trial.state == "failed"]
-    if not failed:
+    return _list_reasons("## Failed trials", [trial for trial in sweep.trials if trial.state == "failed"])
+
+
+def _list_reasons(title: str, trials: Sequence[TrialRecord]) -> list[str]:
+    if not trials:
         return []
     cells = []
-    for trial in failed:
+    for trial in trials:
         reason = " ".join((trial.error or "no reason was kept").split())
         short = reason if len(reason) <= _MAX_ERROR else reason[: _MAX_ERROR - 1] + "…"
         cells.append([str(trial.number), code(trial.frozen), escape(short)])
-    return ["## Failed trials", _table(["trial", "frozen", "reason"], cells)]
+    return [title, _table(["trial", "frozen", "reason"], cells)]
 
 
 def _show_searches() -> list[str]:

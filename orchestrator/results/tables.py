@@ -123,7 +123,7 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.TRIAL: trial.number,
         names.FROZEN: trial.frozen,
         names.SEED: run.seed,
-        names.STATE: "failed" if run.result is None else "complete",
+        names.STATE: _state_of(run),
         names.PARETO: on_front,
         **{key: getattr(run.result, key, None) for key in METRICS},
         **trial.hyperparameters.model_dump(),
@@ -133,6 +133,12 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.REUSED_FROM: run.reused_from,
         names.ERROR: run.error,
     }
+
+
+def _state_of(run: RunRecord) -> str:
+    if run.pruned_after is not None:
+        return "pruned"
+    return "failed" if run.result is None else "complete"
 
 
 def build_history_rows(trial: TrialRecord) -> list[Row]:

@@ -19,7 +19,7 @@ def plan_choices(
     blocks give is computed once for each group, on from what the group before kept, and short runs fill the end.
 
     Raises:
-        ConfigError: The budget leaves no frozen set.
+        ConfigError: The budget leaves no frozen set; or the trials are to race, and there is no plan.
     """
     search = experiment.search
     limit = search.max_trainable_params
@@ -42,6 +42,12 @@ def plan_choices(
         for values in product(*(d.choices or () for d in dimensions.values()))
     ]
     if search.n_trials is not None and len(ordered) * len(grid) > search.n_trials:
+        if search.strategy == "race":
+            raise ConfigError(
+                f"search.strategy race runs a planned space, and search.n_trials={search.n_trials} leaves the choice "
+                f"among {len(ordered) * len(grid)} points to a sampler",
+                hint=f"set search.n_trials to {len(ordered) * len(grid)} at least, or leave it out",
+            )
         return None, over
     base = Hyperparameters.of(experiment)
     choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]

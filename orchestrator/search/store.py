@@ -32,6 +32,7 @@ _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.COMPLETE: "complete",
     TrialState.FAIL: "failed",
+    TrialState.PRUNED: "pruned",
 }
 
 
@@ -130,7 +131,9 @@ def read_trial(trial: FrozenTrial) -> TrialRecord | None:
     """Read a trial's record; None for one that waits, was discarded, or died before it was described."""
     choice = trial.user_attrs.get(CHOICE)
     state = _STATES.get(trial.state)
-    if choice is None or state is None:
+    # a race drops trials with the runs that they have; what was discarded has none
+    discarded = state == "pruned" and RUNS not in trial.user_attrs
+    if choice is None or state is None or discarded:
         return None
     values = trial.values if trial.state == TrialState.COMPLETE else None
     return TrialRecord(

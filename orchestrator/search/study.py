@@ -128,7 +128,7 @@ class OptunaSearch:
         keys = sorted(key for key in {*(before or now), *now} if (before or now).get(key) != now.get(key))
         lines = [f"  {key}: was {(before or now).get(key)!r}, is {now.get(key)!r}" for key in keys]
         seeds = {run.seed for trial in complete for run in trial.runs}
-        if not seeds <= set(self._experiment.search.seeds):
+        if not (self._is_race or seeds <= set(self._experiment.search.seeds)):
             lines.append(
                 f"  search.seeds: was {sorted(seeds)}, is {sorted(self._experiment.search.seeds)}; "
                 "seeds can be added, not taken away"
@@ -159,13 +159,23 @@ class OptunaSearch:
         done = [_choice_of(trial) for trial in self.trials() if self._is_answered(trial)]
         return [choice for choice in self._plan if choice not in done]
 
+    @property
+    def _is_race(self) -> bool:
+        return self._experiment.search.strategy == "race"
+
     def _is_answered(self, trial: TrialRecord) -> bool:
-        """Say whether a trial is complete with every seed that is asked for now."""
+        """Say whether a trial is complete with every seed that is asked for now; a race asks for those it needs."""
+        if self._is_race:
+            return trial.is_settled
         return trial.state == "complete" and set(self._experiment.search.seeds) <= {run.seed for run in trial.runs}
 
     def propose(self) -> Proposal | None:
         """Start the next trial; None when nothing is left."""
         return self._propose_planned() if self._plan is not None else self._propose_sampled()
+
+    def start(self, choice: Choice) -> Proposal:
+        """Start a trial of a point, whether an earlier trial has answered it or not."""
+        return self._propose_again(choice)
 
     def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
         """Complete a trial with the mean `val_acc` over its runs and the parameters that they train."""
@@ -186,6 +196,13 @@ class OptunaSearch:
         self._set_attr(number, names.ERROR, error)
         self._study.tell(number, state=TrialState.FAIL)
         self._lost += 1
+        return self._record(number)
+
+    def prune(self, number: int, reason: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as dropped, with the reason and the runs it has; it has not failed, and is not run again."""
+        self._keep_runs(number, runs)
+        self._set_attr(number, names.ERROR, reason)
+        self._study.tell(number, state=TrialState.PRUNED)
         return self._record(number)
 
     def reconcile(self, reason: str) -> list[TrialRecord]:

@@ -66,8 +66,8 @@ class BestCheckpoint(ModelCheckpoint):
 class EpochCheckpoint(Checkpoint):
     """Ends each epoch: writes `last-NNN.ckpt` where one is due, removes what it replaces, and then reports the epoch.
 
-    One is due when writing takes no more than a share of the time since the last one, and where the run is to stop. As
-    a `Checkpoint` it comes after all other callbacks and the module.
+    One is due when writing takes no more than a share of the time since the last one, and where the run is to stop or
+    to pause. As a `Checkpoint` it comes after all other callbacks and the module.
 
     Args:
         folder: Receives the checkpoints.
@@ -75,6 +75,10 @@ class EpochCheckpoint(Checkpoint):
         progress: Says how far the run is, given whether it is finished.
         on_epoch: Is told each epoch; what it raises ends the training.
         share: Share of the time that writing may take; 1: one is due after each epoch.
+        until: Epochs after which training pauses; None: it does not.
+
+    Attributes:
+        paused: Whether training ended because it was to pause, and would go on.
     """
 
     def __init__(
@@ -84,7 +88,10 @@ class EpochCheckpoint(Checkpoint):
         progress: Callable[[bool], Progress],
         on_epoch: EpochSink,
         share: float,
+        until: int | None = None,
     ) -> None:
+        self.paused = False
+        self._until = until
         self._folder = folder
         self._history = history
         self._progress = progress
@@ -95,9 +102,10 @@ class EpochCheckpoint(Checkpoint):
         self._random_state: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, clear away, report."""
+        """Write, clear away, report, pause."""
         del pl_module
-        due = self._share >= 1 or self._share * (perf_counter() - self._written_at) >= self._took_s
+        pause = self._until is not None and len(self._history) >= self._until and not self._is_over(trainer)
+        due = pause or self._share >= 1 or self._share * (perf_counter() - self._written_at) >= self._took_s
         if due:
             self._write(trainer)
         try:
@@ -106,6 +114,12 @@ class EpochCheckpoint(Checkpoint):
             if not due:
                 self._write(trainer)
             raise
+        if pause:
+            self.paused = trainer.should_stop = True
+
+    def _is_over(self, trainer: pl.Trainer) -> bool:
+        """Say whether no epoch is left: the last one was reached, or `patience` ran out."""
+        return trainer.should_stop or len(self._history) >= (trainer.max_epochs or 0)
 
     def _write(self, trainer: pl.Trainer) -> None:
         began = perf_counter()
@@ -120,8 +134,7 @@ class EpochCheckpoint(Checkpoint):
     ) -> None:
         """Add what Lightning does not keep: the epochs, whether they were the last ones, the random generators."""
         del pl_module
-        finished = trainer.should_stop or len(self._history) >= (trainer.max_epochs or 0)
-        checkpoint[PROGRESS] = self._progress(finished).model_dump()
+        checkpoint[PROGRESS] = self._progress(self._is_over(trainer)).model_dump()
         checkpoint[_RANDOM] = random_state()
 
     def on_load_checkpoint(

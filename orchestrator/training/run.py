@@ -21,9 +21,9 @@ from orchestrator.cache import Cache
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, SPEC_FILE
+from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import CachePlace, EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
@@ -86,15 +86,16 @@ class _Attempt:
         )
 
 
-def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
-    """Train what `spec` says and return the result of its best checkpoint.
+def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunOutcome:
+    """Train what `spec` says and return the result of its best checkpoint, or where it stands once it is to pause.
 
     Where the workplace's folder holds a whole checkpoint of this run, the run continues from it; without one, or where
     the folder holds a result already, it starts over. On a CPU equal specifications give equal metrics to the last
     bit, with equal numbers of threads, however often the run was interrupted.
 
     Writes `spec.json`, checkpoints as often as the workplace lets it, and at the end `best.ckpt`, `predictions.npz` and
-    then `result.json`. The checkpoint from which the run would continue goes last.
+    then `result.json`. The checkpoint from which the run would continue goes last. A run that pauses leaves that
+    checkpoint, and then writes `rung-NNN.json`.
 
     Args:
         spec: What to train.
@@ -119,7 +120,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     try:
         _repeat(attempt.history, on_epoch)
         with torch_settings(workplace.threads), quiet():
-            result, predictions = _train(attempt, on_epoch)
+            trained = _train(attempt, on_epoch)
     except Exception as error:
         explained = explain(error)
         if explained is None or explained is error:
@@ -129,6 +130,10 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    if isinstance(trained, RungResult):
+        write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
+        return trained
+    result, predictions = trained
     folder.publish(result.best_epoch)  # whoever finds the result finds the checkpoint too
     write_predictions(path / PREDICTIONS_FILE, predictions)
     write_atomically(path / RESULT_FILE, result.model_dump_json())
@@ -158,8 +163,8 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
         on_epoch(metrics)
 
 
-def _train(attempt: _Attempt, on_epoch: EpochSink) -> tuple[RunResult, dict[str, Predictions]]:
-    spec, folder, earlier = attempt.spec, attempt.folder, attempt.earlier
+def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResult, dict[str, Predictions]]:
+    spec, folder = attempt.spec, attempt.folder
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
     data = _load_data(spec, attempt.workplace.cache)
@@ -175,32 +180,47 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> tuple[RunResult, dict[str,
         attempt.history.append,
         computed=len(prefix.parts) if prefix else 0,
     )
-    share, files = attempt.workplace.checkpoint_share, CheckedIO()
-    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share)
+    share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
+    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share, until)
     trainer = build_trainer(spec, attempt.workplace, folder, epochs, files)
     module.train()
     with own_interrupts():
-        if earlier is None or not earlier.finished:
-            batches = data.batches(TRAIN, seed=order_seed(spec.seed))
-            if isinstance(batches.batch_sampler, BatchOrder):
-                # a loader's processes fetch ahead before Lightning says which epoch it is
-                batches.batch_sampler.set_epoch(len(attempt.history))
-            trainer.fit(
-                module,
-                batches,
-                data.batches(VALIDATION),
-                ckpt_path=folder.last(earlier.epoch) if earlier is not None else None,
-                weights_only=True,
-            )
+        paused = _fit(trainer, module, data, attempt, epochs)
         files.write_held()
         best = attempt.progress(finished=True).best
         network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
         if prefix is not None:
             prefix.require_unmoved()
         validation = _evaluate(trainer, module, data, VALIDATION)
+        if paused:
+            correct = tuple(validation.predictions.correct.tolist())
+            return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
         test = _evaluate(trainer, module, data, TEST)
     result = _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
+
+
+def _fit(
+    trainer: pl.Trainer, module: FreezingModule, data: LoadedData, attempt: _Attempt, epochs: EpochCheckpoint
+) -> bool:
+    """Train from where the run is, as far as it is to go. Returns whether it pauses there: epochs may be left."""
+    earlier, until = attempt.earlier, attempt.workplace.until_epoch
+    if earlier is not None and earlier.finished:
+        return False
+    if until is not None and len(attempt.history) >= until:  # it died once it was there, before it said so
+        return True
+    batches = data.batches(TRAIN, seed=order_seed(attempt.spec.seed))
+    if isinstance(batches.batch_sampler, BatchOrder):
+        # a loader's processes fetch ahead before Lightning says which epoch it is
+        batches.batch_sampler.set_epoch(len(attempt.history))
+    trainer.fit(
+        module,
+        batches,
+        data.batches(VALIDATION),
+        ckpt_path=attempt.folder.last(earlier.epoch) if earlier is not None else None,
+        weights_only=True,
+    )
+    return epochs.paused
 
 
 def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:

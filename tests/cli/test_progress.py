@@ -110,3 +110,49 @@ def test_the_time_to_go_counts_runs_side_by_side_and_those_under_way(start, monk
     live.on_run_start(replace(start, name="trial_001_stem_seed0"))
     now[0] += 20
     assert "about 1 min 30 s to go" in live._summary(0)  # (4 * 50 - 20) / 2
+
+
+def pruned(start):
+    reason = "pruned after 3 epochs: hopeless"
+    record = RunRecord(name=start.name, seed=0, fingerprint="f", error=reason, pruned_after=3)
+    return record, make_trial(frozen="stem").model_copy(update={"state": "pruned", "runs": (record,), "error": reason})
+
+
+def test_a_run_that_waits_and_is_pruned_is_not_lost(start):
+    record, trial = pruned(start)
+    out = io.StringIO()
+    observer = PlainObserver(Console(file=out, width=40))
+    observer.on_plan(make_experiment(), [CHOICE], [])
+    observer.on_run_pause(start, 3)
+    observer.on_run_end(start, record)
+    observer.on_trial_end(trial)
+    assert out.getvalue().splitlines()[1:] == [
+        "trial_000_stem_seed0: waits for the others after epoch 3",
+        "trial_000_stem_seed0: pruned after 3 epochs: hopeless",
+        "1 of 1 trials done",
+    ]
+
+
+def test_the_table_shows_who_waits_who_goes_on_and_who_is_pruned(start):
+    record, trial = pruned(start)
+    with LiveObserver(Console(file=io.StringIO(), width=120, height=30, force_terminal=True)) as live:
+
+        def look():
+            page = io.StringIO()
+            Console(file=page, width=120).print(live._render())
+            return page.getvalue()
+
+        live.on_plan(make_experiment(), [CHOICE], [])
+        live.on_run_start(start)
+        live.on_epoch(start, EPOCH)
+        live.on_run_pause(start, 3)
+        assert "waits trial_000_stem_seed0" in look()
+        live.on_run_start(start)
+        last = look()
+        assert "waits" not in last
+        assert "3/3" in last  # its epochs are still there
+        live.on_run_end(start, record)
+        live.on_trial_end(trial)
+        last = look()
+        assert "pruned trial_000_stem_seed0" in last
+        assert "1 of 1 trials done · 1 of them pruned" in last

@@ -286,3 +286,11 @@ def test_the_resolved_configuration_says_where_it_comes_from():
     named = {key for key, origin in origins.items() if origin != "default"}
     assert {"data.source", "trainer.lr", "trainer.precision", "search.mode", "search.seeds"} <= named
     assert BLOCKS.keys() == {"resnet18", "resnet34", "resnet50"}
+
+
+@pytest.mark.parametrize(
+    ("end", "rungs"), [(30, (3, 9, 30)), (31, (3, 9, 30, 31)), (9, (3, 9)), (8, (3, 8)), (3, (3,)), (2, (2,))]
+)
+def test_the_last_rung_of_a_race_is_the_last_epoch(write, end, rungs):
+    path = write(f"experiments: {{a: {{data: {{source: x}}, trainer: {{max_epochs: {end}}}}}}}")
+    assert load_experiment("a", path).rungs == rungs

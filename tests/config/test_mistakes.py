@@ -208,6 +208,25 @@ SEARCHES = [
     ),
     ("{§lr: {range: {low: 0, high: 1}}, n_trials: 1}", "lr: learning rates lie in (0, 10]"),
     ("{lr: {choices: [§11]}}", "lr.choices.0: must be less than or equal to 10 (11)"),
+    ("{strategy: §rice}", "strategy: must be one of full, race; did you mean 'race'? ('rice')"),
+    (
+        "{strategy: race, sampler: §tpe, n_trials: 3}",
+        "sampler: search.strategy race runs a planned space, and a sampler has none ('tpe')",
+    ),
+    (
+        "{strategy: §race, lr: {range: {low: 1e-4, high: 1}}, n_trials: 3}",
+        "strategy: race runs a planned space, and search.lr is a range: give choices ('race')",
+    ),
+    ("{race: {rungs: §[3, 3]}}", "race.rungs: each rung must come after the one before ([3, 3])"),
+    ("{race: {rungs: §[9, 3]}}", "race.rungs: each rung must come after the one before ([9, 3])"),
+    ("{race: {rungs: §[]}}", "race.rungs: must have at least 1 items ([])"),
+    ("{race: {rungs: [§0]}}", "race.rungs.0: must be greater than or equal to 1 (0)"),
+    ("{race: {drop_below: §0}}", "race.drop_below: must be greater than 0 (0)"),
+    ("{budget: {epochs: §0}, strategy: race}", "budget.epochs: must be greater than or equal to 1 (0)"),
+    (
+        "{§budget: {minutes: 3}}",
+        "budget: belongs to search.strategy race, and the strategy is full",
+    ),
 ]
 
 

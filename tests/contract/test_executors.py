@@ -38,6 +38,15 @@ def test_a_result_arrives_with_its_epochs_in_order(build, tmp_path):
     assert result.fingerprint == spec().fingerprint
 
 
+def test_a_run_that_pauses_says_where_it_stands(build, tmp_path):
+    seen = []
+    with build("pause") as executor:
+        place = Workplace(directory=str(tmp_path), until_epoch=2)
+        stands = executor.submit(spec(), place, seen.append).result(TIMEOUT_S)
+    assert (stands.fingerprint, stands.epochs, stands.val_correct) == (spec().fingerprint, 2, (True, False))
+    assert stands.history == tuple(seen) == make_history((0.1, 0.2))
+
+
 def test_each_future_has_the_result_of_its_own_run(build, tmp_path):
     seen = {seed: [] for seed in range(5)}
     with build("count") as executor:

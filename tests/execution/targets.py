@@ -15,7 +15,7 @@ import psutil
 
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunResult, RunSpec, Workplace
 from tests.factories import make_history, make_result, make_spec
 
 HERE = "tests.execution.targets"
@@ -54,6 +54,14 @@ def count(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:
     for epoch in make_history((0.1, 0.2, 0.3, 0.4)):
         on_epoch(epoch)
     return report(run, seed=run.seed)
+
+
+def pause(run: RunSpec, workplace: Workplace, on_epoch) -> RungResult:
+    """Pause where it is told to."""
+    history = make_history((0.1, 0.2, 0.3, 0.4)[: workplace.until_epoch])
+    for epoch in history:
+        on_epoch(epoch)
+    return RungResult(fingerprint=run.fingerprint, val_correct=(True, False), history=history)
 
 
 def look(run: RunSpec, workplace: Workplace, on_epoch) -> RunResult:

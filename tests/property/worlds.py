@@ -17,10 +17,11 @@ from unittest import mock
 import optuna
 
 from orchestrator import files, ledger
+from orchestrator.app import build_strategy
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.errors import RunError
 from orchestrator.execution.inline import InlineExecutor
-from orchestrator.interfaces import Proposal, RunStart, SweepStart, SweepSummary
+from orchestrator.interfaces import Choice, Proposal, RunStart, SweepStart, SweepSummary
 from orchestrator.jobs import SweepOutcome
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
@@ -91,6 +92,8 @@ class World:
     """A root, a database, a tracking store: what outlives a process."""
 
     def __init__(self, folder: Path) -> None:
+        self.target = f"{__name__}:train"
+        self.costs: Mapping[str, Cost] = COSTS
         self.root = Root.at(folder)
         self.root.create()
         self.storage = optuna.storages.InMemoryStorage()
@@ -124,18 +127,20 @@ class World:
     def _sweep(
         self, experiment: Experiment, tracker: MemoryTracker, claims: ExitStack, stop_after: int | None
     ) -> tuple[SweepOutcome, list[Proposal]]:
-        search = Proposals(self.root, experiment, COSTS)
-        prepared = Prepared(experiment=experiment, data=DATA, weights_sha256=None, costs=COSTS)
+        search = Proposals(self.root, experiment, self.costs)
+        prepared = Prepared(experiment=experiment, data=DATA, weights_sha256=None, costs=self.costs)
         search.require_identity(prepared.identity)
         search.reconcile("died")
         stop = threading.Event()
+        its_ledger = Claims(self.root, claims)
         loop = SweepLoop(
             prepared,
+            strategy=build_strategy(prepared, search, its_ledger),
             search=search,
-            executor=InlineExecutor(f"{__name__}:train"),
+            executor=InlineExecutor(self.target),
             tracker=Mortal(tracker, self.life),
             observer=Stopping(stop, stop_after),
-            ledger=Claims(self.root, claims),
+            ledger=its_ledger,
             summarise=lambda trials, final: SweepSummary(trials=tuple(trials), front=(), table=(), metrics={}, note=""),
             stop=stop,
         )
@@ -228,6 +233,10 @@ class Proposals(OptunaSearch):
         if proposal is not None:
             self.proposals.append(proposal)
         return proposal
+
+    def start(self, choice: Choice) -> Proposal:
+        self.proposals.append(super().start(choice))
+        return self.proposals[-1]
 
 
 class Claims(Ledger):

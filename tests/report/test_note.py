@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator.config.models import SearchConfig
 from orchestrator.layout import Root
 from orchestrator.report.note import code, escape, write_note
 from orchestrator.results import Sweep
@@ -66,3 +67,13 @@ def test_escape(text, shown):
 )
 def test_code(text, shown):
     assert code(text) == shown
+
+
+def test_a_race_is_described_and_what_it_dropped_is_no_failure(tmp_path):
+    dropped = make_trial(6, "layer4", error="pruned after 3 epochs").model_copy(update={"state": "pruned"})
+    race = make_experiment(search=SearchConfig(strategy="race"))
+    note = write_note(Sweep(Root.at(tmp_path), race, [*make_trials(), dropped]))
+    assert "- Raced: after 3, 9 epochs trials were dropped that end on the front with a probability below 0.02" in note
+    assert "6 complete, 1 pruned" in note
+    assert "## Pruned trials\n\n| trial | frozen | reason |\n| --- | --- | --- |\n| 6 | `layer4` |" in note
+    assert "Failed" not in note
