@@ -9,12 +9,12 @@ the exponent log(error a / error b) / log(b / a) between epochs a and b, of the 
 power laws while they learn and flat once they have learned, so the exponent to come is taken as half of the one that a
 run shows over the last factor of three in epochs, and by how much that misses is learned from the sweep's own curves:
 from earlier rungs to later ones, and to the end of runs that have finished. Before any are seen, it misses by 0 with a
-spread of 0.2, which counts as much as eight runs; so few runs change little, and draws have the tails of Student's t.
+spread of 0.25, which counts as much as eight runs; so few runs change little, and draws have Student's tails.
 In the same way seeds vary the logarithm of an error: what a trial with one run does not show, the others do.
 
 Source: Hestness et al., "Deep learning scaling is predictable, empirically" (2017), for the power law; Gelman et al.,
-"Bayesian Data Analysis", 3rd ed., section 3.3, for the normal model with a conjugate prior. Half, 0.2 and eight are
-assumptions: a spread of 0.2 is a factor of 1.6 in the error from epoch 3 to 30.
+"Bayesian Data Analysis", 3rd ed., section 3.3, for the normal model with a conjugate prior. Half, 0.25 and eight are
+assumptions: a spread of 0.25 is a factor of 1.8 in the error from epoch 3 to 30, up or down.
 """
 
 import math
@@ -33,7 +33,7 @@ _WINDOW = 3
 """Factor in epochs over which a run shows its exponent."""
 _KEPT = 0.5
 """Share of it that is expected of the epochs to come."""
-_SPREAD, _WORTH = 0.2, 8.0
+_SPREAD, _WORTH = 0.25, 8.0
 """Spread of what that misses before any run has shown it, and the number of runs as which it counts."""
 _FIRST_EXPONENT = 0.5
 """Exponent of a run that has only one epoch to show."""

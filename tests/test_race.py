@@ -53,9 +53,9 @@ def test_a_run_that_has_ended_gains_no_more():
 
 def test_before_any_run_has_shown_more_the_prior_holds():
     mean, spread, freedom = race._learn([power_law(0.4, 0.5, 3)] * 10, RULES.rungs)
-    # location 0; scale 0.2 with the uncertainty of a location that eight runs would give: 0.2 sqrt(1 + 1/8)
+    # location 0; scale 0.25 with the uncertainty of a location that eight runs would give: 0.25 sqrt(1 + 1/8)
     assert (mean, freedom) == (0, 8)
-    assert spread == pytest.approx(0.2 * math.sqrt(1 + 1 / 8))
+    assert spread == pytest.approx(0.25 * math.sqrt(1 + 1 / 8))
 
 
 def test_what_runs_have_shown_moves_the_expectation():
@@ -65,8 +65,8 @@ def test_what_runs_have_shown_moves_the_expectation():
     assert freedom == 8 + 6
     located = 6 * 0.25 / 14
     assert mean == pytest.approx(located, abs=0.01)
-    # squares: 8 x 0.2^2 of the prior, 8 x (0 - location)^2 of its location, 6 x (0.25 - location)^2 of the runs
-    squares = 8 * 0.2**2 + 8 * located**2 + 6 * (0.25 - located) ** 2
+    # squares: 8 x 0.25^2 of the prior, 8 x (0 - location)^2 of its location, 6 x (0.25 - location)^2 of the runs
+    squares = 8 * 0.25**2 + 8 * located**2 + 6 * (0.25 - located) ** 2
     assert spread == pytest.approx(math.sqrt(squares / 14 * (1 + 1 / 14)), rel=0.03)
 
 

@@ -134,11 +134,16 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
         return trained
     result, predictions = trained
-    folder.publish(result.best_epoch)  # whoever finds the result finds the checkpoint too
-    write_predictions(path / PREDICTIONS_FILE, predictions)
-    write_atomically(path / RESULT_FILE, result.model_dump_json())
-    folder.keep()
+    _publish(folder, result, predictions)
     return result
+
+
+def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str, Predictions]) -> None:
+    """Leave what a finished run leaves, in this order: whoever finds the result finds the checkpoint too."""
+    folder.publish(result.best_epoch)
+    write_predictions(folder.path / PREDICTIONS_FILE, predictions)
+    write_atomically(folder.path / RESULT_FILE, result.model_dump_json())
+    folder.keep()
 
 
 def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> Progress | None:

@@ -16,8 +16,10 @@ from tests.training.test_resume import alone as alone  # the oracle
 @pytest.fixture
 def epochs_trained(monkeypatch):
     """Every epoch that begins, by its number."""
-    begun = []
-    monkeypatch.setattr(FreezingModule, "on_train_epoch_start", lambda module: begun.append(module.current_epoch))
+    begun, start = [], FreezingModule.on_train_epoch_start
+    monkeypatch.setattr(
+        FreezingModule, "on_train_epoch_start", lambda module: begun.append(module.current_epoch) or start(module)
+    )
     return begun
 
 

@@ -30,9 +30,13 @@ def make_experiment(**search) -> Experiment:
 def epochs(monkeypatch):
     """Epochs that were trained, by frozen set."""
     counted: Counter[str] = Counter()
-    monkeypatch.setattr(
-        FreezingModule, "on_train_epoch_start", lambda module: counted.update([module.hparams["frozen"]])
-    )
+    start = FreezingModule.on_train_epoch_start
+
+    def counting(module):
+        counted.update([module.hparams["frozen"]])
+        start(module)
+
+    monkeypatch.setattr(FreezingModule, "on_train_epoch_start", counting)
     return counted
 
 
