@@ -27,7 +27,7 @@ NO_INTERVAL = "without the predictions of each run an effect on accuracy has no 
 
 
 def find_row(sweep: Sweep, block: str):
-    return next(row for row in sweep.block_rows() if row["block"] == block)
+    return next(row for row in sweep.effects.rows() if row["block"] == block)
 
 
 def test_two_blocks_by_hand(tmp_path):
@@ -58,7 +58,7 @@ def test_two_blocks_by_hand(tmp_path):
 
 def test_all_sets_of_blocks_show_what_each_costs(tmp_path):
     sweep = make_lattice_sweep(tmp_path, draw_right(EVERY, {"layer4": 0.08}, images=60))
-    rows = sweep.block_rows()
+    rows = sweep.effects.rows()
     assert [row["block"] for row in rows] == list(RESNET18)
     assert [row["n_pairs"] for row in rows] == [16] * 5
     assert [row["n_squares"] for row in rows] == [8, 8, 8, 8, 0]
@@ -81,8 +81,8 @@ def test_the_data_frame_has_typed_columns_with_and_without_rows(tmp_path):
 
 def test_steps_between_prefixes_say_what_is_frozen_besides(tmp_path):
     sweep = make_lattice_sweep(tmp_path, draw_right(PREFIXES, {}, seeds=1, images=30))
-    assert [row["besides"] for row in sweep.block_rows()] == list(PREFIXES[:5])
-    assert [row["interaction"] for row in sweep.block_rows()] == [None] * 5
+    assert [row["besides"] for row in sweep.effects.rows()] == list(PREFIXES[:5])
+    assert [row["interaction"] for row in sweep.effects.rows()] == [None] * 5
     assert sweep.effects.nested
     assert sweep.effects.notes() == [NESTED, NO_SEEDS, "PED-ANOVA needs at least 17 complete trials, and there are 6"]
 
@@ -141,7 +141,7 @@ def test_without_the_predictions_of_a_run_its_blocks_have_no_interval(tmp_path, 
     else:
         kept = dict(np.load(path))
         np.savez_compressed(path, **kept | {"validation_image_ids": kept["validation_image_ids"][::-1]})
-    stem, layer1 = sweep.block_rows()[:2]
+    stem, layer1 = sweep.effects.rows()[:2]
     assert stem["val_acc_effect_low"] is not None
     assert layer1["val_acc_effect"] == pytest.approx(right["stem+layer1"].mean() - right["stem"].mean())
     assert (layer1["val_acc_effect_low"], layer1["val_acc_effect_high"]) == (None, None)
@@ -150,15 +150,15 @@ def test_without_the_predictions_of_a_run_its_blocks_have_no_interval(tmp_path, 
 
 def test_results_of_older_versions_have_effects_without_intervals(tmp_path):
     sweep = Sweep(Root.at(tmp_path), make_experiment(), make_trials((0.95, 0.94, 0.96, 0.90, 0.85, 0.60)))
-    assert [row["val_acc_effect"] for row in sweep.block_rows()] == pytest.approx([-0.01, 0.02, -0.06, -0.05, -0.25])
-    assert {row["val_acc_effect_low"] for row in sweep.block_rows()} == {None}
+    assert [row["val_acc_effect"] for row in sweep.effects.rows()] == pytest.approx([-0.01, 0.02, -0.06, -0.05, -0.25])
+    assert {row["val_acc_effect_low"] for row in sweep.effects.rows()} == {None}
 
 
 def test_files_are_read_once_a_sweep(tmp_path, monkeypatch):
     sweep = make_lattice_sweep(tmp_path, draw_right(PREFIXES, {}, seeds=2, images=30))
     read, paths = predicted.read_predictions, []
     monkeypatch.setattr(predicted, "read_predictions", lambda path: paths.append(path) or read(path))
-    rows = sweep.block_rows()
+    rows = sweep.effects.rows()
     assert [row["val_acc_low"] is not None for row in sweep.trial_rows()] == [True] * 6
-    assert sweep.block_rows() == rows
+    assert sweep.effects.rows() == rows
     assert len(paths) == len(set(paths)) == 12

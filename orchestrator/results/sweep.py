@@ -144,10 +144,6 @@ class Sweep:
         """Give one row a seed and epoch of a trial, as plain values. For `key` see `history`."""
         return tables.build_history_rows(self._find_trial(key))
 
-    def block_rows(self) -> list[Row]:
-        """Give one row a block: what freezing it changes. Plain values; None where a value is missing."""
-        return self.effects.rows()
-
     def trials_dataframe(self) -> "DataFrame":
         """Give `trial_rows` as a data frame with typed columns."""
         return tables.build_frame(self.trial_rows(), tables.TRIAL_TYPES)
@@ -192,8 +188,8 @@ class Sweep:
         return self._require_judgement().recommend(margin)
 
     def block_effects(self) -> "DataFrame":
-        """Give `block_rows` as a data frame with typed columns."""
-        return tables.build_frame(self.block_rows(), EFFECT_TYPES)
+        """Give one row a block, what freezing it changes, as a data frame with typed columns."""
+        return tables.build_frame(self.effects.rows(), EFFECT_TYPES)
 
     def history(self, key: str | int) -> "DataFrame":
         """Give the curves of a trial: one row a seed and epoch (from 0).

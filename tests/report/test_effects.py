@@ -109,7 +109,7 @@ def test_the_picture_draws_each_effect_with_its_interval_and_each_interaction(tm
     sweep = make_lattice_sweep(tmp_path, draw_right(EVERY, {"layer4": 0.1}, images=60))
     page = draw_effects(sweep.effects, describe_trials(sweep))
     accuracy, gflops, seconds = page.panels
-    rows = sweep.block_rows()
+    rows = sweep.effects.rows()
     bars = {tuple(map(tuple, line)) for lines in accuracy.collections for line in lines.get_segments()}
     effects = [(row["val_acc_effect_low"], row["val_acc_effect_high"], i) for i, row in enumerate(rows)]
     interactions = [(row["interaction_low"], row["interaction_high"], i + 0.5) for i, row in enumerate(rows[:4])]
