@@ -22,6 +22,12 @@ GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
 
+# Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.
+LOGME: Final = "logme"
+GRAD_SHARE_FROZEN: Final = "grad_share_frozen"
+LOGME_PREFIX: Final = "logme_"
+GRAD_NORM_PREFIX: Final = "grad_norm_"
+
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
 CURVE_TRAIN_LOSS: Final = "train/loss"
 CURVE_TRAIN_ACC: Final = "train/acc"
@@ -62,6 +68,9 @@ HYPERVOLUME_LOW: Final = "hypervolume_low"
 HYPERVOLUME_HIGH: Final = "hypervolume_high"
 SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
+LOGME_RANK_CORRELATION: Final = "logme_rank_correlation"
+GRAD_SHARE_FROZEN_RANK_CORRELATION: Final = "grad_share_frozen_rank_correlation"
+TRAINABLE_PARAMS_RANK_CORRELATION: Final = "trainable_params_rank_correlation"
 
 # Columns and JSON keys of the tables, besides the metric names.
 VAL_ACC_LOW: Final = "val_acc_low"

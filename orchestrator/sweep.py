@@ -178,6 +178,7 @@ class SweepLoop:
                 trial=proposal.number,
                 spec=self._prepared.build_spec(proposal.choice, seed),
                 cost=self._prepared.costs[frozen],
+                scores=self._prepared.score(frozen),
                 blocks=self._experiment.blocks,
             )
             self._waiting.append(Job(trial=trial, start=start))

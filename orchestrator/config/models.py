@@ -135,6 +135,9 @@ class SearchConfig(Section):
     """A trial runs once for each seed; its objective is the mean."""
     sampler_seed: Seed = 0
     """Seed of the sampler."""
+    scores: bool = True
+    """Score the pretrained blocks on some training images before anything trains; the scores order trials of equal
+    cost, and drop none."""
     max_trainable_params: int | None = Field(default=None, ge=1)
     """Frozen sets that leave more parameters to train are left out before anything runs."""
     lr: LearningRateDimension | None = None

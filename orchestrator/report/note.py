@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from orchestrator.results import Row, Sweep, Trial, describe_states
+from orchestrator.results import Row, Sweep, Trial, describe_scores, describe_states
 from orchestrator.searches import CHEAT_SHEET
 
 _MAX_ERROR = 200
@@ -12,7 +12,7 @@ _MAX_ERROR = 200
 
 def write_note(sweep: Sweep) -> str:
     """Write the note of a sweep, finished or not. Text that a user wrote is escaped."""
-    parts = [*_describe(sweep), *_show_front(sweep), *_list_failures(sweep), *_show_searches()]
+    parts = [*_describe(sweep), *_show_front(sweep), *_show_scores(sweep), *_list_failures(sweep), *_show_searches()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,6 +117,13 @@ def _answer(trial: Trial) -> str:
     return (
         f"{code(trial.frozen)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
     )
+
+
+def _show_scores(sweep: Sweep) -> list[str]:
+    said = describe_scores(sweep.candidates)
+    if said is None:
+        return []
+    return ["## What the scores before training were worth", f"{said[0].upper()}{escape(said[1:])}."]
 
 
 def _list_failures(sweep: Sweep) -> list[str]:

@@ -2,6 +2,7 @@
 
 from orchestrator.results.judgement import Recommendation
 from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.scores import describe_scores
 from orchestrator.results.sweep import Sweep, describe_states, load_sweep
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
@@ -13,6 +14,7 @@ __all__ = [
     "Row",
     "Sweep",
     "Trial",
+    "describe_scores",
     "describe_states",
     "load_sweep",
     "results_of",

@@ -1,7 +1,15 @@
 """The study: which trial comes next, and what is known of those before. The only room that imports optuna."""
 
 from orchestrator.search.plan import plan_choices
-from orchestrator.search.store import STORE_ERRORS, archive_study, count_archives, explain, read_study, study_names
+from orchestrator.search.store import (
+    STORE_ERRORS,
+    archive_study,
+    count_archives,
+    explain,
+    read_scores,
+    read_study,
+    study_names,
+)
 from orchestrator.search.study import OptunaSearch
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "count_archives",
     "explain",
     "plan_choices",
+    "read_scores",
     "read_study",
     "study_names",
 ]
