@@ -123,7 +123,7 @@ def _show_scores(sweep: Sweep) -> list[str]:
     said = describe_scores(sweep.candidates)
     if said is None:
         return []
-    return ["## What the scores before training were worth", f"{said[0].upper()}{escape(said[1:])}."]
+    return ["## What the scores before training were worth", f"{said[0].upper()}{said[1:]}."]
 
 
 def _list_failures(sweep: Sweep) -> list[str]:
