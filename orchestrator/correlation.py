@@ -17,7 +17,7 @@ def rank_correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> f
     ranks = np.stack([_rank(left), _rank(right)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(ranks, axis=1)
-    return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1, 1)) if norms.all() else None
+    return float(ranks[0] @ ranks[1] / norms.prod()) if norms.all() else None
 
 
 def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:

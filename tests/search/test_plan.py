@@ -11,11 +11,10 @@ from orchestrator.search import plan_choices
 from orchestrator.training.costs import measure_costs
 from tests.factories import PREFIXES, RESNET18, count_trainable, make_cost, make_experiment
 from tests.scored import SCORES
-
-ALIKE = ("layer2", "layer3", "layer4")
 from tests.search.studies import COSTS
 
 ALL_FROZEN = "+".join(RESNET18)
+ALIKE = ("layer2", "layer3", "layer4")
 
 
 def plan(**search):
