@@ -11,6 +11,7 @@ from orchestrator.records import TrialRecord
 
 FEWEST = 5
 """Trials below which a rank correlation is not stated: of four, one order in 24 is the right one by chance."""
+_Pair = tuple[float | None, float | None]
 _WORDS = {
     names.LOGME: "LogME of the frozen prefix",
     names.GRAD_SHARE_FROZEN: "share of the gradient that is frozen",
@@ -49,7 +50,7 @@ def correlate_scores(trials: Sequence[TrialRecord]) -> list[ScoreCorrelation]:
     scored = [(trial, trial.scores) for trial in trials if trial.scores is not None]
     if not scored:
         return []
-    found = {
+    found: dict[str, list[_Pair]] = {
         names.LOGME: [(scores.logme, trial.val_acc) for trial, scores in scored],
         names.GRAD_SHARE_FROZEN: [(scores.grad_share_frozen, trial.val_acc) for trial, scores in scored],
         names.TRAINABLE_PARAMS: [(trial.trainable_params, trial.val_acc) for trial, _ in scored],
@@ -78,7 +79,7 @@ def _say(found: ScoreCorrelation) -> str:
     return f"not stated ({found.n_trials} trials{'' if few else ', all equal'})"
 
 
-def _correlate(score: str, pairs: Sequence[tuple[float | None, float | None]]) -> ScoreCorrelation:
+def _correlate(score: str, pairs: Sequence[_Pair]) -> ScoreCorrelation:
     known = [(left, right) for left, right in pairs if left is not None and right is not None]
     value = None
     if len(known) >= FEWEST:

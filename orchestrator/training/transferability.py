@@ -79,13 +79,13 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     features: dict[str, list[Floats]] = {block: [] for block in blocks}
     norms: dict[str, list[float]] = {block: [] for block in blocks}
     targets = torch.from_numpy(labels)
-    for batch, target in zip(images.split(BATCH), targets.split(BATCH), strict=True):
-        value = batch
+    for start in range(0, len(labels), BATCH):
+        value = images[start : start + BATCH]
         for name, part in network_stages(network, backbone).items():
             value = part(value)
             if name in features:
                 features[name].append(value.detach().mean(dim=(2, 3)).double().numpy())
-        nn.functional.cross_entropy(value, target).backward()  # type: ignore[no-untyped-call]
+        nn.functional.cross_entropy(value, targets[start : start + BATCH]).backward()  # type: ignore[no-untyped-call]
         for block, norm in _relative_gradients(blocks):
             norms[block].append(norm)
         network.zero_grad(set_to_none=True)
