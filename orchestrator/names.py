@@ -22,12 +22,6 @@ GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
 
-# Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.
-LOGME: Final = "logme"
-GRAD_SHARE_FROZEN: Final = "grad_share_frozen"
-LOGME_PREFIX: Final = "logme_"
-GRAD_NORM_PREFIX: Final = "grad_norm_"
-
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
 CURVE_TRAIN_LOSS: Final = "train/loss"
 CURVE_TRAIN_ACC: Final = "train/acc"
@@ -41,6 +35,12 @@ FROZEN: Final = "frozen"
 N_FROZEN: Final = "n_frozen"
 FREEZE_PREFIX: Final = "freeze_"
 SEED: Final = "seed"
+
+# Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.
+LOGME: Final = "logme"
+GRAD_SHARE_FROZEN: Final = "grad_share_frozen"
+LOGME_PREFIX: Final = "logme_"
+GRAD_NORM_PREFIX: Final = "grad_norm_"
 
 # Tags.
 KIND: Final = "kind"
