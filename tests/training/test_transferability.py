@@ -107,29 +107,38 @@ def test_images_are_chosen_from_the_classes_in_turn():
 
 # The network
 
-
-@pytest.fixture(scope="module")
-def network():
-    """A ResNet18 whose BatchNorm has statistics of its own, so that its mode matters."""
-    network = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet(()))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network.train()(torch.randn(8, 3, 32, 32))
-    return network
+SIZES = (8, 4)
+"""Images of the two batches."""
 
 
 @pytest.fixture(scope="module")
 def images():
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(40, 3, 32, 32, generator=generator), np.arange(40) % 3  # batches of 32 and 8
+    return torch.randn(sum(SIZES), 3, 32, 32, generator=generator), np.arange(sum(SIZES)) % 3
 
 
-def test_the_gradient_norm_of_a_block_is_that_of_autograd(network, images):
-    scores = score_network(network, "resnet18", *images)
-    assert [score.block for score in scores] == list(RESNET18)
+@pytest.fixture(scope="module")
+def scored(images):
+    """A ResNet18, its tensors before it was scored, and its scores by block.
+
+    Its BatchNorm has statistics of its own, so that its mode matters.
+    """
+    network = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet(()))
+    with torch.no_grad():
+        network.train()(images[0])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transferability, "BATCH", SIZES[0])
+        scores = score_network(network, "resnet18", *images)
+    return network, before, {score.block: score for score in scores}
+
+
+def test_the_gradient_norm_of_a_block_is_that_of_autograd(scored, images):
+    network, _, scores = scored
+    assert list(scores) == list(RESNET18)
     pixels, labels = images
     expected = {block: [] for block in RESNET18}
-    for rows in (slice(0, 32), slice(32, 40)):
+    for rows in (slice(0, SIZES[0]), slice(SIZES[0], None)):
         loss = nn.CrossEntropyLoss()(network.eval()(pixels[rows]), torch.tensor(labels[rows]))
         named = dict(network.named_parameters())
         gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
@@ -139,34 +148,34 @@ def test_the_gradient_norm_of_a_block_is_that_of_autograd(network, images):
             gradient = torch.cat([gradients[name].flatten() for name in names]).double()
             weight = torch.cat([named[name].detach().flatten() for name in names]).double()
             expected[block].append(float(gradient.norm() / weight.norm()))
-    assert [score.grad_norm for score in scores] == pytest.approx([np.mean(expected[block]) for block in RESNET18])
+    assert {block: score.grad_norm for block, score in scores.items()} == pytest.approx(
+        {block: np.mean(norms) for block, norms in expected.items()}, rel=1e-5
+    )
 
 
-def test_the_logme_of_a_block_is_of_what_it_gives_pooled(network, images):
-    scores = {score.block: score for score in score_network(network, "resnet18", *images)}
+def test_the_logme_of_a_block_is_of_what_it_gives_pooled(scored, images):
+    network, _, scores = scored
     pixels, labels = images
     network.eval()
     with torch.no_grad():
         stem = network.maxpool(network.relu(network.bn1(network.conv1(pixels))))
         layer2 = network.layer2(network.layer1(stem))
-        all_of_it = network.layer4(network.layer3(layer2))
-        pooled = network.avgpool(all_of_it).flatten(1)
+        pooled = network.avgpool(network.layer4(network.layer3(layer2))).flatten(1)
     for block, value in (("stem", stem.mean((2, 3))), ("layer2", layer2.mean((2, 3))), ("layer4", pooled)):
         assert scores[block].logme == pytest.approx(compute_logme(value.double().numpy(), labels), abs=1e-4)
 
 
-def test_scoring_leaves_the_network_as_it_was(network, images):
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    score_network(network, "resnet18", *images)
+def test_scoring_leaves_the_network_as_it_was(scored):
+    network, before, _ = scored
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_a_network_that_gives_no_number_is_refused(images):
     broken = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet(()))
-    nn.init.constant_(broken.get_parameter("layer3.0.conv1.weight"), torch.nan)
+    nn.init.constant_(broken.get_parameter("conv1.weight"), torch.nan)
     with pytest.raises(ValueError, match="not finite"):
-        score_network(broken, "resnet18", *images)
+        score_network(broken, "resnet18", images[0][:6], images[1][:6])
 
 
 # An experiment
@@ -183,7 +192,7 @@ def make_experiment(train=40, **search) -> Experiment:
 
 
 def test_an_experiment_is_scored_alike_each_time_and_with_a_cache_or_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(transferability, "IMAGES", 10)
+    monkeypatch.setattr(transferability, "IMAGES", 6)
     state = torch.get_rng_state()
     alone = score_blocks(make_experiment(), 2, None)
     cached = score_blocks(make_experiment(), 2, CachePlace(folder=str(tmp_path)))
