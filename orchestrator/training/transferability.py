@@ -20,8 +20,10 @@ from orchestrator.training.weights import load_weights
 
 IMAGES = 256
 """Training images that are looked at, at the most."""
-BATCH = 32
-"""Images of one gradient."""
+BATCH = 16
+"""Images that are computed at a time, and of one gradient."""
+GRADIENTS = 4
+"""Gradients that are looked at: those of the first batches. A backward pass takes twice as long as a forward pass."""
 _LEAST = 2
 """Images of a class, below which nothing can be said of it."""
 _STEPS = 1000
@@ -61,7 +63,7 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     """Score the blocks of a network.
 
     The relative gradient norm of a block is sqrt(sum of squared gradients) / sqrt(sum of squared weights) over its
-    parameters, a mean over batches of `BATCH` images in their order; BatchNorm holds its statistics.
+    parameters, a mean over the first `GRADIENTS` batches; BatchNorm holds its statistics.
     Source: Lee et al., Surgical fine-tuning improves adaptation to distribution shifts, ICLR 2023, section 4.
 
     Args:
@@ -79,16 +81,20 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     features: dict[str, list[Floats]] = {block: [] for block in blocks}
     norms: dict[str, list[float]] = {block: [] for block in blocks}
     targets = torch.from_numpy(labels)
-    for start in range(0, len(labels), BATCH):
+    stages = network_stages(network, backbone)
+    for number, start in enumerate(range(0, len(labels), BATCH)):
         value = images[start : start + BATCH]
-        for name, part in network_stages(network, backbone).items():
-            value = part(value)
-            if name in features:
-                features[name].append(value.detach().mean(dim=(2, 3)).double().numpy())
-        nn.functional.cross_entropy(value, targets[start : start + BATCH]).backward()  # type: ignore[no-untyped-call]
-        for block, norm in _relative_gradients(blocks):
-            norms[block].append(norm)
-        network.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(number < GRADIENTS):
+            for name, part in stages.items():
+                value = part(value)
+                if name in features:
+                    features[name].append(value.detach().mean(dim=(2, 3)).double().numpy())
+        if number < GRADIENTS:
+            loss = nn.functional.cross_entropy(value, targets[start : start + BATCH])
+            loss.backward()  # type: ignore[no-untyped-call]
+            for block, norm in _relative_gradients(blocks):
+                norms[block].append(norm)
+            network.zero_grad(set_to_none=True)
     scores = tuple(
         BlockScore(
             block=block,
