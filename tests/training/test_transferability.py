@@ -17,6 +17,15 @@ from orchestrator.training.transferability import choose_rows, compute_logme, sc
 from tests.training.tiny import RESNET18
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks as small as these are computed slower by several threads, where others use the cores too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def maximise_evidence(features, target):
     """Log evidence of target ~ N(features w, 1/beta), w ~ N(0, 1/alpha), as the density of the target itself."""
     n = len(target)
