@@ -128,13 +128,15 @@ def _workers_loading(experiment: Experiment) -> AbstractContextManager[None]:
 def _run_locked(
     experiment: Experiment, root: Root, observer: Observer, stop: threading.Event | None, *, fresh: bool
 ) -> tuple[Sweep, SweepOutcome]:
-    from orchestrator.search import OptunaSearch, count_archives
+    from orchestrator.scoring import find_scores
+    from orchestrator.search import OptunaSearch, count_archives, read_scores
 
     prepared = prepare(experiment, observer, root)
     if fresh:
         _begin_anew(root, experiment.name, observer)
-    prepared = replace(prepared, generation=count_archives(root, experiment.name))
-    search = OptunaSearch(root, experiment, prepared.costs)
+    scores = find_scores(prepared, read_scores(root, experiment.name), observer.on_message)
+    prepared = replace(prepared, generation=count_archives(root, experiment.name), scores=scores)
+    search = OptunaSearch(root, experiment, prepared.costs, scores)
     search.require_identity(prepared.identity)
     if search.left_out:
         observer.on_message(
@@ -169,6 +171,7 @@ def _run_locked(
             config_hash=config_hash(experiment),
             git_commit=find_git_commit(),
             generation=prepared.generation,
+            scores=scores,
         )
     )
     search.close()

@@ -12,6 +12,7 @@ from orchestrator.records import (
     Cost,
     DatasetInfo,
     EpochMetrics,
+    FrozenScores,
     Hyperparameters,
     RunOutcome,
     RunRecord,
@@ -20,6 +21,7 @@ from orchestrator.records import (
     TrialRecord,
     Workplace,
 )
+from orchestrator.scores import BlockScores
 
 SweepStatus = Literal["finished", "failed", "killed"]
 
@@ -111,6 +113,8 @@ class SweepStart:
     git_commit: str | None
     generation: int = 0
     """Times that the study was begun anew before: each has a parent run of its own."""
+    scores: BlockScores | None = None
+    """What the pretrained network says of the training images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,8 @@ class RunStart:
     cost: Cost
     blocks: tuple[str, ...]
     """Block names of the backbone, in network order."""
+    scores: FrozenScores | None = None
+    """What is known of its frozen set before it trains."""
     reused_from: str | None = None
     resumes_from: int = 0
     """Epochs that the run's last whole checkpoint holds; 0: it starts anew."""

@@ -36,6 +36,12 @@ N_FROZEN: Final = "n_frozen"
 FREEZE_PREFIX: Final = "freeze_"
 SEED: Final = "seed"
 
+# Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.
+LOGME: Final = "logme"
+GRAD_SHARE_FROZEN: Final = "grad_share_frozen"
+LOGME_PREFIX: Final = "logme_"
+GRAD_NORM_PREFIX: Final = "grad_norm_"
+
 # Tags.
 KIND: Final = "kind"
 KIND_SWEEP: Final = "sweep"
@@ -63,6 +69,9 @@ HYPERVOLUME_LOW: Final = "hypervolume_low"
 HYPERVOLUME_HIGH: Final = "hypervolume_high"
 SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
+LOGME_RANK_CORRELATION: Final = "logme_rank_correlation"
+GRAD_SHARE_FROZEN_RANK_CORRELATION: Final = "grad_share_frozen_rank_correlation"
+TRAINABLE_PARAMS_RANK_CORRELATION: Final = "trainable_params_rank_correlation"
 
 # Columns and JSON keys of the tables, besides the metric names.
 VAL_ACC_LOW: Final = "val_acc_low"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from orchestrator.blocks import NONE_KEY
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
-from orchestrator.records import CachePlace, Cost, DatasetInfo, Hyperparameters, RunSpec, flatten
+from orchestrator.records import CachePlace, Cost, DatasetInfo, FrozenScores, Hyperparameters, RunSpec, flatten
+from orchestrator.scores import BlockScores
 
 _PLACES = {
     "lr": "trainer.lr",
@@ -30,6 +31,8 @@ class Prepared:
     """Times that the study was begun anew before."""
     cache: CachePlace | None = None
     """What its runs share."""
+    scores: BlockScores | None = None
+    """What the pretrained network says of the training images."""
 
     @property
     def identity(self) -> dict[str, object]:
@@ -38,6 +41,10 @@ class Prepared:
         spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
         varied = {"frozen", "seed", *(_PLACES[name] for name in base.search.dimensions)}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
+
+    def score(self, frozen: str) -> FrozenScores | None:
+        """Give what is known of a frozen set before it trains; `frozen` is its key."""
+        return None if self.scores is None else self.scores.of(frozen)
 
     def build_spec(self, choice: Choice, seed: int) -> RunSpec:
         """Write down all that the run of `choice` with `seed` needs."""

@@ -90,6 +90,17 @@ class Cost(Record):
         return 100.0 * self.trainable_params / self.total_params
 
 
+class FrozenScores(Record):
+    """What is known of a frozen set before anything trains."""
+
+    logme: float | None = None
+    """LogME of what its last block before the first that trains gives; None: the first block trains. Higher is better.
+    """
+    grad_share_frozen: float | None = None
+    """Share of the squared relative gradient norms of all blocks that lies in its own: what freezing gives up. Lower is
+    better."""
+
+
 class RunSpec(Record):
     """All that a run needs besides data and weights: from it alone the run can be repeated."""
 
@@ -306,6 +317,8 @@ class TrialRecord(Record):
     """Why the trial failed, or was dropped."""
     repeats: int | None = None
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
+    scores: FrozenScores | None = None
+    """What was known of its frozen set before anything trained."""
     put_off: bool = False
     """It failed because the sweep was stopped or died: the next one runs it again."""
 

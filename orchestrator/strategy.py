@@ -63,6 +63,7 @@ def build_job(prepared: Prepared, trial: TrialRuns, seed: int, until: int | None
         trial=proposal.number,
         spec=prepared.build_spec(proposal.choice, seed),
         cost=prepared.costs[frozen],
+        scores=prepared.score(frozen),
         blocks=prepared.experiment.blocks,
     )
     trial.waiting += 1

@@ -44,6 +44,8 @@ _TRIAL_COLUMNS = (
     names.P_FRONT,
     names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
+    names.LOGME,
+    names.GRAD_SHARE_FROZEN,
     names.BEST_EPOCH,
     names.DURATION_S,
     names.PARETO,
@@ -176,7 +178,13 @@ def _say_failure(failure: Mapping[str, Any]) -> str:
 
 def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
     """Print one row a trial; those on the Pareto front are marked."""
-    print_rows(_load(name, root).trial_rows(), _TRIAL_COLUMNS, form)
+    from orchestrator.results import describe_scores
+
+    sweep = _load(name, root)
+    print_rows(sweep.trial_rows(), _TRIAL_COLUMNS, form)
+    said = describe_scores(sweep.candidates)
+    if said is not None:
+        print_note(said)
 
 
 def pareto(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:

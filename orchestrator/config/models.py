@@ -137,6 +137,9 @@ class SearchConfig(Section):
     and further ones where they decide."""
     sampler_seed: Seed = 0
     """Seed of the sampler."""
+    scores: bool = True
+    """Score the pretrained blocks on some training images before anything trains; the scores order trials of equal
+    cost, and drop none."""
     max_trainable_params: int | None = Field(default=None, ge=1)
     """Frozen sets that leave more parameters to train are left out before anything runs."""
     lr: LearningRateDimension | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.records import TrialRecord
 from orchestrator.report.blocks import build_table, explain_effects
-from orchestrator.results import Row, Sweep, Trial, describe_states
+from orchestrator.results import Row, Sweep, Trial, describe_scores, describe_states
 from orchestrator.searches import CHEAT_SHEET
 
 _MAX_ERROR = 200
@@ -18,6 +18,7 @@ def write_note(sweep: Sweep) -> str:
         *_describe(sweep),
         *_show_front(sweep),
         *_show_blocks(sweep),
+        *_show_scores(sweep),
         *_list_pruned(sweep),
         *_list_failures(sweep),
         *_show_searches(),
@@ -148,6 +149,13 @@ def _show_blocks(sweep: Sweep) -> list[str]:
 
 def _list_pruned(sweep: Sweep) -> list[str]:
     return _list_reasons("## Pruned trials", [trial for trial in sweep.trials if trial.state == "pruned"])
+
+
+def _show_scores(sweep: Sweep) -> list[str]:
+    said = describe_scores(sweep.candidates)
+    if said is None:
+        return []
+    return ["## What the scores before training were worth", f"{said[0].upper()}{said[1:]}."]
 
 
 def _list_failures(sweep: Sweep) -> list[str]:

@@ -18,6 +18,7 @@ from orchestrator.results import tables
 from orchestrator.results.effects import EFFECT_TYPES, BlockEffects, build_effects
 from orchestrator.results.judgement import Judgement, Recommendation
 from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.scores import score_metrics
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
 
@@ -283,7 +284,7 @@ class Sweep:
             low, high = self.judgement.hypervolume_interval
             metrics |= {names.HYPERVOLUME_LOW: low, names.HYPERVOLUME_HIGH: high}
         metrics[names.BEST_VAL_ACC] = max(_gain(trial) for trial in self.front)
-        return metrics
+        return metrics | score_metrics(self.candidates)
 
     def _reference(self) -> tuple[float, float]:
         return 0.0, 10.0 * self._total_params()

@@ -51,6 +51,8 @@ BELIEF: Final = {
     names.SUPPORTED: "boolean",
 }
 """How far `val_acc` can be believed: ends of its 95 % interval, its expected value, its place on the front."""
+SCORES: Final = dict.fromkeys((names.LOGME, names.GRAD_SHARE_FROZEN), "float64")
+"""What was known of the frozen set before anything trained."""
 _HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_size": "int64", "optimizer": "string"}
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
@@ -59,6 +61,7 @@ TRIAL_TYPES: Final = {
     names.PARETO: "bool",
     **METRICS,
     **BELIEF,
+    **SCORES,
     **_HYPERPARAMETERS,
     names.N_SEEDS: "int64",
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
@@ -109,6 +112,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
         **belief,
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
+        **{key: getattr(trial.scores, key, None) for key in SCORES},
         **trial.hyperparameters.model_dump(),
         names.N_SEEDS: len(results),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,

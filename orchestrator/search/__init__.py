@@ -2,7 +2,15 @@
 
 from orchestrator.search.importance import measure_importance
 from orchestrator.search.plan import plan_choices
-from orchestrator.search.store import STORE_ERRORS, archive_study, count_archives, explain, read_study, study_names
+from orchestrator.search.store import (
+    STORE_ERRORS,
+    archive_study,
+    count_archives,
+    explain,
+    read_scores,
+    read_study,
+    study_names,
+)
 from orchestrator.search.study import OptunaSearch
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "explain",
     "measure_importance",
     "plan_choices",
+    "read_scores",
     "read_study",
     "study_names",
 ]

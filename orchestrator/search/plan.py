@@ -7,16 +7,18 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice
 from orchestrator.records import Cost, Hyperparameters
+from orchestrator.scores import BlockScores
 
 
 def plan_choices(
-    experiment: Experiment, costs: Mapping[str, Cost]
+    experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
 ) -> tuple[tuple[Choice, ...] | None, tuple[str, ...]]:
     """List the points of the space in the order in which they run, and the frozen sets over budget.
 
     The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
     `search.n_trials`. Those that share their first frozen blocks follow each other, the costliest first: what frozen
-    blocks give is computed once for each group, on from what the group before kept, and short runs fill the end.
+    blocks give is computed once for each group, on from what the group before kept, and short runs fill the end. Of
+    those that cost the same, whatever freezes the smaller share of the gradient comes first, where there are scores.
 
     Raises:
         ConfigError: The budget leaves no frozen set; or the trials are to race, and there is no plan.
@@ -36,7 +38,8 @@ def plan_choices(
     dimensions = search.dimensions
     if search.sampler != "auto" or any(getattr(each, "range", None) is not None for each in dimensions.values()):
         return None, over
-    ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image))
+    shares = {key: scores.of(key).grad_share_frozen or 0.0 if scores is not None else 0.0 for key in kept}
+    ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image, shares[key]))
     grid = [
         dict(zip(dimensions, values, strict=True))
         for values in product(*(d.choices or () for d in dimensions.values()))

@@ -17,6 +17,7 @@ from orchestrator.layout import Root
 from orchestrator.masking import mask_credentials
 from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
 from orchestrator.records import TrialState as State
+from orchestrator.scores import BlockScores
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -26,6 +27,7 @@ HYPERPARAMETERS = "hyperparameters"
 RUNS = "runs"
 REPEATS = "repeats"
 PUT_OFF = "put_off"
+SCORES = "scores"
 STORE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What the store raises once it is open: its disk is full or gone, or another process keeps it locked."""
 _STATES: dict[TrialState, State] = {
@@ -62,6 +64,25 @@ def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
                 f"the study {name!r} in {root.optuna_db} cannot be read: {error.errors()[0]['msg']}",
                 hint="it was written by another version of this program",
             ) from error
+
+
+def read_scores(root: Root, name: str) -> BlockScores | None:
+    """Read what a study knows of the blocks from before anything trained; None where it knows nothing.
+
+    Raises:
+        SetupError: The store cannot be read.
+    """
+    if name not in study_names(root):
+        return None
+    with translated(root):
+        return _parse_scores(optuna.load_study(study_name=name, storage=open_storage(root)))
+
+
+def _parse_scores(study: optuna.Study) -> BlockScores | None:
+    try:
+        return BlockScores.model_validate(study.user_attrs.get(SCORES))
+    except ValidationError:  # there are none, or another version wrote them
+        return None
 
 
 def study_names(root: Root) -> list[str]:
@@ -123,12 +144,18 @@ def explain(error: Exception) -> str:
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
     """Read all trials that were started, by number."""
-    records = (read_trial(trial) for trial in study.get_trials(deepcopy=False))
+    scores = _parse_scores(study)
+    records = (read_trial(trial, scores) for trial in study.get_trials(deepcopy=False))
     return [record for record in records if record is not None]
 
 
-def read_trial(trial: FrozenTrial) -> TrialRecord | None:
-    """Read a trial's record; None for one that waits, was discarded, or died before it was described."""
+def read_trial(trial: FrozenTrial, scores: BlockScores | None = None) -> TrialRecord | None:
+    """Read a trial's record; None for one that waits, was discarded, or died before it was described.
+
+    Args:
+        trial: As Optuna keeps it.
+        scores: What is known of the blocks; the record has what follows for its frozen set.
+    """
     choice = trial.user_attrs.get(CHOICE)
     state = _STATES.get(trial.state)
     # a race drops trials with the runs that they have; what was discarded has none
@@ -146,6 +173,7 @@ def read_trial(trial: FrozenTrial) -> TrialRecord | None:
         trainable_params=int(values[1]) if values else None,
         error=trial.user_attrs.get(names.ERROR),
         repeats=trial.user_attrs.get(REPEATS),
+        scores=None if scores is None else scores.of(choice[names.FROZEN]),
         put_off=trial.user_attrs.get(PUT_OFF, False),
     )
 

@@ -20,6 +20,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice, Proposal
 from orchestrator.layout import Root
 from orchestrator.records import Cost, RunRecord, TrialRecord, superseded
+from orchestrator.scores import BlockScores
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
@@ -29,6 +30,7 @@ from orchestrator.search.store import (
     PUT_OFF,
     REPEATS,
     RUNS,
+    SCORES,
     dump_experiment,
     dump_run,
     open_storage,
@@ -52,16 +54,20 @@ class OptunaSearch:
         root: Where the study lies; it is made where it is not there yet.
         experiment: What is searched.
         costs: Of every frozen set of the space, by key.
+        scores: What is known of the blocks before anything trains; the study keeps it once its identity is known.
 
     Raises:
         ConfigError: The budget leaves nothing, or a study of this name has other objectives.
         SetupError: The store cannot be opened.
     """
 
-    def __init__(self, root: Root, experiment: Experiment, costs: Mapping[str, Cost]) -> None:
+    def __init__(
+        self, root: Root, experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
+    ) -> None:
         self._experiment = experiment
         self._root = root
-        self._plan, self.left_out = plan_choices(experiment, costs)
+        self._scores = scores
+        self._plan, self.left_out = plan_choices(experiment, costs, scores)
         self._kept = [f.key for f in experiment.frozen_sets if f.key not in self.left_out]
         self._space = Space(experiment)
         # a plan declares every frozen set of the backbone, so that it can be widened later
@@ -141,6 +147,7 @@ class OptunaSearch:
             )
         self._study.set_user_attr(_IDENTITY, now)
         self._study.set_user_attr(EXPERIMENT, dump_experiment(self._experiment))
+        self._study.set_user_attr(SCORES, self._scores and self._scores.model_dump(mode="json"))
 
     @property
     def is_closed(self) -> bool:
@@ -321,7 +328,7 @@ class OptunaSearch:
         storage.set_trial_user_attr(trial_id, key, value)
 
     def _record(self, number: int) -> TrialRecord:
-        record = read_trial(self._study.get_trials(deepcopy=False)[number])
+        record = read_trial(self._study.get_trials(deepcopy=False)[number], self._scores)
         if record is None:
             raise ValueError(f"trial {number} was not proposed by this search")
         return record

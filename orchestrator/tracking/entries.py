@@ -45,6 +45,21 @@ def run_params(start: RunStart) -> dict[str, str | int | float]:
     }
 
 
+def run_scores(start: RunStart) -> dict[str, float]:
+    """List what is known of a run before it trains, as metrics: they can be filtered and sorted by."""
+    known = start.scores.model_dump() if start.scores is not None else {}
+    return {key: known[key] for key in (names.LOGME, names.GRAD_SHARE_FROZEN) if known.get(key) is not None}
+
+
+def block_scores(start: SweepStart) -> dict[str, float]:
+    """List the scores of the pretrained network's blocks, as metrics."""
+    blocks = start.scores.blocks if start.scores is not None else ()
+    return {
+        **{f"{names.LOGME_PREFIX}{each.block}": each.logme for each in blocks},
+        **{f"{names.GRAD_NORM_PREFIX}{each.block}": each.grad_norm for each in blocks},
+    }
+
+
 def summary_metrics(result: RunResult) -> dict[str, float]:
     """List the summary metrics of a run, every name of that section of `names.py`."""
     return {

@@ -14,7 +14,7 @@ from orchestrator.layout import Root
 from orchestrator.masking import mask_credentials
 from orchestrator.records import flatten
 from orchestrator.tracking.dataset import build_dataset_input
-from orchestrator.tracking.entries import Origin, run_params
+from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores
 from orchestrator.tracking.mlflow_run import (
     MlflowRun,
     end_run,
@@ -143,6 +143,9 @@ class MlflowTracker:
         with run.failing_if_raised("the run could not be tracked from its start"), self._store.translated("write to"):
             self._live.append(run)
             log_params(client, run.run_id, params, there=found)
+            there = found.data.metrics if found is not None else {}
+            known = {key: value for key, value in run_scores(start).items() if key not in there}
+            log_metrics(client, run.run_id, known, at_ms)
             client.log_inputs(run.run_id, [build_dataset_input(origin.data, start.spec.data)])
             specification = mask_credentials(start.spec.model_dump_json(indent=1))
             client.log_text(run.run_id, specification, names.SPEC_FILE)
@@ -276,6 +279,7 @@ class MlflowTracker:
         run_id = parent.info.run_id
         flat = {key: _plain(value) for key, value in flatten(start.experiment.model_dump(mode="json")).items()}
         log_params(client, run_id, flat, there=parent)
+        log_metrics(client, run_id, block_scores(start))
         set_tags(client, run_id, self._tags(names.KIND_SWEEP, self.origin))
         client.log_text(run_id, mask_credentials(start.config_yaml), CONFIG_FILE)
 

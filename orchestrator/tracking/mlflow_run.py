@@ -155,7 +155,9 @@ def remove_note(client: MlflowClient, run: Run) -> None:
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float], at_ms: int | None = None) -> None:
-    """Log metrics at step 0."""
+    """Log metrics at step 0, if there are any."""
+    if not values:
+        return
     now = now_ms() if at_ms is None else at_ms
     client.log_batch(run_id, metrics=[Metric(name, float(value), now, 0) for name, value in values.items()])
 

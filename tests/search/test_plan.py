@@ -4,13 +4,17 @@ from itertools import product
 
 import pytest
 
-from orchestrator.config.models import DataConfig, SearchConfig, TrainerConfig
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import DataConfig, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search import plan_choices
+from orchestrator.training.costs import measure_costs
 from tests.factories import PREFIXES, RESNET18, count_trainable, make_cost, make_experiment
+from tests.scored import SCORES
 from tests.search.studies import COSTS
 
 ALL_FROZEN = "+".join(RESNET18)
+ALIKE = ("layer2", "layer3", "layer4")
 
 
 def plan(**search):
@@ -67,6 +71,23 @@ def test_the_order_goes_by_cost_and_not_by_the_number_of_blocks():
     choices, _ = plan_choices(experiment, costs)
     assert choices is not None
     assert [choice.frozen for choice in choices] == ["layer4", "layer1", "layer1+layer2"]
+
+
+def test_of_equal_cost_what_freezes_less_of_the_gradient_comes_first():
+    # a share of 9, 16 and 0 of 30; all three leave the stem to train, and here they cost the same
+    costs = {"layer2": make_cost("none"), "layer3": make_cost("none"), "layer4": make_cost("none")}
+    costs |= {"stem": make_cost("none"), "layer1": make_cost("stem")}  # another prefix; cheaper
+    experiment = make_experiment(search=SearchConfig(mode="list", frozen=tuple(costs)))
+    orders = [plan_choices(experiment, costs, scores)[0] for scores in (None, SCORES)]
+    assert [[choice.frozen for choice in order or ()] for order in orders] == [
+        ["layer2", "layer3", "layer4", "layer1", "stem"],
+        ["layer4", "layer2", "layer3", "layer1", "stem"],
+    ]
+
+
+def test_blocks_of_a_resnet18_do_cost_the_same_so_the_scores_have_a_say():
+    costs = measure_costs(ModelConfig(weights="none"), 3, 64, [FrozenSet.parse(key, order=RESNET18) for key in ALIKE])
+    assert len({cost.gflops_train_per_image for cost in costs.values()}) == 1
 
 
 def test_the_grid_of_further_dimensions_is_visited_whole():

@@ -10,8 +10,9 @@ from optuna.trial import create_trial
 from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
-from orchestrator.search import read_study, study_names
-from tests.factories import PREFIXES
+from orchestrator.search import OptunaSearch, read_scores, read_study, study_names
+from tests.factories import PREFIXES, make_cost, make_experiment
+from tests.scored import SCORES
 from tests.search.studies import finish, open_search, run_all
 
 
@@ -134,3 +135,25 @@ def test_no_credential_of_the_tracking_store_is_kept(root):
     search.require_identity({})
     assert read_study(root, "demo")[0].tracking.mlflow_uri == "https://***@example.org/mlflow"
     assert b"geheim" not in root.optuna_db.read_bytes()
+
+
+def test_what_is_known_of_the_blocks_is_kept_and_read_with_each_trial(root):
+    costs = {key: make_cost(key) for key in PREFIXES}
+    search = OptunaSearch(root, make_experiment("demo"), costs, SCORES)
+    assert read_scores(root, "demo") is None  # not before the study is known to be of this experiment
+    search.require_identity({})
+    assert read_scores(root, "demo") == SCORES
+    proposal = search.propose()
+    assert proposal is not None
+    told = finish(search, proposal)
+    assert told.scores == SCORES.of("none")
+    assert read_study(root, "demo")[1] == [told] == search.trials()
+    OptunaSearch(root, make_experiment("demo"), costs).require_identity({})
+    assert read_scores(root, "demo") is None
+
+
+def test_scores_of_no_study_or_of_another_version_are_none(root):
+    assert read_scores(root, "demo") is None
+    open_search(root)._study.set_user_attr("scores", {"key": "k", "blocks": [{"block": "stem", "h_score": 1}]})
+    assert read_scores(root, "demo") is None
+    assert read_study(root, "demo")[1] == []

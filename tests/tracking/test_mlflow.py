@@ -24,6 +24,7 @@ from tests.factories import (
     make_sweep_start,
     make_trials,
 )
+from tests.scored import SCORES
 from tests.tracking.reading import Store
 
 
@@ -62,6 +63,28 @@ def test_a_second_call_goes_on_with_the_parent(tracker, store, mlflow_root):
     assert (parent.info.run_id, parent.info.status) == (before, "RUNNING")
     assert parent.data.tags["config_hash"] == "beef"
     assert store.artifact(parent, "experiment.yaml").read_text() == "new: true\n"
+
+
+def test_what_is_known_before_training_is_a_metric_of_run_and_sweep(tracker, store, mlflow_root):
+    tracker.start_sweep(make_sweep_start(scores=SCORES))
+    start = make_run_start(0, scores=SCORES.of("stem"))
+    tracker.start_run(start)
+    tracker.start_run(make_run_start(1, "none", scores=SCORES.of("none")))
+    again = MlflowTracker(mlflow_root, "demo", None)
+    again.start_sweep(make_sweep_start(scores=SCORES))
+    run = again.start_run(make_run_start(0, scores=SCORES.of("stem"), resumes_from=1))
+    runs = store.runs()
+    assert runs[start.name].info.run_id == run.run_id
+    assert runs[start.name].data.metrics == {"logme": -0.5, "grad_share_frozen": 1 / 30}
+    assert len(store.client.get_metric_history(run.run_id, "logme")) == 1
+    assert runs["trial_001_none_seed0"].data.metrics == {"grad_share_frozen": 0}
+    found = store.parent().data.metrics
+    assert {key: found[key] for key in ("logme_stem", "logme_layer4", "grad_norm_layer3")} == {
+        "logme_stem": -0.5,
+        "logme_layer4": 0.1,
+        "grad_norm_layer3": 4,
+    }
+    assert len(found) == 10
 
 
 def test_runs_of_a_dead_owner_are_closed(tracker, store, mlflow_root):

@@ -9,6 +9,7 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.records import RungResult, RunResult, Workplace
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from tests.factories import make_cost
 from tests.training.test_resume import BEST, EPOCHS, SPEC, assert_as_if_alone, interrupted_names, names
 from tests.training.test_resume import alone as alone  # the oracle
 
@@ -25,7 +26,9 @@ def epochs_trained(monkeypatch):
 
 def train(folder: Path, until: int | None, *, share: float = 1.0):
     seen = []
-    place = Workplace(directory=str(folder), threads=1, until_epoch=until, checkpoint_share=share)
+    place = Workplace(
+        directory=str(folder), threads=1, until_epoch=until, checkpoint_share=share, cost=make_cost(SPEC.frozen)
+    )
     return run_training(SPEC, place, seen.append), seen
 
 
