@@ -149,9 +149,6 @@ def test_a_sweep_keeps_its_scores_and_does_not_work_them_out_again(sweep, mlflow
     wider, _ = sweep(mode="list", frozen=("none", "stem", "layer3"))
     assert [trial.scores for trial in wider.trials] == [kept.of(key) for key in ("none", "stem", "layer3")]
     assert len(scored) == 1
-    without, _ = sweep(mode="list", frozen=("none",), scores=False)
-    assert {trial.scores for trial in without.trials} == {None}
-    assert read_scores(mlflow_root, "scored") is None
 
 
 def test_a_sweep_goes_on_where_scoring_fails_and_says_why(sweep, monkeypatch):

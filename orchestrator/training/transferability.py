@@ -27,7 +27,7 @@ GRADIENTS = 4
 _LEAST = 2
 """Images of a class, below which nothing can be said of it."""
 _STEPS = 1000
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-7
 _RANGE = (1e-12, 1e12)
 """Of the ratio of the precisions, in units of the largest squared singular value: evidence may rise up to any end."""
 
