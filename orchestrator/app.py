@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.cache import Cache, format_size
 from orchestrator.config import config_hash, to_yaml
@@ -16,9 +17,7 @@ from orchestrator.interfaces import (
     Executor,
     Observer,
     Search,
-    Summarise,
     SweepStart,
-    SweepSummary,
     Tracker,
 )
 from orchestrator.jobs import SweepOutcome
@@ -29,10 +28,14 @@ from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
-from orchestrator.records import CachePlace, Cost, TrialRecord
-from orchestrator.results import PredictedTrials, Sweep
+from orchestrator.records import CachePlace, Cost
+from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
+from orchestrator.summary import build_summarise
 from orchestrator.sweep import SweepLoop
+
+if TYPE_CHECKING:
+    from orchestrator.search import OptunaSearch
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
 
@@ -137,14 +140,7 @@ def _run_locked(
     scores = find_scores(prepared, read_scores(root, experiment.name), observer.on_message)
     prepared = replace(prepared, generation=count_archives(root, experiment.name), scores=scores)
     search = OptunaSearch(root, experiment, prepared.costs, scores)
-    search.require_identity(prepared.identity)
-    if search.left_out:
-        observer.on_message(
-            f"left out, over search.max_trainable_params={experiment.search.max_trainable_params}: "
-            f"{', '.join(search.left_out)}"
-        )
-    for trial in search.reconcile("the process that ran it died"):
-        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
+    _take_up(search, prepared, observer)
     left = build_strategy(prepared, search, Ledger(root)).left
     done = [trial for trial in search.trials() if trial.is_settled]
     prepared = settle_workers(prepared, observer) if left != [] else prepared
@@ -160,7 +156,7 @@ def _run_locked(
         tracker=build_tracker(root, experiment, observer.on_message),
         observer=observer,
         ledger=Ledger(root),
-        summarise=_build_summarise(root, experiment),
+        summarise=build_summarise(root, experiment),
         stop=stop,
     )
     outcome = loop.run(
@@ -176,6 +172,16 @@ def _run_locked(
     )
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> None:
+    """Go on with a study, if it is of the same experiment; say what it leaves out and what a death left running."""
+    search.require_identity(prepared.identity)
+    if search.left_out:
+        limit = prepared.experiment.search.max_trainable_params
+        observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
+    for trial in search.reconcile("the process that ran it died"):
+        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
 
 
 def _begin_anew(root: Root, name: str, observer: Observer) -> None:
@@ -372,31 +378,4 @@ def _known_classes(experiment: Experiment) -> int:
     raise ConfigError(
         f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
         hint="set model.num_classes",
-    )
-
-
-def _build_summarise(root: Root, experiment: Experiment) -> Summarise:
-    predicted = PredictedTrials(root)
-
-    def summarise(trials: Sequence[TrialRecord], *, final: bool) -> SweepSummary:
-        return _summarise(Sweep(root, experiment, trials, predicted), final=final)
-
-    return summarise
-
-
-def _summarise(sweep: Sweep, *, final: bool) -> SweepSummary:
-    from orchestrator.report.note import write_note
-    from orchestrator.report.plots import write_report
-
-    front = tuple(trial.number for trial in sweep.front)
-    files: tuple[Path, ...] = ()
-    if final and front:
-        files = tuple(write_report(sweep, sweep.root.reports(sweep.experiment.name)))
-    return SweepSummary(
-        trials=tuple(sweep.trials),
-        front=front,
-        table=tuple(sweep.trial_rows()),
-        metrics=sweep.summary_metrics(),
-        note=write_note(sweep),
-        files=files,
     )

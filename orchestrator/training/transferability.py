@@ -19,10 +19,12 @@ from orchestrator.training.splits import TRAIN
 from orchestrator.training.weights import load_weights
 
 IMAGES = 256
-"""Training images that are looked at, at the most."""
+"""Training images that are looked at, at the most: fewer where they are large, so that it takes seconds."""
+_SMALL, _FEWEST = 64, 64
+"""Pixels square up to which as many are looked at, and the number below which it does not fall for larger ones."""
 BATCH = 16
 """Images that are computed at a time, and of one gradient."""
-GRADIENTS = 4
+GRADIENTS = 2
 """Gradients that are looked at: those of the first batches. A backward pass takes twice as long as a forward pass."""
 _LEAST = 2
 """Images of a class, below which nothing can be said of it."""
@@ -106,6 +108,11 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     if not np.isfinite([[each.logme, each.grad_norm] for each in scores]).all():
         raise ValueError("a score of the pretrained network is not finite")
     return scores
+
+
+def count_images(image_size: int) -> int:
+    """Count the training images that are looked at, for images of so many pixels square."""
+    return min(IMAGES, max(_FEWEST, IMAGES * _SMALL**2 // image_size**2))
 
 
 def compute_logme(features: Floats, labels: Labels) -> float:
@@ -203,7 +210,7 @@ def _read_images(config: DataConfig, place: CachePlace | None, seed: int) -> tup
     cache = Cache.at(place) if place is not None and place.images else None
     data = load_data(config.model_copy(update={"memory_mb": 0}), (TRAIN,), cache=cache)
     images = data.images[TRAIN]
-    rows = choose_rows(images.labels, IMAGES, seed)
+    rows = choose_rows(images.labels, count_images(config.image_size), seed)
     labels = images.labels[rows]
     _require_enough(labels)
     if data.in_memory:

@@ -237,3 +237,8 @@ def test_no_image_but_those_that_are_looked_at_is_decoded(monkeypatch):
     monkeypatch.setattr(transferability, "load_data", load)
     score_blocks(make_experiment(), 2, None)
     assert len(read) == len(set(read)) == 6
+
+
+@pytest.mark.parametrize(("size", "count"), [(32, 256), (64, 256), (96, 113), (224, 64)])  # 256 x 64^2 / 96^2 = 113.8
+def test_large_images_are_looked_at_in_smaller_number(size, count):
+    assert transferability.count_images(size) == count
