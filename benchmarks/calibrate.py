@@ -214,26 +214,44 @@ def _build_curve(truth: NDArray[np.float64], p_front: NDArray[np.float64]) -> It
 
 
 def format_tables(summaries: Sequence[Summary]) -> str:
-    """Write the results as Markdown."""
-    head = (
-        "world", "seeds", "95 % interval holds the truth", "... these networks'", "one supported", "supported front",
-        "naive front", "winner's bias: raw", "corrected", "bootstrap", "recommended within 1 point",
-        "lost: recommended", "lost: best supported", "lost: best point",
-    )  # fmt: skip
-    rows = [
-        (
-            each.case.world, str(each.case.seeds), f"{each.covered:.1%}", f"{each.covered_network:.1%}",
-            f"{each.one_member:.1%}", f"{each.supported:.2f}", f"{each.naive:.2f}", f"{each.raw_bias:+.2f}",
-            f"{each.corrected_bias:+.2f}", f"{each.bootstrap_bias:+.2f}", f"{each.recommended_close:.0%}",
-            f"{each.recommended_loss:.2f}", f"{each.supported_loss:.2f}", f"{each.point_loss:.2f}",
-        )
-        for each in summaries
+    """Write the results as Markdown: intervals and fronts, the winner's accuracy, what choosing loses, `p_front`."""
+    cases = [(each, (each.case.world, str(each.case.seeds))) for each in summaries]
+    intervals = [
+        (*case, f"{each.covered:.1%}", f"{each.covered_network:.1%}", f"{each.one_member:.1%}",
+         f"{each.supported:.2f}", f"{each.naive:.2f}")
+        for each, case in cases
     ]  # fmt: skip
-    curves = [
-        (each.case.world, str(each.case.seeds), ", ".join(f"{said:.2f}: {true:.2f}" for said, true, _ in each.curve))
-        for each in summaries
+    biases = [
+        (*case, f"{each.raw_bias:+.2f}", f"{each.corrected_bias:+.2f}", f"{each.bootstrap_bias:+.2f}")
+        for each, case in cases
     ]
-    return f"{_table(head, rows)}\n\n{_table(('world', 'seeds', 'said p_front: share truly on the front'), curves)}\n"
+    losses = [
+        (*case, f"{each.recommended_close:.0%}", f"{each.recommended_loss:.2f}", f"{each.supported_loss:.2f}",
+         f"{each.point_loss:.2f}")
+        for each, case in cases
+    ]  # fmt: skip
+    curves = [(*case, ", ".join(f"{said:.2f}: {true:.2f}" for said, true, _ in each.curve)) for each, case in cases]
+    of_intervals = (
+        "interval holds the truth",
+        "holds that of these networks",
+        "one supported",
+        "supported",
+        "naive",
+    )
+    of_losses = (
+        "recommended within 1 point",
+        "lost by recommended",
+        "by the best supported",
+        "by the best measured",
+    )
+    return "\n\n".join(
+        [
+            _table(("world", "seeds", *of_intervals), intervals),
+            _table(("world", "seeds", "as measured", "corrected", "bootstrap"), biases),
+            _table(("world", "seeds", *of_losses), losses),
+            _table(("world", "seeds", "said: truly on the front"), curves),
+        ]
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -27,4 +27,4 @@ def test_it_prints_tables_and_keeps_numbers(tmp_path, capsys):
     main(["--sweeps", "2", "--seeds", "1", "--json", str(path)])
     assert [each["case"]["world"] for each in json.loads(path.read_text())] == list(WORLDS)
     out = capsys.readouterr().out
-    assert all(out.count(f"| {world} | 1 |") == 2 for world in WORLDS)
+    assert all(out.count(f"| {world} | 1 |") == 4 for world in WORLDS)
