@@ -80,7 +80,7 @@ def test_the_recommendation_is_within_one_standard_error(sweep, correct):
 def test_a_margin_allows_a_loss_and_says_that_it_is_real(sweep):
     found = sweep.recommend(margin=0.5)
     assert found.frozen == HEAD
-    assert "trains 0.014 % of the parameters" in found.sentence  # 1,539 of 11,178,051
+    assert "trains 0.0138 % of the parameters" in found.sentence  # 1,539 of 11,178,051
     assert "that is a real loss, which 50.0 points allows" in found.sentence
     with pytest.raises(ConfigError, match="fraction in \\[0, 1\\], not 2"):
         sweep.recommend(margin=2)
@@ -90,10 +90,11 @@ def test_the_best_itself_is_recommended_where_nothing_is_close(tmp_path):
     trials = draw_correct((0.95, 0.5), seeds=1)
     found = make_predicted_sweep(tmp_path, ("none", HEAD), trials).recommend()
     assert found.sentence == (
-        "freezing nothing trains 100 % of the parameters and is the most accurate; "
+        "freezing nothing trains 100 % of the parameters and has the highest measured accuracy; "
         "none with fewer parameters is within one standard error of it"
     )
     assert found.basis == "133 validation images and one seed: another seed may differ by more"
+    assert (found.comparison.low, found.comparison.high, found.comparison.standard_error) == (0, 0, 0)  # from itself
 
 
 def test_hypervolume_and_knee_have_their_uncertainty(sweep):

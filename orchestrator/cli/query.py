@@ -30,8 +30,7 @@ FRONT_COLUMNS = (
     names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
     names.TEST_ACC,
-    names.TEST_ACC_LOW,
-    names.TEST_ACC_HIGH,
+    names.TEST_DROP,
 )
 """What a front shows for people."""
 

@@ -159,7 +159,7 @@ def _show_scores(sweep: Sweep) -> list[str]:
 
 
 def _list_failures(sweep: Sweep) -> list[str]:
-    return _list_reasons("## Failed trials", [trial for trial in sweep.trials if trial.state == "failed"])
+    return _list_reasons("## Failed trials", [trial for trial in sweep.trials if trial.has_failed])
 
 
 def _list_reasons(title: str, trials: Sequence[TrialRecord]) -> list[str]:

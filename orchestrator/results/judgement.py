@@ -143,7 +143,8 @@ class Judgement:
         errors, _ = self._evidence.standard_errors()
         allowed = errors[best].tolist() if margin is None else [margin] * len(places)
         chosen = choose_cheapest_within(losses, allowed, self._params)
-        comparison = compare(self._evidence, best, chosen)
+        same = Comparison(difference=0.0, low=0.0, high=0.0, standard_error=0.0, p_value=1.0)
+        comparison = same if chosen == best else compare(self._evidence, best, chosen)
         trial, top = self._trials[chosen], self._trials[best]
         return Recommendation(
             number=trial.number,
@@ -203,7 +204,7 @@ def _say(trial: TrialRecord, best: TrialRecord, comparison: Comparison, margin: 
     start = f"{_say_freezing(trial.frozen)} {_say_share(trial)}"
     rule = "one standard error" if margin is None else f"{_points(margin)} points"
     if trial.number == best.number:
-        return f"{start} and is the most accurate; none with fewer parameters is within {rule} of it"
+        return f"{start} and has the highest measured accuracy; none with fewer parameters is within {rule} of it"
     said = (
         f"{start} and is {_points(comparison.difference)} points ({_points(comparison.low)} to "
         f"{_points(comparison.high)}) from the best, {_say_freezing(best.frozen)}"
@@ -220,8 +221,7 @@ def _say_freezing(frozen: str) -> str:
 def _say_share(trial: TrialRecord) -> str:
     results = results_of(trial)
     if results:
-        percent = results[0].trainable_pct
-        return f"trains {percent:{'.0f' if percent >= 10 else '.2g'}} % of the parameters"
+        return f"trains {results[0].trainable_pct:.3g} % of the parameters"
     return f"trains {trial.trainable_params or 0:,} parameters"
 
 

@@ -270,7 +270,7 @@ class Sweep:
         """
         metrics = {
             names.N_TRIALS: float(len(self.trials)),
-            names.N_FAILED: float(sum(trial.state == "failed" for trial in self.trials)),
+            names.N_FAILED: float(sum(trial.has_failed for trial in self.trials)),
             names.FRONT_SIZE: float(len(self.front)),
         }
         if any(trial.state == "pruned" for trial in self.trials):

@@ -5,9 +5,21 @@ import pytest
 from orchestrator.config.models import SearchConfig
 from orchestrator.layout import Root
 from orchestrator.report.note import code, escape, write_note
+from orchestrator.report.series import build_series, describe_sweep
 from orchestrator.results import Sweep
 from orchestrator.searches import CHEAT_SHEET
 from tests.factories import make_experiment, make_trial, make_trials
+
+
+def test_what_was_merely_put_off_has_not_failed(tmp_path):
+    trials = [
+        *make_trials((0.95, 0.94, 0.96, 0.90, 0.85, 0.60)),
+        make_trial(6, "layer4", error="interrupted", put_off=True),
+    ]
+    sweep = Sweep(Root.at(tmp_path), make_experiment("beans"), trials)
+    assert "Failed trials" not in write_note(sweep)
+    assert sweep.summary_metrics()["n_failed"] == 0
+    assert "not shown" not in describe_sweep(sweep, build_series(sweep))
 
 
 def test_note_has_front_best_failures_and_searches(tmp_path):
