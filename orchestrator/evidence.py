@@ -104,7 +104,7 @@ def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Float
     several = [index for index, each in enumerate(correct) if len(each) > 1]
     if not several:
         return seeds, squares
-    parts = [_mean_squares(correct[index].astype(np.float64)) for index in several]
+    parts = [mean_squares(correct[index].astype(np.float64)) for index in several]
     freedom = np.array([len(correct[index]) - 1.0 for index in several])
     between, freedom_between = moderate_variances(np.array([part[0] for part in parts]), freedom)
     rest = np.array([part[1] for part in parts])
@@ -117,8 +117,12 @@ def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Float
     return seeds, squares
 
 
-def _mean_squares(values: Floats) -> tuple[float, float]:
-    """Give the mean squares of runs and of the rest, of [runs, images]: equal in expectation if seeds add nothing."""
+def mean_squares(values: Floats) -> tuple[float, float]:
+    """Give the mean squares of runs and of the rest: equal in expectation if seeds add nothing.
+
+    Args:
+        values: [runs, images], at least two of each.
+    """
     runs, images = values.shape
     mean, of_runs, of_images = values.mean(), values.mean(axis=1), values.mean(axis=0)
     between = images * float(((of_runs - mean) ** 2).sum()) / (runs - 1)

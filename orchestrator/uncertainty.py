@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.evidence import mean_squares
+
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Give the Wilson score interval of a share, both ends in [0, 1].
@@ -62,20 +64,17 @@ def variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
         values: At least two images.
     """
     runs, images = values.shape
-    mean, of_runs, of_images = values.mean(), values.mean(axis=1), values.mean(axis=0)
-    between_images = runs * float(((of_images - mean) ** 2).sum()) / (images - 1)
+    between_images = runs * float(values.mean(axis=0).var(ddof=1))
     if runs == 1:
         return between_images / images, images - 1.0
-    between_runs = images * float(((of_runs - mean) ** 2).sum()) / (runs - 1)
-    rest_freedom = (runs - 1) * (images - 1)
-    rest = float(((values - of_runs[:, None] - of_images[None, :] + mean) ** 2).sum()) / rest_freedom
+    between_runs, rest = mean_squares(values)
     added = max(0.0, between_runs - rest)  # what seeds add to what images vary
     total = added + between_images
     if total == 0:
         return 0.0, images - 1.0
     squares = between_images**2 / (images - 1)
     if added > 0:
-        squares += between_runs**2 / (runs - 1) + rest**2 / rest_freedom
+        squares += between_runs**2 / (runs - 1) + rest**2 / ((runs - 1) * (images - 1))
     return total / (runs * images), max(1.0, total**2 / squares)
 
 

@@ -16,7 +16,7 @@ from orchestrator.report.canvas import (
     set_percent_axis,
 )
 from orchestrator.report.labels import Label, place_labels
-from orchestrator.report.series import Series
+from orchestrator.report.series import Series, grey_level
 from orchestrator.results import Recommendation
 
 _STEP: dict[str, Any] = {"color": INK, "linewidth": 1.2, "alpha": 0.55, "drawstyle": "steps-post"}
@@ -82,9 +82,8 @@ def _point(each: Series) -> dict[str, Any]:
 
 
 def _shade(style: dict[str, Any], probability: float) -> dict[str, Any]:
-    """Fill a point with its own colour by a probability: 0 is white."""
-    white, full = 1.0, int(INK[1:3], 16) / 255
-    level = white + (full - white) * probability
+    """Fill a point by a probability."""
+    level = grey_level(probability)
     edge = {"markeredgecolor": style["color"], "markeredgewidth": 1.3}
     return {**style, **edge, "markerfacecolor": (level, level, level)}
 

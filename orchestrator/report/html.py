@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator import names
 from orchestrator.report.blocks import build_table, explain_effects
-from orchestrator.report.series import Series, describe_sweep
+from orchestrator.report.series import Series, describe_sweep, grey_level
 from orchestrator.results import BlockEffects, Row, Sweep
 
 _PAGE = """<!DOCTYPE html>
@@ -118,7 +118,7 @@ def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
 def _shades(series: Sequence[Series]) -> list[str]:
     """Give the fill of each point: white where it is surely not on the front, dark where it surely is."""
     known = [float(each.on_front) if each.p_front is None else each.p_front for each in series]
-    levels = [round(255 - probability * (255 - 0x1A)) for probability in known]
+    levels = [round(255 * grey_level(probability)) for probability in known]
     return [f"rgb({level}, {level}, {level})" for level in levels]
 
 

@@ -119,6 +119,11 @@ def build_series(sweep: Sweep) -> list[Series]:
     return series
 
 
+def grey_level(probability: float) -> float:
+    """Give the grey of a point that is on the front with a probability: 1, white, for surely not; dark for surely."""
+    return 1 - probability * (1 - 0x1A / 255)
+
+
 def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = False) -> str:
     """Say in a line what a picture shows and what it leaves out.
 

@@ -54,17 +54,9 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def ask(root, monkeypatch, capsys):
-    """Run a command line; returns its exit code, stdout and stderr."""
-
-    def run(*words: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["orchestrator", *words, "--root", str(root.path)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
-
-    return run
+def ask(command, root):
+    """Run a command line on the root; returns its exit code, stdout and stderr."""
+    return lambda *words: command(*words, "--root", str(root.path))
 
 
 def test_trials_gives_a_row_a_trial(ask):

@@ -1,14 +1,11 @@
 """A race in the shell: what it prints, how it ends, and what MLflow has of it. Its training is a fake."""
 
 import json
-import signal
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from orchestrator import app
-from orchestrator.cli import main
 from tests.racing import HOPELESS, PARAMS, TRAINED
 from tests.tracking.reading import Store
 
@@ -28,26 +25,18 @@ experiments:
 
 
 @pytest.fixture
-def call(mlflow_root, tmp_path, monkeypatch, capsys):
+def call(command, mlflow_root, tmp_path, monkeypatch):
     """Run `orchestrator` with words; returns exit code, stdout and stderr."""
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
     monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.racing:train")
     TRAINED[0] = []
 
-    def run(command: str, *words: str) -> SimpleNamespace:
-        place = ("-c", str(config)) if command == "sweep" else ()
-        argv = ["orchestrator", command, "demo", *place, "--root", str(mlflow_root.path), *words]
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+    def run(name: str, *words: str) -> SimpleNamespace:
+        place = ("-c", str(config)) if name == "sweep" else ()
+        return command(name, "demo", *place, "--root", str(mlflow_root.path), *words)
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def test_a_race_ends_well_and_says_what_it_dropped(call, mlflow_root):

@@ -3,11 +3,9 @@
 import csv
 import io
 import json
-import sys
 
 import pytest
 
-from orchestrator.cli import main
 from tests.factories import PREFIXES
 from tests.predicted import draw_correct, make_predicted_sweep
 
@@ -20,13 +18,10 @@ def sweep(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ask(sweep, monkeypatch, capsys):
+def ask(command, sweep):
     def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
+        done = command(*words)
+        return done.code, done.out, done.err
 
     return run
 

@@ -4,7 +4,6 @@ import functools
 import json
 import signal
 import sqlite3
-import sys
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -12,7 +11,6 @@ import optuna
 import pytest
 
 from orchestrator import app
-from orchestrator.cli import main
 from orchestrator.config.models import ModelConfig
 from orchestrator.report import plots
 from orchestrator.training.costs import measure_costs
@@ -36,7 +34,7 @@ def count(frozen_sets):
 
 
 @pytest.fixture
-def sweep(mlflow_root, tmp_path, monkeypatch, capsys):
+def sweep(command, mlflow_root, tmp_path, monkeypatch):
     """Run `orchestrator sweep fake` with further words; returns exit code, stdout and stderr."""
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
@@ -46,16 +44,9 @@ def sweep(mlflow_root, tmp_path, monkeypatch, capsys):
 
     def run(*words: str, root: bool = True) -> SimpleNamespace:
         place = ("--root", str(mlflow_root.path)) if root else ()
-        monkeypatch.setattr(sys, "argv", ["orchestrator", "sweep", "fake", "-c", str(config), *place, *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+        return command("sweep", "fake", "-c", str(config), *place, *words)
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def test_the_front_goes_to_stdout_and_all_else_to_stderr(sweep):
