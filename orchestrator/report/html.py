@@ -28,8 +28,7 @@ th:first-child, td:first-child {{ text-align: left; }}
 <h1>{title}</h1>
 <p>{caption}</p>
 {recommended}{plot}
-<p>Filled by the probability of being on the front; diamonds are the supported front.</p>
-<h1>The front</h1>
+{key}<h1>The front</h1>
 <table>
 <tr><th>frozen set</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
 <th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
@@ -49,6 +48,7 @@ _ROW = (
     "<tr><td>{label}</td><td>{val_acc}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
     "<td>{params:,}</td><td>{test_acc}</td></tr>"
 )
+_KEY = "<p>Filled by the probability of being on the front; diamonds are the supported front.</p>\n"
 _HOVER = (
     "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
     "<br>%{customdata[1]}<extra></extra>"
@@ -64,6 +64,7 @@ def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
         caption=html.escape(describe_sweep(sweep, series, intervals=True)),
         recommended=_say_recommendation(sweep),
         plot=_plot(series, front),
+        key="" if sweep.judgement is None else _KEY,
         rows="\n".join(_say_row(each, rows[each.number]) for each in front),
         blocks=_table_of_blocks(sweep.effects),
     )

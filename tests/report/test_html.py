@@ -11,6 +11,7 @@ from orchestrator.report.html import write_page
 from orchestrator.report.series import build_series
 from orchestrator.results import Sweep
 from tests.factories import PREFIXES, make_experiment, make_run, make_trial, make_trials
+from tests.predicted import draw_correct, make_predicted_sweep
 from tests.report.sweeps import make_sweep
 
 EVIL = "<script>alert('x')</script>&\"</title>"
@@ -79,3 +80,14 @@ def test_what_users_wrote_is_escaped(tmp_path):
     assert page.words["title"].strip() == f"Pareto front of {EVIL}"
     assert "<script>alert" not in text
     assert "<script>alert" not in clean
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_page_explains_its_shades_where_there_are_some(tmp_path, predicted):
+    if predicted:
+        sweep = make_predicted_sweep(tmp_path, PREFIXES[:2], draw_correct((0.9, 0.8), seeds=1))
+    else:
+        sweep = make_sweep(PREFIXES[:2], tmp_path)
+    page = write_page(sweep, build_series(sweep), tmp_path / "page.html").read_text()
+    assert ("Filled by the probability" in page) == predicted
+    assert ("Recommended: " in page) == predicted
