@@ -114,6 +114,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
     """Pretend to train, from the newest checkpoint to the rung or the end."""
     folder = Path(workplace.directory)
     folder.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(folder / "spec.json", spec.model_dump_json())
     end = ENDS.get(spec.frozen, EPOCHS)
     until = min(workplace.until_epoch or end, end)
     history = resuming._continue(folder)

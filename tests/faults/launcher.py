@@ -37,14 +37,10 @@ def install() -> None:
 def _leave_out_what_takes_long() -> None:
     """Draw no pictures and measure no costs: the quick sweeps are about records."""
     from orchestrator import app
-    from orchestrator.records import Cost
     from orchestrator.report import plots
-    from tests.fake_training import TRAINABLE
+    from tests.racing import COSTS
 
-    app._measure_costs = lambda *_: {
-        frozen: Cost(trainable_params=count, total_params=100, gflops_forward_per_image=1.0, gflops_train_per_image=2.0)
-        for frozen, count in TRAINABLE.items()
-    }
+    app._measure_costs = lambda *_: COSTS
     plots.write_report = lambda *_: []
 
 

@@ -41,7 +41,27 @@ experiments:
   quick:
     extends: small
     search: {mode: list, frozen: [none, stem, stem+layer1]}
+  race:
+    extends: small
+    trainer: {max_epochs: 9}
+    search:
+      mode: list
+      frozen:
+      - none
+      - stem
+      - layer1
+      - layer2
+      - stem+layer2
+      - stem+layer1
+      - stem+layer1+layer2
+      - stem+layer1+layer2+layer3+layer4
+      strategy: race
+      race: {rungs: [3, 6], max_seeds: 3}
+      budget: {epochs: 1000}
+    execution: {workers: 2}
 """
+QUICK = {"quick": "tests.faults.resuming:train", "race": "tests.racing:train"}
+"""Experiments whose training takes a second or less, and that training."""
 PLANNED: dict[str, tuple[Run, ...]] = {
     "small": (("layer4", 0), ("stem+layer1+layer2+layer3+layer4", 0)),
     "quick": (("none", 0), ("stem", 0), ("stem+layer1", 0)),
@@ -256,8 +276,8 @@ class Zygote:
         """Start a sweep there; a quick one has the training that takes a second."""
         folder = place.next_call()
         (folder / "err").touch()
-        if place.name == "quick":
-            faults = {"FAULT_FUNCTION": "tests.faults.resuming:train", "FAULT_QUICK": "1", **faults}
+        if place.name in QUICK:
+            faults = {"FAULT_FUNCTION": QUICK[place.name], "FAULT_QUICK": "1", **faults}
         pid = int(
             self._ask(
                 words=place.words(*more),

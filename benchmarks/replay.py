@@ -1,0 +1,158 @@
+"""Races through a recorded sweep, many times: the share of its epochs that a race trains, and what it finds of it.
+
+Each replay takes the seeds of each trial in another order and draws the validation images anew, with replacement. The
+full sweep is judged on these images with all of its seeds, the race with what it has trained.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import Recording
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.comparison import find_better
+from orchestrator.evidence import Evidence
+from orchestrator.race import Rules, best_so_far, replay
+from orchestrator.selection import find_supported
+
+RECORDING = Path(__file__).parent / "beans.npz"
+"""All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a race made of one replay. Trials are places in the recording."""
+
+    share: float
+    """Share of the recorded epochs that it trained."""
+    full: tuple[int, ...]
+    """Supported front of the full sweep."""
+    race: tuple[int, ...]
+    """Supported front of the race."""
+    kept: tuple[int, ...]
+    """Trials that it trained to their end."""
+    lost_points: float
+    """Measured accuracy, over all seeds, of the most accurate member of the full front minus that of the race's."""
+
+    @property
+    def recall(self) -> float:
+        """Share of the full sweep's supported front that the race trained to its end."""
+        return len({*self.full} & {*self.kept}) / len(self.full)
+
+    @property
+    def agreement(self) -> float:
+        """Share of the full sweep's supported front that is on that of the race."""
+        return len({*self.full} & {*self.race}) / len(self.full)
+
+
+def resample(recording: Recording, rng: np.random.Generator) -> Recording:
+    """Take the seeds of each trial in another order, and as many images with replacement."""
+    trials, seeds = recording.epochs.shape
+    order = rng.permuted(np.tile(np.arange(seeds), (trials, 1)), axis=1)
+    rows = np.arange(trials)[:, None]
+    images = rng.integers(recording.right.shape[-1], size=recording.right.shape[-1])
+    return Recording(
+        frozen=recording.frozen,
+        params=recording.params,
+        epochs=recording.epochs[rows, order],
+        val_loss=recording.val_loss[rows, order],
+        right=recording.right[rows, order][..., images],
+    )
+
+
+def find_final(recording: Recording) -> NDArray[np.bool_]:
+    """Say which images the best weights of each run predict rightly: [trials, seeds, images]."""
+    trials, seeds = recording.epochs.shape
+    return np.array(
+        [
+            [
+                recording.right[i, j, best_so_far(recording.val_loss[i, j, : recording.epochs[i, j]])[-1]]
+                for j in range(seeds)
+            ]
+            for i in range(trials)
+        ]
+    )
+
+
+def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int64]) -> tuple[int, ...]:
+    """Find the supported front of some trials, of each [runs, images]."""
+    places = list(correct)
+    evidence = Evidence.of([correct[place] for place in places])
+    costs = [float(params[place]) for place in places]
+    members = find_supported(find_better(evidence, costs), costs, evidence.accuracy.tolist())
+    return tuple(places[member] for member in members)
+
+
+def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
+    """Race through one resampled recording."""
+    drawn = resample(recording, np.random.default_rng(seed))
+    frozen = [frozenset(FrozenSet.parse(key, order=BLOCKS["resnet18"]).blocks) for key in drawn.frozen]
+    found = replay(drawn.right, drawn.val_loss.astype(np.float64), drawn.params.tolist(), frozen, rules)
+    final = find_final(drawn)
+    kept = {place: runs for place, runs in enumerate(found.correct) if len(runs)}
+    full, race = find_front(dict(enumerate(final)), drawn.params), find_front(kept, drawn.params)
+    accuracy = final.mean(axis=(1, 2))
+    return Outcome(
+        share=found.share,
+        full=full,
+        race=race,
+        kept=tuple(kept),
+        lost_points=100 * float(accuracy[[*full]].max() - accuracy[[*race]].max()),
+    )
+
+
+def summarise(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Give means over the replays."""
+    shares = [each.share for each in outcomes]
+    return {
+        "replays": len(outcomes),
+        "share of the epochs": float(np.mean(shares)),
+        "share of the epochs, 95th percentile": float(np.quantile(shares, 0.95)),
+        "recall of the supported front": float(np.mean([each.recall for each in outcomes])),
+        "replays that keep all of it": float(np.mean([each.recall == 1 for each in outcomes])),
+        "trials trained to their end": float(np.mean([len(each.kept) for each in outcomes])),
+        "members of the full supported front": float(np.mean([len(each.full) for each in outcomes])),
+        "members of the race's": float(np.mean([len(each.race) for each in outcomes])),
+        "share of the full front that is on the race's": float(np.mean([each.agreement for each in outcomes])),
+        "points that the race's most accurate member is behind": float(
+            np.mean([each.lost_points for each in outcomes])
+        ),
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Replay on all cores, print the means and keep the numbers."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("path", type=Path, nargs="?", default=RECORDING, help=f"the recording ({RECORDING.name})")
+    parser.add_argument("--replays", type=int, default=200, help="replays (200)")
+    parser.add_argument("--rungs", type=int, nargs="+", default=[3, 9, 30], help="epochs of each rung (3 9 30)")
+    parser.add_argument("--drop-below", type=float, default=0.02, help="as search.race.drop_below (0.02)")
+    parser.add_argument("--max-seeds", type=int, default=3, help="as search.race.max_seeds (3)")
+    parser.add_argument("--epochs", type=float, help="as search.budget.epochs (none)")
+    parser.add_argument("--json", type=Path, default=Path("build/replay.json"), help="where the numbers go")
+    given = parser.parse_args(words)
+    rules = Rules(
+        rungs=tuple(given.rungs),
+        drop_below=given.drop_below,
+        max_seeds=given.max_seeds,
+        limits=() if given.epochs is None else (given.epochs,),
+    )
+    once = partial(race_once, Recording.read(given.path), rules)
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        outcomes = list(pool.map(once, range(given.replays), chunksize=4))
+    for name, value in summarise(outcomes).items():
+        print(f"{name:<55} {value:.4g}")
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
