@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import TrialRecord, superseded
 from orchestrator.results import tables
+from orchestrator.results.curves import build_history_rows, history_of
 from orchestrator.results.effects import EFFECT_TYPES, BlockEffects, build_effects
 from orchestrator.results.judgement import Judgement, Recommendation
 from orchestrator.results.predicted import PredictedTrials
@@ -143,7 +144,7 @@ class Sweep:
 
     def history_rows(self, key: str | int) -> list[Row]:
         """Give one row a seed and epoch of a trial, as plain values. For `key` see `history`."""
-        return tables.build_history_rows(self._find_trial(key))
+        return build_history_rows(self._find_trial(key), self.root)
 
     def trials_dataframe(self) -> "DataFrame":
         """Give `trial_rows` as a data frame with typed columns."""
@@ -197,7 +198,8 @@ class Sweep:
 
         Args:
             key: A frozen set's key with its blocks in any order, or a trial's number. Where several trials have the
-                frozen set, a complete one answers, and of these the one with the highest `val_acc`.
+                frozen set, a complete one answers, and of these the one with the highest `val_acc`. A trial that a
+                race dropped has the epochs until then.
 
         Raises:
             ConfigError: A name in the key is no block of the backbone.
@@ -327,7 +329,7 @@ class Sweep:
         return candidates
 
     def _find_trial(self, key: str | int) -> TrialRecord:
-        with_curves = [trial for trial in self.trials if any(result.history for result in results_of(trial))]
+        with_curves = [trial for trial in self.trials if any(history_of(run, self.root) for run in trial.runs)]
         there = ", ".join(dict.fromkeys(trial.frozen for trial in with_curves)) or "none"
         if isinstance(key, int) or key.strip().isdecimal():
             found = [trial for trial in with_curves if trial.number == int(key)]

@@ -145,15 +145,6 @@ def _state_of(run: RunRecord) -> str:
     return "failed" if run.result is None else "complete"
 
 
-def build_history_rows(trial: TrialRecord) -> list[Row]:
-    """Give one row a seed and epoch."""
-    return [
-        {"epoch": epoch.epoch, names.SEED: run.seed, **{curve: getattr(epoch, curve) for curve in CURVES}}
-        for run in trial.runs
-        for epoch in (run.result.history if run.result else ())
-    ]
-
-
 def build_comparison_row(found: "Neighbours") -> Row:
     """Say how much more accurate a trial on the front is than the one before it."""
     comparison = found.comparison

@@ -36,9 +36,12 @@ _FINISHED_FOLDER = {
     "result.json",
     "record.json",
     "spec.json",
+    "predictions.npz",
     "worker.log",
     "claim.lock",
 }
+_MAY_LACK = {"predictions.npz", "worker.log", "claim.lock"}
+"""Fake trainings predict nothing; a training without a word writes no log."""
 Run = tuple[str, int]
 """A planned run: frozen set and seed."""
 
@@ -97,7 +100,7 @@ class Audit:
             names = {path.name for path in folder.iterdir()}
             strange = {name for name in names - _FINISHED_FOLDER if not name.endswith(".damaged")}
             self._check(not strange, f"{folder.name} holds {sorted(strange)}")
-            missing = _FINISHED_FOLDER - names - {"worker.log", "claim.lock"}
+            missing = _FINISHED_FOLDER - names - _MAY_LACK
             self._check(not missing, f"{folder.name} lacks {sorted(missing)}")
             with suppress(OSError):
                 digest = hashlib.sha256((folder / "best.ckpt").read_bytes()).hexdigest()
