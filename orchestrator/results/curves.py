@@ -1,0 +1,26 @@
+"""The curves of a sweep's runs: of those that finished, and of those that a race dropped."""
+
+from orchestrator import names
+from orchestrator.layout import Root
+from orchestrator.ledger import Ledger
+from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+from orchestrator.results.tables import CURVES, Row
+
+
+def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
+    """Give the epochs of a run; where a race dropped it, those until then, which lie beside its checkpoint."""
+    if run.result is not None:
+        return run.result.history
+    if run.pruned_after is None:
+        return ()
+    reached = [rung for rung in Ledger(root).find_rungs(run.fingerprint) if rung.epochs >= run.pruned_after]
+    return reached[0].history[: run.pruned_after] if reached else ()
+
+
+def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
+    """Give one row a seed and epoch."""
+    return [
+        {"epoch": epoch.epoch, names.SEED: run.seed, **{curve: getattr(epoch, curve) for curve in CURVES}}
+        for run in trial.runs
+        for epoch in history_of(run, root)
+    ]
