@@ -16,7 +16,7 @@ from benchmarks.images import (
     open_images,
     weights_of_environment,
 )
-from benchmarks.processes import ProgramError
+from benchmarks.processes import ProgramError, compile_libraries
 from benchmarks.report import describe_machine, print_result, write_json
 from benchmarks.session import Plan, measure
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys
@@ -98,6 +98,9 @@ def _run(arguments: argparse.Namespace, workspace: Path) -> int:
         keep=arguments.workspace is not None,
     )
     plan = _build_plan(arguments)
+    if plan.competitors or plan.scale or plan.waterfall:
+        _say("compiling the installed packages")
+        compile_libraries()
     machine = describe_machine()
     if machine["load_1_min"] > _BUSY * machine["cores"]:
         _say(f"this machine is busy (load {machine['load_1_min']:.1f}): times are longer than they would be alone")

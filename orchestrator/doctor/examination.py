@@ -7,7 +7,7 @@ from orchestrator.doctor.caches import check_caches, check_offline
 from orchestrator.doctor.configuration import check_configuration
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.machine import check_cpu, check_device, check_disk, check_memory, check_root
-from orchestrator.doctor.packages import check_packages, check_python
+from orchestrator.doctor.packages import check_bytecode, check_packages, check_python
 from orchestrator.doctor.stores import check_file_store, check_locks, check_mlflow, check_optuna, check_spool
 from orchestrator.layout import DEFAULT_ROOT, Root
 
@@ -25,6 +25,7 @@ def examine(root: str | Path = DEFAULT_ROOT, config: str | Path | None = None) -
 def _check_all(root: Root, config: Path | None) -> Iterator[Finding]:
     yield check_python()
     yield from check_packages()
+    yield check_bytecode()
     yield from check_device()
     yield check_cpu()
     yield check_memory()

@@ -1,8 +1,12 @@
 """Python and the packages that this one asks for, by their metadata: none of them is imported."""
 
+import os
 import platform
+import sys
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import cache_from_source, find_spec
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -11,6 +15,8 @@ from orchestrator.doctor.finding import Finding, fail, ok, warn
 
 _OURS = "freeze-orchestrator"
 _SHOWN = ("torch", "torchvision", "pytorch-lightning", "mlflow", "optuna", "datasets")
+_LARGE = ("torch", "mlflow", "matplotlib")
+"""Packages whose compilation takes seconds."""
 _REPAIR = "run `make setup`: it installs the versions of requirements.lock"
 MALICIOUS = {"pytorch-lightning": ("2.6.2", "2.6.3"), "lightning": ("2.6.2", "2.6.3")}
 """Releases that steal credentials when they are imported.
@@ -57,6 +63,23 @@ def check_packages() -> Iterator[Finding]:
         return
     shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN)
     yield ok("packages", f"all {len(wanted)} as needed: {shown}")
+
+
+def check_bytecode() -> Finding:
+    """Look whether processes find the large packages compiled, or will after the first one."""
+    sources = {name: spec.origin for name in _LARGE if (spec := find_spec(name)) is not None and spec.origin}
+    missing = [name for name, source in sources.items() if not Path(cache_from_source(source)).exists()]
+    if not missing:
+        return ok("bytecode", "packages are compiled")
+    folder = Path(sources[missing[0]]).parents[1]
+    if not sys.dont_write_bytecode and os.access(folder, os.W_OK):
+        return ok("bytecode", "the first sweep compiles the packages; later ones start sooner")
+    cause = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else f"{folder} cannot be written"
+    return warn(
+        "bytecode",
+        f"each process compiles {', '.join(missing)} anew, since {cause}: a sweep starts many seconds later",
+        f"once, as a user who may write there: {sys.executable} -m compileall -q {folder}",
+    )
 
 
 def _version(name: str) -> str | None:

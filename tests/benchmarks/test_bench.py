@@ -31,6 +31,13 @@ BOUNDS = {
 BOUND = Bound(prefix=1.0, training=4.5, validation=1.25, test=1.25)
 
 
+@pytest.fixture(autouse=True)
+def _libraries_as_they_are(monkeypatch):
+    """Compile no packages: it takes minutes."""
+    for module in ("benchmarks.processes", "benchmarks.__main__"):
+        monkeypatch.setattr(f"{module}.compile_libraries", lambda: None)
+
+
 def make_sweep(seconds: float, memory_mb: float = 500.0) -> Sweep:
     return Sweep(
         usage=Usage(seconds=seconds, peak_memory_mb=memory_mb, peak_rss_mb=2 * memory_mb),

@@ -1,8 +1,11 @@
 """Each check on surroundings that were made bad on purpose."""
 
 import os
+import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +53,7 @@ def test_sound_surroundings_are_in_order_and_nothing_is_written(tmp_path, monkey
     expected = {
         "python",
         "packages",
+        "bytecode",
         "device",
         "precision",
         "cpu",
@@ -95,6 +99,28 @@ def test_packages_that_are_missing_or_too_old_are_named_together(monkeypatch):
     assert "torch is 1.0, and >=2.11 is needed" in finding.message
     assert "optuna is missing" in finding.message
     assert "make setup" in finding.hint
+
+
+def test_packages_that_each_process_compiles_anew_are_a_warning(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    for name in packages._LARGE:
+        (site / name).mkdir(parents=True)
+        (site / name / "__init__.py").write_text("")
+    monkeypatch.setattr(packages, "find_spec", lambda name: SimpleNamespace(origin=str(site / name / "__init__.py")))
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert packages.check_bytecode().status == "ok"  # the first process writes it
+    monkeypatch.setattr(packages.os, "access", lambda path, mode: path != site)
+    assert "cannot be written" in packages.check_bytecode().message
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found = packages.check_bytecode()
+    assert found.status == "warn"
+    assert "torch, mlflow, matplotlib" in found.message
+    assert "PYTHONDONTWRITEBYTECODE" in found.message
+
+    command = shlex.split(found.hint.partition(": ")[2])
+    subprocess.run(command, check=True)
+    assert packages.check_bytecode().status == "ok"
 
 
 def test_an_old_python_is_refused(monkeypatch):
