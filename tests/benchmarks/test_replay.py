@@ -1,6 +1,7 @@
 """Replays of a recorded sweep: what is drawn anew, what counts as found, and the table."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,9 +64,11 @@ def test_the_supported_front_of_some_trials_names_their_places(recording):
 
 
 def test_recall_and_agreement_are_shares_of_the_full_front():
-    found = Outcome(share=0.3, full=(3, 2), race=(3, 1), kept=(1, 2, 3), lost_points=0.0)
-    assert (found.recall, found.agreement) == (1.0, 0.5)
-    assert Outcome(share=0.3, full=(3, 2), race=(3, 1), kept=(1, 3), lost_points=0.0).recall == 0.5
+    found = Outcome(
+        share=0.3, full=(3, 2), race=(3, 1), kept=(1, 2, 3), single_share=0.3, single=(0, 1), lost_points=0.0
+    )
+    assert (found.recall, found.agreement, found.single_agreement) == (1.0, 0.5, 0.0)
+    assert replace(found, kept=(1, 3)).recall == 0.5
 
 
 def test_a_race_spends_less_and_keeps_the_front(recording):
@@ -73,8 +76,15 @@ def test_a_race_spends_less_and_keeps_the_front(recording):
     assert set(found.full) == {2, 3}
     assert found.recall == 1
     assert 0 not in found.kept
+    assert found.single_share == pytest.approx(1 / 3, abs=0.02)
     # one run of the hopeless one pauses after two epochs; one run of each other at the least
     assert (2 + 3 * (EPOCHS - 1)) / (12 * EPOCHS) <= found.share < 0.8
+
+
+def test_a_budget_is_a_share_of_all_epochs(recording):
+    rules = Rules(rungs=(2, EPOCHS), drop_below=0.02, max_seeds=3, limits=(0.3,))
+    found = race_once(recording, rules, seed=0)
+    assert found.share <= 0.3 < race_once(recording, replace(rules, limits=()), seed=0).share
 
 
 def test_it_prints_the_means_and_keeps_each_replay(recording, tmp_path, capsys):
@@ -85,4 +95,4 @@ def test_it_prints_the_means_and_keeps_each_replay(recording, tmp_path, capsys):
     lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["replays"] == "4"
     assert float(lines["share of the epochs"]) == pytest.approx(np.mean([each["share"] for each in outcomes]), rel=1e-3)
-    assert float(lines["recall of the supported front"]) == 1
+    assert float(lines["recall of the full supported front"]) == 1
