@@ -116,7 +116,15 @@ class _Field:
             return cost + 15 * bool(len(others) and box.distance(others).min() < 1.3 * box.distance(anchor[None])[0])
         leader = _leader(anchor, box)
         cost += sum(10 * other.count(leader) for other in self.boxes)
+        cost += self._hidden(leader)
         return cost + sum(3.0 for point in others if np.hypot(*(leader - point).T).min() < 4 * self.scale)
+
+    def _hidden(self, leader: Pixels) -> int:
+        """Count the places of a leader, the anchor's aside, where a line runs so near that nobody sees it."""
+        if not len(self.lines):
+            return 0
+        apart = np.hypot(*(leader[1:, None, :] - self.lines[None, :, :]).transpose(2, 0, 1))
+        return int((apart.min(axis=1) < 3 * self.scale).sum())
 
 
 def place_labels(
