@@ -23,8 +23,8 @@ def test_a_leader_along_a_line_is_hidden_and_one_across_it_is_not(field):
 
 
 def test_a_label_that_must_move_away_moves_off_the_line(field):
-    # taken: all places near the point
-    field.boxes = [labels._Box(190, 190, 310, 310)]
+    # taken: all places near the point, and those beside it; straight above is the nearest one
+    field.boxes = [labels._Box(0, 210, 500, 290)]
     box, leader = field.place(field.points[0], 60, 12)
     assert leader
     assert field._hidden(labels._leader(field.points[0], box)) == 0
