@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.record import Recording
-from benchmarks.replay import Outcome, find_final, find_front, main, race_once, resample
+from benchmarks.replay import RECORDING, Outcome, find_final, find_front, main, race_once, resample
+from orchestrator.blocks import BLOCKS, all_sets
 from orchestrator.race import Rules
+from tests.factories import count_trainable
 
 KEYS = ("none", "stem+layer1+layer2", "stem+layer1+layer2+layer3", "stem+layer1+layer2+layer3+layer4")
 PARAMS = [11_178_051, 10_494_979, 8_395_267, 1_539]
@@ -85,6 +87,19 @@ def test_a_budget_is_a_share_of_all_epochs(recording):
     rules = Rules(rungs=(2, EPOCHS), drop_below=0.02, max_seeds=3, limits=(0.3,))
     found = race_once(recording, rules, seed=0)
     assert found.share <= 0.3 < race_once(recording, replace(rules, limits=()), seed=0).share
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_recorded_sweep_is_found_again_with_a_third_of_its_epochs(seed):
+    """docs/statistics.md has 200 of these."""
+    recording = Recording.read(RECORDING)
+    assert sorted(recording.frozen) == sorted(each.key for each in all_sets(BLOCKS["resnet18"]))
+    assert recording.params.tolist() == [count_trainable(key) for key in recording.frozen]
+    assert (recording.epochs.shape, recording.right.shape[-1], recording.epochs.sum()) == ((32, 3), 133, 2030)
+    found = race_once(recording, Rules(rungs=(3, 9, 30), drop_below=0.02, max_seeds=3, limits=(0.35,)), seed)
+    assert found.share <= 0.35
+    assert found.recall == 1
+    assert len(found.kept) < 32
 
 
 def test_it_prints_the_means_and_keeps_each_replay(recording, tmp_path, capsys):
