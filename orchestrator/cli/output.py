@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -45,6 +46,10 @@ _FIXED_DIGITS = {
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH, names.PED_ANOVA), 2),
     **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN, names.GFLOPS_TRAIN_EFFECT), 3),
 }
+_LEAST_TEXT = 12
+"""Characters to which a column of text is folded before columns are left out."""
+_GAP = 3
+"""Characters between two columns."""
 
 
 class Format(StrEnum):
@@ -159,15 +164,22 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=sys.stdout, highlight=False) if sys.stdout.isatty() else None
+    room: int | None = None
+    if console is not None:
+        shown, room = _fit(rows, columns, console.width)
+        columns, left_out = columns[:shown], columns[shown:]
+        if left_out:
+            print_note(f"not shown, for lack of room: {', '.join(left_out)} (`-f json` has all)")
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for key in columns:
         number = _is_number(rows, key)
         table.add_column(Text(key), justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
-        cells = (Text(format_cell(key, row.get(key))) for key in columns)
+        cells = (Text(_fold(format_cell(key, row.get(key)), room)) for key in columns)
         table.add_row(*cells, style="bold" if row.get(names.PARETO) is True else None)
-    if sys.stdout.isatty():
-        Console(file=sys.stdout, highlight=False).print(table)
+    if console is not None:
+        console.print(table)
         return
     # a file or pipe has no width to fit: no line is folded, nothing is cut
     wide = Console(file=io.StringIO(), width=1_000_000, color_system=None, force_terminal=False)
@@ -175,6 +187,34 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
         wide.print(table)
     for line in captured.get().splitlines():
         print(line.rstrip())
+
+
+def _fit(rows: Sequence[Row], columns: Sequence[str], width: int) -> tuple[int, int]:
+    """Count the columns, from the first, that a terminal has room for: numbers are whole, text may be folded.
+
+    Returns:
+        The number, at least 1, and the characters that a column of text may have.
+    """
+    used = -_GAP
+    for count, key in enumerate(columns):
+        widest = max([len(key), *(len(format_cell(key, row.get(key))) for row in rows)])
+        needed = used + _GAP + (widest if _is_number(rows, key) else min(widest, _LEAST_TEXT))
+        if needed > width:
+            return max(1, count), _LEAST_TEXT + max(0, width - used)
+        used = needed
+    return len(columns), _LEAST_TEXT + width - used
+
+
+def _fold(text: str, width: int | None) -> str:
+    """Break a text after `+` and spaces into lines of at most `width` characters, where it has such places."""
+    if width is None or len(text) <= width:
+        return text
+    lines = [""]
+    for part in re.split(r"(?<=[+ ])", text):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _present(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:

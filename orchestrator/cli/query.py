@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 FRONT_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
+    names.TRAINABLE_PARAMS,
     names.VAL_ACC,
     names.VAL_ACC_LOW,
     names.VAL_ACC_HIGH,
-    names.VAL_ACC_CORRECTED,
-    names.P_FRONT,
     names.SUPPORTED,
-    names.TRAINABLE_PARAMS,
+    names.P_FRONT,
+    names.VAL_ACC_CORRECTED,
     names.TRAINABLE_PCT,
     names.TEST_ACC,
     names.TEST_DROP,
 )
-"""What a front shows for people."""
+"""What a front shows for people; a narrow terminal leaves out the last ones."""
 
 _TRIAL_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
     names.STATE,
+    names.TRAINABLE_PARAMS,
     names.VAL_ACC,
     names.VAL_ACC_CORRECTED,
     names.P_FRONT,
-    names.TRAINABLE_PARAMS,
     names.TRAINABLE_PCT,
     names.LOGME,
     names.GRAD_SHARE_FROZEN,

@@ -95,10 +95,41 @@ def test_a_narrow_terminal_folds_and_cuts_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "50")
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
     print_rows(ROWS, COLUMNS, Format.table)
     text = terminal.getvalue()
     assert "…" not in text
     assert "11,178,051" in text  # numbers are not folded either
+    assert "trial" in text
+    assert "frozen" in text
+    assert all(len(line) <= 50 for line in text.splitlines())
+
+
+def test_a_narrow_terminal_shows_the_first_columns_and_names_the_others(monkeypatch, capfd):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
+    # trial 5, frozen 12 at the least, val_acc 7, trainable_params 16, pareto 6, and 3 between two of them
+    for width, shown in ((200, 5), (58, 5), (57, 4), (49, 4), (48, 3), (10, 1)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_rows(ROWS, COLUMNS, Format.table)
+        head, *rest = terminal.getvalue().splitlines()
+        assert head.split() == ["trial", "frozen", "val_acc", "trainable_params", "pareto"][:shown]
+        assert shown == 1 or "".join(line[8:].split()[0] for line in rest[-3:] if line[8:].strip()).endswith("layer4")
+        said = capfd.readouterr().err
+        assert [name for name in COLUMNS[:5] if name in said] == list(COLUMNS[shown:5])
+
+
+def test_folded_frozen_sets_break_between_blocks(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "52")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
+    print_rows(ROWS, COLUMNS, Format.table)
+    shown = [line[8:].split()[0] for line in terminal.getvalue().splitlines()[-3:]]
+    assert shown == ["stem+layer1+", "layer2+layer3+", "layer4"]  # 12 characters, and the 3 that were left over
 
 
 def test_markdown_escapes_the_bar_and_aligns_numbers():
