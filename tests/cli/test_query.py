@@ -78,10 +78,10 @@ def test_pareto_is_the_front_by_rising_parameters(ask):
 
 def test_pareto_as_a_table_for_people(ask):
     lines = ask("pareto", "demo").out.splitlines()
-    assert lines[0].split()[:5] == ["trial", "frozen", "val_acc", "val_acc_low", "val_acc_high"]
+    assert lines[0].split()[:6] == ["trial", "frozen", "trainable_params", "val_acc", "val_acc_low", "val_acc_high"]
     # Wilson's intervals of 36 and 58 of 60 images
-    assert lines[2].split()[1:6] == [ALL_FROZEN, "0.6000", "0.4737", "0.7143", "1,539"]
-    assert lines[4].split()[1:6] == ["stem+layer1", "0.9600", "0.8864", "0.9908", "11,020,547"]
+    assert lines[2].split()[1:6] == [ALL_FROZEN, "1,539", "0.6000", "0.4737", "0.7143"]
+    assert lines[4].split()[1:6] == ["stem+layer1", "11,020,547", "0.9600", "0.8864", "0.9908"]
 
 
 @pytest.mark.parametrize(
