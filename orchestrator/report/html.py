@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator import names
 from orchestrator.report.blocks import build_table, explain_effects
+from orchestrator.report.canvas import INK, PALE
 from orchestrator.report.series import Series, describe_sweep, grey_level
 from orchestrator.results import BlockEffects, Row, Sweep
 
@@ -17,7 +18,7 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ font-family: system-ui, sans-serif; color: #1a1a1a; max-width: 1100px; margin: 1.5rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.3rem; margin: 0 0 0.2rem; }}
+h1 {{ font-size: 1.3rem; margin: 1rem 0 0.2rem; }}
 p {{ color: #5a5a5a; margin: 0 0 0.5rem; }}
 table {{ border-collapse: collapse; font-size: 0.9rem; }}
 th, td {{ text-align: right; padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #e6e6e6; }}
@@ -132,6 +133,7 @@ def _points(series: Sequence[Series]) -> dict[str, Any]:
             "type": "data",
             "array": [each.interval[1] - each.val_acc if each.interval else 0.0 for each in series],
             "arrayminus": [each.val_acc - each.interval[0] if each.interval else 0.0 for each in series],
+            "color": INK if all(each.on_front for each in series) else PALE,
             "thickness": 1.2,
             "width": 0,
         },
