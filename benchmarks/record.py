@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.images import images_of_environment, open_images, weights_of_environment
 from orchestrator import app, load_experiment
-from orchestrator.blocks import BLOCKS, all_sets
+from orchestrator.blocks import BLOCKS, FrozenSet, all_sets
 from orchestrator.results import Sweep
 
 RECORD_FILE = "answers.npy"
@@ -39,6 +39,11 @@ class Recording:
     epochs: NDArray[np.int64]
     val_loss: NDArray[np.float32]
     right: NDArray[np.bool_]
+
+    @property
+    def blocks(self) -> list[frozenset[str]]:
+        """Frozen blocks of each trial."""
+        return [frozenset(FrozenSet.parse(key, order=BLOCKS["resnet18"]).blocks) for key in self.frozen]
 
     def write(self, path: Path) -> None:
         """Write a compressed `.npz`, the answers as bits."""

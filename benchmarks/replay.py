@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import Recording
-from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.comparison import find_better
 from orchestrator.evidence import Evidence
-from orchestrator.race import Rules, best_so_far, replay
+from orchestrator.race import Rules, replay, stand_after
 from orchestrator.selection import find_supported
 
 RECORDING = Path(__file__).parent / "beans.npz"
@@ -49,17 +48,20 @@ class Outcome:
     @property
     def recall(self) -> float:
         """Share of the full sweep's supported front that the race trained to its end."""
-        return len({*self.full} & {*self.kept}) / len(self.full)
+        return self._share_in(self.kept)
 
     @property
     def agreement(self) -> float:
         """Share of the full sweep's supported front that is on that of the race."""
-        return len({*self.full} & {*self.race}) / len(self.full)
+        return self._share_in(self.race)
 
     @property
     def single_agreement(self) -> float:
         """Share of it that is on the supported front of one run of each trial."""
-        return len({*self.full} & {*self.single}) / len(self.full)
+        return self._share_in(self.single)
+
+    def _share_in(self, places: Sequence[int]) -> float:
+        return len({*self.full} & {*places}) / len(self.full)
 
 
 def resample(recording: Recording, rng: np.random.Generator) -> Recording:
@@ -79,14 +81,11 @@ def resample(recording: Recording, rng: np.random.Generator) -> Recording:
 
 def find_final(recording: Recording) -> NDArray[np.bool_]:
     """Say which images the best weights of each run predict rightly: [trials, seeds, images]."""
-    trials, seeds = recording.epochs.shape
+    epochs = recording.right.shape[2]
     return np.array(
         [
-            [
-                recording.right[i, j, best_so_far(recording.val_loss[i, j, : recording.epochs[i, j]])[-1]]
-                for j in range(seeds)
-            ]
-            for i in range(trials)
+            [stand_after(right, val_loss, epochs).correct for right, val_loss in zip(*trial, strict=True)]
+            for trial in zip(recording.right, recording.val_loss, strict=True)
         ]
     )
 
@@ -103,9 +102,8 @@ def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int6
 def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
     """Race through one resampled recording; the limits of the rules are shares of all of its epochs."""
     drawn = resample(recording, np.random.default_rng(seed))
-    frozen = [frozenset(FrozenSet.parse(key, order=BLOCKS["resnet18"]).blocks) for key in drawn.frozen]
     rules = replace(rules, limits=tuple(limit * int(drawn.epochs.sum()) for limit in rules.limits))
-    found = replay(drawn.right, drawn.val_loss.astype(np.float64), drawn.params.tolist(), frozen, rules)
+    found = replay(drawn.right, drawn.val_loss.astype(np.float64), drawn.params.tolist(), drawn.blocks, rules)
     final = find_final(drawn)
     kept = {place: runs for place, runs in enumerate(found.correct) if len(runs)}
     full, race = find_front(dict(enumerate(final)), drawn.params), find_front(kept, drawn.params)

@@ -337,7 +337,7 @@ def replay(
         for drop in move.drops:
             entrants[drop.entrant] = replace(entrants[drop.entrant], dropped_at=drop.rung)
         for leg in move.legs:
-            standing = _stand(correct[leg.entrant, leg.seed], val_loss[leg.entrant, leg.seed], leg.until or epochs)
+            standing = stand_after(correct[leg.entrant, leg.seed], val_loss[leg.entrant, leg.seed], leg.until or epochs)
             entrants[leg.entrant] = _advance(entrants[leg.entrant], leg, standing)
     return Replay(
         share=sum(each.spent[0] for each in entrants) / int(np.isfinite(val_loss).sum()),
@@ -349,8 +349,14 @@ def replay(
     )
 
 
-def _stand(correct: NDArray[np.bool_], val_loss: NDArray[np.float64], until: int) -> Standing:
-    """Say where a recorded run, [epochs, images], stood after so many epochs."""
+def stand_after(correct: NDArray[np.bool_], val_loss: NDArray[np.float64], until: int) -> Standing:
+    """Say where a recorded run stood after so many epochs.
+
+    Args:
+        correct: Whether the weights after each epoch predict each image rightly: [epochs, images].
+        val_loss: [epochs]; NaN where the run had stopped before.
+        until: Epochs, at least 1.
+    """
     recorded = int(np.isfinite(val_loss).sum())
     best = best_so_far(val_loss[: min(until, recorded)].tolist())
     return Standing(

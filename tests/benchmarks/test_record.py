@@ -5,7 +5,6 @@ import pytest
 
 from benchmarks.record import RECORD_FILE, Recording, record
 from benchmarks.recorded_run import run_recorded
-from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.layout import Root
 from orchestrator.race import Rules, replay
 from orchestrator.records import Cost, Workplace
@@ -57,9 +56,8 @@ def test_it_is_read_back_as_it_was(tmp_path, sweep, answers):
 
 def test_a_replay_takes_it(sweep):
     recording = record(sweep)
-    frozen = [frozenset(FrozenSet.parse(key, order=BLOCKS["resnet18"]).blocks) for key in recording.frozen]
     rules = Rules(rungs=(1, 3), drop_below=0.02, max_seeds=2)
-    found = replay(recording.right, recording.val_loss, recording.params.tolist(), frozen, rules)
+    found = replay(recording.right, recording.val_loss, recording.params.tolist(), recording.blocks, rules)
     assert found.dropped_at[1] is None  # the cheapest
     assert 0 < found.share <= 1
 

@@ -90,14 +90,24 @@ def test_a_piped_table_is_neither_folded_nor_cut(capsys, monkeypatch):
     assert not any(line != line.rstrip() or "\x1b" in line for line in lines)
 
 
-def test_a_narrow_terminal_folds_and_cuts_nothing(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "50")
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
-    print_rows(ROWS, COLUMNS, Format.table)
-    text = terminal.getvalue()
+@pytest.fixture
+def show(monkeypatch):
+    """Print `ROWS` on a terminal of so many columns; gives what is on it."""
+
+    def on_terminal(width: int) -> str:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
+        print_rows(ROWS, COLUMNS, Format.table)
+        return terminal.getvalue()
+
+    return on_terminal
+
+
+def test_a_narrow_terminal_folds_and_cuts_nothing(show):
+    text = show(50)
     assert "…" not in text
     assert "11,178,051" in text  # numbers are not folded either
     assert "trial" in text
@@ -105,30 +115,18 @@ def test_a_narrow_terminal_folds_and_cuts_nothing(monkeypatch):
     assert all(len(line) <= 50 for line in text.splitlines())
 
 
-def test_a_narrow_terminal_shows_the_first_columns_and_names_the_others(monkeypatch, capfd):
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
-    # trial 5, frozen 12 at the least, val_acc 7, trainable_params 16, pareto 6, and 3 between two of them
-    for width, shown in ((200, 5), (58, 5), (57, 4), (49, 4), (48, 3), (10, 1)):
-        terminal = Terminal()
-        monkeypatch.setattr(sys, "stdout", terminal)
-        monkeypatch.setenv("COLUMNS", str(width))
-        print_rows(ROWS, COLUMNS, Format.table)
-        head, *rest = terminal.getvalue().splitlines()
-        assert head.split() == ["trial", "frozen", "val_acc", "trainable_params", "pareto"][:shown]
-        assert shown == 1 or "".join(line[8:].split()[0] for line in rest[-3:] if line[8:].strip()).endswith("layer4")
-        said = capfd.readouterr().err
-        assert [name for name in COLUMNS[:5] if name in said] == list(COLUMNS[shown:5])
+# trial 5, frozen 12 at the least, val_acc 7, trainable_params 16, pareto 6, and 3 between two of them
+@pytest.mark.parametrize(("width", "shown"), [(200, 5), (58, 5), (57, 4), (49, 4), (48, 3), (10, 1)])
+def test_a_narrow_terminal_shows_the_first_columns_and_names_the_others(show, capfd, width, shown):
+    head, *rest = show(width).splitlines()
+    assert head.split() == ["trial", "frozen", "val_acc", "trainable_params", "pareto"][:shown]
+    assert shown == 1 or "".join(line[8:].split()[0] for line in rest[-3:] if line[8:].strip()).endswith("layer4")
+    said = capfd.readouterr().err
+    assert [name for name in COLUMNS[:5] if name in said] == list(COLUMNS[shown:5])
 
 
-def test_folded_frozen_sets_break_between_blocks(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "52")
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("LINES", "25")  # without it a dumb terminal has 80 columns
-    print_rows(ROWS, COLUMNS, Format.table)
-    shown = [line[8:].split()[0] for line in terminal.getvalue().splitlines()[-3:]]
+def test_folded_frozen_sets_break_between_blocks(show):
+    shown = [line[8:].split()[0] for line in show(52).splitlines()[-3:]]
     assert shown == ["stem+layer1+", "layer2+layer3+", "layer4"]  # 12 characters, and the 3 that were left over
 
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 import psutil
 
 from tests.faults.auditor import Audit, Findings, Run, processes_of
+from tests.racing import PARAMS
 
 HERE = Path(__file__).parents[2]
 ORCHESTRATOR = Path(sys.executable).with_name("orchestrator")
@@ -46,20 +47,12 @@ experiments:
     trainer: {max_epochs: 9}
     search:
       mode: list
-      frozen:
-      - none
-      - stem
-      - layer1
-      - layer2
-      - stem+layer2
-      - stem+layer1
-      - stem+layer1+layer2
-      - stem+layer1+layer2+layer3+layer4
+      frozen: [RACED]
       strategy: race
       race: {rungs: [3, 6], max_seeds: 3}
       budget: {epochs: 1000}
     execution: {workers: 2}
-"""
+""".replace("RACED", ", ".join(PARAMS))
 QUICK = {"quick": "tests.faults.resuming:train", "race": "tests.racing:train"}
 """Experiments whose training takes a second or less, and that training."""
 PLANNED: dict[str, tuple[Run, ...]] = {
@@ -294,6 +287,18 @@ class Zygote:
         command = self.start(place, *more, **faults)
         assert command.wait() == 0, command.said
         assert "Traceback" not in command.said
+        return command
+
+    def lose_parent(self, place: Place, point: str) -> None:
+        """Run a sweep there until its parent dies at a point."""
+        command = self.start(place, FAULT_POINT=point)
+        assert command.wait() == -signal.SIGKILL, f"the point was never reached: {command.said}"
+
+    def lose_worker(self, place: Place, point: str) -> Command:
+        """Run a sweep there to its good end, while a worker dies at a point."""
+        command = self.start(place, FAULT_WORKER_POINT=point)
+        assert command.wait() == 0, command.said
+        assert (place.folder / "once").exists(), "the point was never reached"
         return command
 
     def close(self) -> None:

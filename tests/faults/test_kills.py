@@ -176,8 +176,7 @@ def test_parent_and_worker_are_killed_again_and_again(place: Place, zygote: Zygo
 def test_the_parent_dies_in_the_middle_of_a_commit(
     point: str, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):
-    command = zygote.start(quick_place, FAULT_POINT=point)
-    assert command.wait() == -9, f"the point was never reached: {command.said}"
+    zygote.lose_parent(quick_place, point)
     inject("parent dead within a commit")
     assert quick_place.wait_for_deaths() == []
     zygote.finish(quick_place)
@@ -188,9 +187,7 @@ def test_the_parent_dies_in_the_middle_of_a_commit(
 def test_a_worker_of_a_quick_sweep_dies_in_the_middle_of_a_commit(
     point: str, quick_place: Place, zygote: Zygote, quick_whole: Whole, inject: Inject
 ):
-    command = zygote.start(quick_place, FAULT_WORKER_POINT=point)
-    assert command.wait() == 0, command.said
-    assert (quick_place.folder / "once").exists(), "the point was never reached"
+    command = zygote.lose_worker(quick_place, point)
     inject("worker dead within a commit")
     assert "is tried again" in command.said
     zygote.finish(quick_place)

@@ -8,17 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.auditor import read_mlflow
+from tests.faults.cases import one_of
 from tests.faults.moments import draw_moment, kill_worker, seconds_of
 from tests.faults.sweeps import Place, Whole, Zygote
 
 pytestmark = pytest.mark.slow
 QUICK_MOMENTS = 3
-
-
-def one_of(first, *others):
-    """Give cases of which the first is in the default run, and the others in `make test-faults`."""
-    rest = [each if isinstance(each, tuple) else (each,) for each in others]
-    return [first, *(pytest.param(*each, marks=pytest.mark.faults) for each in rest)]
 
 
 INTERRUPT, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.auditor import CURVES, is_free, load_study, read_mlflow, read_results, read_scalars, without_times
+from tests.faults.cases import one_of
 from tests.faults.moments import draw_moment
 from tests.faults.sweeps import Place, Zygote
 from tests.racing import CLEAR, CLOSE, ENDS, EPOCHS, HOPELESS, RUNGS
@@ -117,15 +118,9 @@ def look_at_trackers(place: Place) -> Iterator[str]:
                 yield f"TensorBoard, {run['name']}: {curve} has {board}"
 
 
-def some(first: Any, *others: Any) -> list[Any]:
-    """Give cases of which the first is in the default run, and the others in `make test-faults`."""
-    return [first, *(pytest.param(each, marks=pytest.mark.faults) for each in others)]
-
-
-@pytest.mark.parametrize("point", some(*PARENT_POINTS))
+@pytest.mark.parametrize("point", one_of(*PARENT_POINTS))
 def test_the_parent_of_a_race_dies(point: str, race: Place, zygote: Zygote, undisturbed: Any, inject: Inject):
-    command = zygote.start(race, FAULT_POINT=point)
-    assert command.wait() == -signal.SIGKILL, f"the point was never reached: {command.said}"
+    zygote.lose_parent(race, point)
     inject("parent of a race dead within a step")
     assert race.wait_for_deaths() == []
     zygote.finish(race)
@@ -149,9 +144,7 @@ def test_the_parent_of_a_race_is_killed(number: int, race: Place, zygote: Zygote
 @pytest.mark.faults
 @pytest.mark.parametrize("point", WORKER_POINTS)
 def test_a_worker_of_a_race_dies(point: str, race: Place, zygote: Zygote, undisturbed: Any, inject: Inject):
-    command = zygote.start(race, FAULT_WORKER_POINT=point)
-    assert command.wait() == 0, command.said
-    assert (race.folder / "once").exists(), "the point was never reached"
+    command = zygote.lose_worker(race, point)
     inject("worker of a race dead within a commit")
     assert "is tried again" in command.said
     zygote.finish(race)
