@@ -84,6 +84,10 @@ class Executor(AbstractContextManager["Executor", None], Protocol):
     def workers(self) -> int:
         """Runs at the same time."""
 
+    @property
+    def blocking(self) -> bool:
+        """Whether `submit` returns only once the run is over."""
+
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunOutcome]":
         """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
 

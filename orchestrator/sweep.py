@@ -23,14 +23,7 @@ from orchestrator.interfaces import Executor, Observer, Search, Summarise, Sweep
 from orchestrator.jobs import Job, SweepOutcome
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import (
-    EpochMetrics,
-    RungResult,
-    RunOutcome,
-    RunRecord,
-    RunResult,
-    Workplace,
-)
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Workplace
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
@@ -151,6 +144,11 @@ class SweepLoop:
                 break
         self._waiting.extendleft(reversed(passed_over))
 
+    def _fill_early(self) -> None:
+        """Give the worker of a run that is over its next one before the run is tracked, where that is known by then."""
+        if self._strategy.plans_ahead and not self._executor.blocking:
+            self._fill()
+
     def _take_step(self) -> bool:
         """Do what the strategy says next; False where it has nothing to say."""
         step = self._strategy.next_step()
@@ -236,7 +234,10 @@ class SweepLoop:
             if isinstance(result, RungResult):
                 self._pause(job, result)
             else:
-                self._finish(job, result)
+                try:
+                    self._fill_early()
+                finally:
+                    self._finish(job, result)
         elif isinstance(error, RunStoppedError):
             self._active.discard(job)
             self._put_off(job)

@@ -18,6 +18,7 @@ class InlineExecutor:
     """
 
     workers = 1
+    blocking = True
 
     def __init__(self, target: str) -> None:
         self._target = target

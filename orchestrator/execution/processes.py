@@ -58,6 +58,8 @@ class ProcessExecutor:
         stall_s: Seconds without an epoch after which it likewise is; None: no limit.
     """
 
+    blocking = False
+
     def __init__(
         self,
         target: str,
