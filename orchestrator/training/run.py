@@ -28,7 +28,7 @@ from orchestrator.training.backbones import build_network, network_state, read_c
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
-from orchestrator.training.device import device_name
+from orchestrator.training.device import choose_memory_format, device_name
 from orchestrator.training.failures import explain
 from orchestrator.training.freezing import count_parameters
 from orchestrator.training.lightning import (
@@ -250,8 +250,7 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     spec, place = attempt.spec, attempt.workplace.cache
     on_gpu = spec.trainer.accelerator == "gpu"
     device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
-    if on_gpu:  # a CPU trains no faster with it
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, memory_format=choose_memory_format(spec.trainer.accelerator, spec.data.image_size))  # type: ignore[call-overload]
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
         activations = open_activations(Cache.at(place), prefix, data, spec, device)

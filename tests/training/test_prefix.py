@@ -45,8 +45,8 @@ def kinds(place: CachePlace) -> list[str]:
     return [entry.kind for entry in Cache.at(place).entries()]
 
 
-def assert_equal_with_and_without(tmp_path, frozen, *, calls=1):
-    spec = make_spec(frozen, data=make_data(synthetic=SyntheticConfig(train=25, validation=17, test=9)))
+def assert_equal_with_and_without(tmp_path, frozen, *, calls=1, **data):
+    spec = make_spec(frozen, data=make_data(synthetic=SyntheticConfig(train=25, validation=17, test=9), **data))
     plain, weights = train(tmp_path / "plain", spec, None)
     place = place_in(tmp_path)
     for call in range(calls):
@@ -55,6 +55,7 @@ def assert_equal_with_and_without(tmp_path, frozen, *, calls=1):
         assert without_times(result) == without_times(plain)
         assert tensors.keys() == weights.keys()
         assert all(torch.equal(tensors[name], tensor) for name, tensor in weights.items())
+    return tensors
 
 
 @pytest.mark.parametrize(("frozen", "calls"), [*((frozen, 1) for frozen in PREFIXES), (GAP, 2)])
@@ -66,6 +67,14 @@ def test_a_run_is_equal_to_the_last_bit_with_and_without(tmp_path, frozen, calls
 @pytest.mark.parametrize("frozen", ["stem+layer1", ALL])
 def test_a_run_of_the_real_network_is_equal_too(tmp_path, wide, frozen):
     assert_equal_with_and_without(tmp_path, frozen)
+
+
+@pytest.mark.parametrize(("image_size", "channels_last"), [(127, False), (128, True)])
+def test_so_is_one_of_larger_images_whose_channels_lie_beside_each_other(tmp_path, wide, image_size, channels_last):
+    tensors = assert_equal_with_and_without(tmp_path, "stem+layer1", image_size=image_size)
+    kernels = [tensor for name, tensor in tensors.items() if tensor.ndim == 4 and tensor.shape[-1] > 1]
+    assert len(kernels) > 10
+    assert {kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels} == {channels_last}
 
 
 def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, monkeypatch):
