@@ -46,6 +46,10 @@ class Proposal:
 class Search(Protocol):
     """The study: proposes trials and is told what they gave."""
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether all points are known before anything runs; else a sampler learns from each trial."""
+
     def planned(self) -> list[Choice] | None:
         """List what is left to run, in order; None where a sampler decides as it goes."""
 

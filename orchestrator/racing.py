@@ -77,9 +77,6 @@ class RaceStrategy:
             choice.hyperparameters.model_dump_json(),
         )
 
-    plans_ahead = True
-    """It has nothing to say while it has not heard of a run."""
-
     @property
     def left(self) -> Sequence[Choice]:
         """Points that are neither complete nor dropped; where there is none, those that get one more seed next."""

@@ -34,10 +34,6 @@ class Strategy(Protocol):
         """Points that are left to run, as far as is known before anything runs; None where a sampler decides."""
 
     @property
-    def plans_ahead(self) -> bool:
-        """Whether `next_step` may be asked before the strategy has heard of a run that is over."""
-
-    @property
     def paused(self) -> Sequence[Job]:
         """Runs that have paused and not gone on."""
 
@@ -97,8 +93,6 @@ class FullStrategy:
         self._prepared = prepared
         self._search = search
         self._trials: dict[int, TrialRuns] = {}
-        self.plans_ahead = search.planned() is not None
-        """A sampler learns from a trial before it proposes the next one."""
 
     @property
     def left(self) -> Sequence[Choice] | None:

@@ -146,7 +146,7 @@ class SweepLoop:
 
     def _fill_early(self) -> None:
         """Give the worker of a run that is over its next one before the run is tracked, where that is known by then."""
-        if self._strategy.plans_ahead and not self._executor.blocking:
+        if self._search.has_plan and not self._executor.blocking:
             self._fill()
 
     def _take_step(self) -> bool:

@@ -158,6 +158,11 @@ class OptunaSearch:
         """Note that all trials so far are tracked."""
         self._study.set_user_attr(_CLOSED, len(self._study.get_trials(deepcopy=False)))
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether all points are known before anything runs; else a sampler learns from each trial."""
+        return self._plan is not None
+
     def planned(self) -> list[Choice] | None:
         """List what is left to run, in order; None where a sampler decides as it goes."""
         if self._plan is None:

@@ -12,7 +12,7 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.packing import GpuShare
 from orchestrator.training.backbones import build_network, network_stages
-from orchestrator.training.device import autocast
+from orchestrator.training.device import autocast, choose_memory_format
 from orchestrator.training.graphs import GraphedParts
 
 _WARM_UP, _STEPS = 5, 20
@@ -39,7 +39,7 @@ def measure_share(experiment: Experiment, num_classes: int) -> GpuShare:
     data, trainer = experiment.data, experiment.trainer
     model = experiment.model
     network = build_network(model, num_classes, 0, FrozenSet(())).train()
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device, memory_format=choose_memory_format("gpu", data.image_size))  # type: ignore[call-overload]
     parts = GraphedParts(tuple(network_stages(network, model.backbone).values()), trainer.precision)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     images = torch.randn(data.batch_size, 3, data.image_size, data.image_size, device=device)
