@@ -24,6 +24,9 @@ from orchestrator.training.randomness import random_state, set_random_state
 
 _FIRST_S = 0.25
 """Seconds that the first checkpoint is thought to take."""
+_LEFT_TO_LOSE = 0.1
+"""After the last epoch only the test is left, which takes about so much of an epoch: the probability to lose what a
+checkpoint would save is that much smaller, and writing it may take that much less."""
 _RANDOM = "random_state"
 """Key of a checkpoint that holds the random generators."""
 _LOGGERS = ("pytorch_lightning", "lightning_fabric")
@@ -66,8 +69,8 @@ class BestCheckpoint(ModelCheckpoint):
 class EpochCheckpoint(Checkpoint):
     """Ends each epoch: writes `last-NNN.ckpt` where one is due, removes what it replaces, and then reports the epoch.
 
-    One is due when writing takes no more than a share of the time since the last one, and where the run is to stop or
-    to pause. As a `Checkpoint` it comes after all other callbacks and the module.
+    One is due when writing takes no more than a share of the time since the last one (a tenth of the share after the
+    last epoch, when all but the test is done), and where the run is to stop or to pause. As a `Checkpoint` it comes after all other callbacks and the module.
 
     Args:
         folder: Receives the checkpoints.
@@ -104,8 +107,10 @@ class EpochCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, clear away, report, pause."""
         del pl_module
-        pause = self._until is not None and len(self._history) >= self._until and not self._is_over(trainer)
-        due = pause or self._share >= 1 or self._share * (perf_counter() - self._written_at) >= self._took_s
+        over = self._is_over(trainer)
+        pause = self._until is not None and len(self._history) >= self._until and not over
+        share = self._share * (_LEFT_TO_LOSE if over else 1)
+        due = pause or self._share >= 1 or share * (perf_counter() - self._written_at) >= self._took_s
         if due:
             self._write(trainer)
         try:

@@ -34,6 +34,9 @@ class FreezingModule(pl.LightningModule):
         spec: What the run is.
         class_names: Names of the classes, by label.
         on_epoch: Called after each epoch, in this thread.
+
+    Attributes:
+        eval_outcomes: What became of the images that were evaluated last, with their logits.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class FreezingModule(pl.LightningModule):
         self.register_buffer("_mean", 255 * torch.tensor(data.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
         self.train_outcomes = Outcomes(len(class_names))
-        self.eval_outcomes = Outcomes(len(class_names))
+        self.eval_outcomes = Outcomes(len(class_names), logits=True)
         self._step_losses: list[tuple[int, Tensor]] = []
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
@@ -123,16 +126,16 @@ class FreezingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and metrics."""
         self._epoch_began = perf_counter()
-        self.train_outcomes.clear()
+        self.train_outcomes = self.train_outcomes.start_anew()
         self._step_losses.clear()
 
     def on_validation_epoch_start(self) -> None:
-        """Start the metrics."""
-        self.eval_outcomes.clear()
+        """Start the metrics; those of before stay with whoever has them."""
+        self.eval_outcomes = self.eval_outcomes.start_anew()
 
     def on_test_epoch_start(self) -> None:
         """Start the metrics."""
-        self.eval_outcomes.clear()
+        self.eval_outcomes = self.eval_outcomes.start_anew()
 
     def on_validation_epoch_end(self) -> None:
         """Give checkpoint and early stopping what they watch, unless it is lost.

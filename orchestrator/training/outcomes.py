@@ -1,5 +1,7 @@
 """What became of the images of an epoch, gathered on the device and fetched at its end."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -22,13 +24,9 @@ class Outcomes:
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def clear(self) -> None:
-        """Forget all images."""
-        self._losses.clear()
-        self._predicted.clear()
-        self._labels.clear()
-        if self._logits is not None:
-            self._logits.clear()
+    def start_anew(self) -> Self:
+        """Give empty ones of the same kind."""
+        return type(self)(self._classes, logits=self._logits is not None)
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: losses [n], logits [n, classes] and labels (int64, [n])."""

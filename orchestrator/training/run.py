@@ -25,7 +25,7 @@ from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FI
 from orchestrator.predictions import Predictions, write_predictions
 from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
-from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress
+from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
 from orchestrator.training.device import choose_memory_format, device_name
@@ -61,7 +61,11 @@ class _Evaluation:
 
 @dataclass(slots=True, kw_only=True)
 class _Attempt:
-    """One attempt at a run: where it is, and what it takes over from earlier ones."""
+    """One attempt at a run: where it is, and what it takes over from earlier ones.
+
+    Attributes:
+        validated: What the best epoch gave on the validation images; None where that was in an earlier attempt.
+    """
 
     spec: RunSpec
     workplace: Workplace
@@ -69,10 +73,17 @@ class _Attempt:
     began: float
     earlier: Progress | None
     history: list[EpochMetrics] = field(default_factory=list)
+    validated: Outcomes | None = None
 
     def __post_init__(self) -> None:
         if self.earlier is not None:
             self.history.extend(self.earlier.history)
+
+    def add_epoch(self, metrics: EpochMetrics, validated: Outcomes) -> None:
+        """Enter an epoch, and what it gave on the validation images."""
+        self.history.append(metrics)
+        if best_epoch(self.history).epoch == metrics.epoch:
+            self.validated = validated
 
     def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
         """Say how far the run is; time and memory count earlier attempts in."""
@@ -182,7 +193,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         network,
         spec,
         data.info.class_names,
-        attempt.history.append,
+        lambda metrics: attempt.add_epoch(metrics, module.eval_outcomes),
         computed=len(prefix.parts) if prefix else 0,
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
@@ -196,11 +207,13 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
         if prefix is not None:
             prefix.require_unmoved()
-        validation = _evaluate(trainer, module, data, VALIDATION)
+        if attempt.validated is None:
+            attempt.validated = _evaluate(trainer, module, data, VALIDATION)
+        validation = _sum_up(attempt.validated, data, VALIDATION)
         if paused:
             correct = tuple(validation.predictions.correct.tolist())
             return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
-        test = _evaluate(trainer, module, data, TEST)
+        test = _sum_up(_evaluate(trainer, module, data, TEST), data, TEST)
     result = _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
 
@@ -272,10 +285,13 @@ def _load_weights(spec: RunSpec) -> LoadedWeights | None:
     return weights
 
 
-def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> _Evaluation:
+def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> Outcomes:
     run = trainer.test if split == TEST else trainer.validate
-    outcomes = module.eval_outcomes = Outcomes(len(data.info.class_names), logits=True)
     run(module, data.batches(split), verbose=False)
+    return module.eval_outcomes
+
+
+def _sum_up(outcomes: Outcomes, data: LoadedData, split: str) -> _Evaluation:
     return _Evaluation(
         accuracy=outcomes.accuracy(),
         loss=outcomes.mean_loss(),

@@ -88,13 +88,16 @@ def test_the_best_weights_of_before_are_kept_until_the_next_checkpoint(alone, tm
     assert without_times(result) == without_times(alone[0])
 
 
-def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("last_epoch_s", "written_last"), [(1.0, False), (11.1, True)])
+def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch, tmp_path, last_epoch_s, written_last):
     """With a clock by hand: an epoch takes 1 s, a checkpoint 0.3 s, and a quarter of the time is for it."""
     now = 0.0
     monkeypatch.setattr(lightning, "perf_counter", lambda: now)
     written, epochs = [], []
 
     class Trainer:
+        should_stop, max_epochs = False, 9
+
         def save_checkpoint(self, path, *, weights_only):
             nonlocal now
             now += 0.3
@@ -102,8 +105,10 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch, tmp_path):
 
     callback = EpochCheckpoint(CheckpointFolder(tmp_path), epochs, lambda _: None, lambda _: None, 0.25)
     for metrics in make_history([0.5] * 9):
-        now += 1.0
+        now += last_epoch_s if metrics.epoch == 8 else 1.0
         epochs.append(metrics)
         callback.on_train_epoch_end(Trainer(), None)
-    # 0.25 s are guessed for the first, then 0.3 / 0.25 = 1.2 s must have passed since the last one was written
-    assert written == [(f"last-{epoch:03d}.ckpt", False) for epoch in (0, 2, 4, 6, 8)]
+    # 0.25 s are guessed for the first, then 0.3 / 0.25 = 1.2 s must have passed since the last one was written;
+    # after the last epoch ten times as many, 12 s
+    due = (0, 2, 4, 6, 8) if written_last else (0, 2, 4, 6)
+    assert written == [(f"last-{epoch:03d}.ckpt", False) for epoch in due]

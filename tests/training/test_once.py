@@ -1,9 +1,11 @@
 """What a run need not do twice, and what it must not leave from before."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from orchestrator.config.models import ModelConfig
+from orchestrator.predictions import read_predictions
 from orchestrator.records import Cost, Workplace
 from orchestrator.training import run as runs
 from orchestrator.training import weights
@@ -62,3 +64,14 @@ def test_a_run_that_begins_anew_leaves_no_predictions_of_before(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, spec, break_off, cost=make_cost(ALL))
     assert not (tmp_path / "predictions.npz").exists()
+
+
+def test_the_validation_images_of_the_best_epoch_are_not_evaluated_again(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("evaluated again")
+
+    monkeypatch.setattr(pl.Trainer, "validate", refuse)
+    result = train(tmp_path, make_spec(ALL, max_epochs=2), cost=make_cost(ALL))
+    assert result.val_acc == result.history[result.best_epoch].val_acc
+    kept = read_predictions(tmp_path / "predictions.npz")["validation"]
+    assert sum(map(sum, result.val_confusion)) == result.n_val == len(kept.labels)

@@ -40,16 +40,15 @@ def test_logits_are_kept_in_the_order_in_which_they_came():
         outcomes.add(torch.zeros(len(rows)), torch.tensor(rows, dtype=torch.bfloat16), torch.zeros(len(rows)))
     assert outcomes.logits().tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     assert outcomes.logits().dtype == torch.float32
-    outcomes.clear()
-    outcomes.add(torch.zeros(1), torch.tensor([[7.0, 8.0]]), torch.zeros(1))
-    assert outcomes.logits().tolist() == [[7.0, 8.0]]
 
 
-def test_what_was_forgotten_does_not_count():
-    outcomes = gather(([8.0], [0], [1]))
-    outcomes.clear()
-    outcomes.add(torch.tensor([2.0]), torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([1]))
-    assert (outcomes.mean_loss(), outcomes.accuracy()) == (2.0, 1.0)
+def test_what_starts_anew_is_empty_and_leaves_what_was_there():
+    first = Outcomes(2, logits=True)
+    first.add(torch.tensor([8.0]), torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+    second = first.start_anew()
+    second.add(torch.tensor([2.0]), torch.tensor([[7.0, 8.0]]), torch.tensor([1]))
+    assert (second.mean_loss(), second.accuracy(), second.logits().tolist()) == (2.0, 1.0, [[7.0, 8.0]])
+    assert (first.mean_loss(), first.accuracy(), first.logits().tolist()) == (8.0, 0.0, [[1.0, 2.0]])
 
 
 def test_no_gradient_is_held():
