@@ -28,8 +28,8 @@ class Technique:
 TECHNIQUES = (
     Technique("images decoded once a run", on=("data.memory_mb=4096",), off=("data.memory_mb=0",)),
     Technique(
-        "checkpoints in 2 % of the time",
-        on=("execution.checkpoint_share=0.02",),
+        "checkpoints in 1 % of the time",
+        on=("execution.checkpoint_share=0.01",),
         off=("execution.checkpoint_share=1",),
     ),
     Technique("decoded images kept on disk", on=("cache.images=true",), off=("cache.images=false",)),

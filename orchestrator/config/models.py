@@ -247,7 +247,7 @@ class ExecutionConfig(Section):
     """Minutes without an epoch after which a worker counts as hung and is ended; null: no limit."""
     retries: int = Field(default=1, ge=0, le=100)
     """Times that a run is tried again when what lost it may pass: a dead worker, a full GPU, a timeout."""
-    checkpoint_share: float = Field(default=0.02, gt=0, le=1)
+    checkpoint_share: float = Field(default=0.01, gt=0, le=1)
     """Share of its time that a run may take to write what it would continue from; 1: after each epoch. What was trained
     since is trained again if the run dies; a run that is stopped writes in any case."""
     max_failures: int | None = Field(default=None, ge=1)
