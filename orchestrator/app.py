@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cache import Cache, format_size
+from orchestrator.cache import format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
@@ -28,16 +28,18 @@ from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.progress import ProgressFile
-from orchestrator.records import CachePlace, Cost
+from orchestrator.records import Cost
 from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
 from orchestrator.sweep import SweepLoop
 
 if TYPE_CHECKING:
+    from orchestrator.execution.calls import Call
     from orchestrator.search import OptunaSearch
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
+_PREPARATION = "orchestrator.preparation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,11 @@ def plan_sweep(experiment: Experiment) -> Plan:
     Raises:
         ConfigError: The number of classes is not known without the data; or the budget leaves nothing.
     """
+    from orchestrator.preparation import count_costs
     from orchestrator.search import plan_choices
     from orchestrator.training.prefix_plan import describe_reuse
 
-    costs = _measure_costs(experiment, _known_classes(experiment))
+    costs = count_costs(experiment, _known_classes(experiment))
     choices, left_out = plan_choices(experiment, costs)
     return Plan(
         experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=tuple(describe_reuse(experiment))
@@ -120,26 +123,27 @@ def _reporting_lost_disk() -> Iterator[None]:
 
 
 def _workers_loading(experiment: Experiment) -> AbstractContextManager[None]:
-    """Let workers load their libraries while this process loads its own, reads the data and opens the stores."""
+    """Let the fork server load libraries while this process loads its own and opens the stores."""
     if experiment.execution.mode == "inline":
         return nullcontext()
     from orchestrator.execution.processes import loading_ahead
 
-    return loading_ahead(_RUN_FUNCTION)
+    return loading_ahead(_RUN_FUNCTION, first=_PREPARATION)
 
 
 def _run_locked(
     experiment: Experiment, root: Root, observer: Observer, stop: threading.Event | None, *, fresh: bool
 ) -> tuple[Sweep, SweepOutcome]:
-    from orchestrator.scoring import find_scores
     from orchestrator.search import OptunaSearch, count_archives, read_scores
 
-    prepared = prepare(experiment, observer, root)
+    kept = None if fresh else read_scores(root, experiment.name)
+    with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept) as preparation:
+        tracker = build_tracker(root, experiment, observer.on_message)
+        prepared: Prepared = preparation.result(observer.on_message)
     if fresh:
         _begin_anew(root, experiment.name, observer)
-    scores = find_scores(prepared, read_scores(root, experiment.name), observer.on_message)
-    prepared = replace(prepared, generation=count_archives(root, experiment.name), scores=scores)
-    search = OptunaSearch(root, experiment, prepared.costs, scores)
+    prepared = replace(prepared, generation=count_archives(root, experiment.name))
+    search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
     left = build_strategy(prepared, search, Ledger(root)).left
     done = [trial for trial in search.trials() if trial.is_settled]
@@ -152,8 +156,8 @@ def _run_locked(
         prepared,
         strategy=build_strategy(prepared, search, Ledger(root)),
         search=search,
-        executor=build_executor(prepared.experiment),
-        tracker=build_tracker(root, experiment, observer.on_message),
+        executor=build_executor(prepared),
+        tracker=tracker,
         observer=observer,
         ledger=Ledger(root),
         summarise=build_summarise(root, experiment),
@@ -167,11 +171,20 @@ def _run_locked(
             config_hash=config_hash(experiment),
             git_commit=find_git_commit(),
             generation=prepared.generation,
-            scores=scores,
+            scores=prepared.scores,
         )
     )
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def calling(experiment: Experiment, function: str, *args: object) -> "AbstractContextManager[Call]":
+    """Call a function that needs the libraries that train: in a process of its own, where runs happen in such."""
+    from orchestrator.execution.calls import calling_apart, calling_here
+
+    if experiment.execution.mode == "inline":
+        return calling_here(function, *args)
+    return calling_apart(_RUN_FUNCTION, function, *args)
 
 
 def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> None:
@@ -197,45 +210,6 @@ def _begin_anew(root: Root, name: str, observer: Observer) -> None:
     observer.on_message(f"the sweep of {name} begins anew; the old study is {archived!r}")
 
 
-def prepare(experiment: Experiment, observer: Observer, root: Root) -> Prepared:
-    """Load the data once, hash the weights, settle the device and count what each frozen set costs.
-
-    Decoding every image to find broken ones fills the cache, where that is on.
-
-    Raises:
-        ConfigError: The head does not fit the data; columns, classes or weights are wrong.
-        SetupError: Data or weights cannot be brought, or the device is not there.
-    """
-    from orchestrator.training.backbones import describe_weights
-    from orchestrator.training.data import describe_data
-    from orchestrator.training.device import resolve_trainer
-    from orchestrator.training.prefix_plan import describe_reuse
-
-    trainer = resolve_trainer(experiment.trainer)
-    weights = describe_weights(experiment.model)
-    place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
-    cache = Cache.at(place, observer.on_message) if place.images else None
-    data = describe_data(experiment.data, cache=cache)
-    concrete = experiment.model_copy(update={"trainer": trainer})
-    reuse = describe_reuse(concrete, sum(data.split_sizes.values()))
-    for note in (*weights.notes, *data.notes, *reuse):
-        observer.on_message(note)
-    classes = len(data.class_names)
-    if experiment.model.num_classes not in {None, classes}:
-        raise ConfigError(
-            f"model.num_classes is {experiment.model.num_classes}, but {data.source} has {classes} classes: "
-            f"{', '.join(data.class_names)}",
-            hint=f"set model.num_classes to {classes}, or leave it out",
-        )
-    return Prepared(
-        experiment=concrete,
-        data=data,
-        weights_sha256=weights.sha256,
-        costs=_measure_costs(experiment, classes),
-        cache=place,
-    )
-
-
 def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
     """Make `execution.workers` a number.
 
@@ -253,7 +227,6 @@ def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
 def _count_workers(prepared: Prepared, observer: Observer) -> int:
     from orchestrator.packing import choose_packing, choose_workers, count_cores, count_fitting
     from orchestrator.search import plan_choices
-    from orchestrator.training.device import count_gpus
 
     experiment, costs = prepared.experiment, prepared.costs
     if experiment.execution.mode == "inline":
@@ -268,16 +241,13 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
         of_runs = [costs[choice.frozen].gflops_train_per_image for choice in choices for _ in range(seeds)]
     if experiment.trainer.accelerator == "cpu":
         return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
-    from orchestrator.training.probe import probe_gpu
-
-    gpus = count_gpus()
-    try:
-        share = probe_gpu(experiment, len(prepared.data.class_names))
-    except RuntimeError as error:
-        observer.on_message(f"how much of a GPU a run takes could not be measured, so each has one: {error}")
-        return min(gpus, len(of_runs))
+    classes = len(prepared.data.class_names)
+    with calling(experiment, f"{_PREPARATION}:measure_gpu_share", experiment, classes) as measuring:
+        share = measuring.result(observer.on_message)
+    if share is None:
+        return min(prepared.gpus, len(of_runs))
     observer.on_message(f"a run keeps a GPU busy for {share.busy:.0%} of the time and takes {format_size(share.bytes)}")
-    return choose_packing(share, gpus=gpus, cores=count_cores(), runs=len(of_runs))
+    return choose_packing(share, gpus=prepared.gpus, cores=count_cores(), runs=len(of_runs))
 
 
 def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strategy:
@@ -289,36 +259,39 @@ def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strate
     return FullStrategy(prepared, search)
 
 
-def build_executor(experiment: Experiment) -> Executor:
+def build_executor(prepared: Prepared) -> Executor:
     """Build the place where runs happen.
 
     Args:
-        experiment: With its `auto` values concrete, but for `execution.workers` where nothing is to run.
+        prepared: With its `auto` values concrete, but for `execution.workers` where nothing is to run.
     """
-    if experiment.execution.mode == "inline":
+    execution = prepared.experiment.execution
+    if execution.mode == "inline":
         from orchestrator.execution.inline import InlineExecutor
 
         return InlineExecutor(_RUN_FUNCTION)
     from orchestrator.execution.processes import ProcessExecutor
-    from orchestrator.training.device import count_gpus
 
-    execution = experiment.execution
     return ProcessExecutor(
         _RUN_FUNCTION,
         workers=execution.runs_at_a_time,
-        gpus=count_gpus(),
+        gpus=prepared.gpus,
         timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
         stall_s=None if execution.stall_min is None else 60 * execution.stall_min,
     )
 
 
 def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker:
-    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on. `say` hears of a store that is lost."""
+    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on. `say` hears of a store that is lost.
+
+    MLflow is loaded, and a store that is a file gets its tables: that takes seconds.
+    """
     from orchestrator.tracking.fanout import FanoutTracker
     from orchestrator.tracking.mlflow import MlflowTracker
     from orchestrator.tracking.spool import SpoolingTracker
 
     mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)
+    mlflow.make_ready()
     trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
     if experiment.tracking.tensorboard:
         from orchestrator.tracking.tensorboard import TensorBoardTracker
@@ -358,12 +331,6 @@ def find_git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _measure_costs(experiment: Experiment, classes: int) -> dict[str, Cost]:
-    from orchestrator.training.costs import measure_costs
-
-    return measure_costs(experiment.model, classes, experiment.data.image_size, experiment.frozen_sets)
 
 
 def _known_classes(experiment: Experiment) -> int:

@@ -27,6 +27,8 @@ class Prepared:
     weights_sha256: str | None
     costs: Mapping[str, Cost]
     """By key of the frozen set."""
+    gpus: int = 0
+    """GPUs that this machine has."""
     generation: int = 0
     """Times that the study was begun anew before."""
     cache: CachePlace | None = None

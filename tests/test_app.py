@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -32,8 +34,10 @@ from orchestrator.config.models import (
     SyntheticConfig,
     TrainerConfig,
 )
+from orchestrator.execution.calls import calling_here
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
+from orchestrator.preparation import prepare
 from tests.factories import count_trainable
 
 KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
@@ -165,6 +169,21 @@ def test_another_experiment_is_answered_from_these_trainings(swept, root):
     assert set(sweep.runs_dataframe()["reused_from"]) == {"small/trial_000_none_seed0", "small/trial_001_layer4_seed0"}
 
 
+def test_the_process_that_sweeps_loads_no_torch(swept, root):
+    experiment = make_experiment("apart", search=SearchConfig(mode="list", frozen=("layer4",)))
+    program = (
+        "import sys\n"
+        "from orchestrator import run_sweep\n"
+        "from orchestrator.config.models import Experiment\n"
+        "experiment = Experiment.model_validate_json(sys.stdin.read())\n"
+        f"print(run_sweep(experiment, root={str(root.path)!r})[1].reused, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=experiment.model_dump_json(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "1 False"
+
+
 def test_another_training_under_the_same_name_is_refused_with_the_difference(swept, root):
     changed = make_experiment(trainer=TrainerConfig(max_epochs=2, lr=0.01, accelerator="cpu"))
     with pytest.raises(ConfigError, match=r"trainer\.lr: was 0\.001, is 0\.01"):
@@ -249,9 +268,10 @@ class _Words:
 
 def count_workers(tmp_path, monkeypatch, *, cores=2, execution=None, **overrides):
     monkeypatch.setattr(packing, "count_cores", lambda: cores)
+    monkeypatch.setattr(app, "calling", lambda _, function, *args: calling_here(function, *args))
     words = _Words()
     experiment = make_experiment(execution=execution or ExecutionConfig(), **overrides)
-    prepared = app.settle_workers(app.prepare(experiment, words, Root.at(tmp_path)), words)
+    prepared = app.settle_workers(prepare(experiment, Root.at(tmp_path), None, words.on_message), words)
     return prepared.experiment.execution.workers, [text for text in words.said if "workers" in text or "GPU" in text]
 
 
@@ -280,8 +300,8 @@ def test_a_number_of_workers_is_taken_as_it_is(tmp_path, monkeypatch):
 @pytest.fixture
 def two_gpus(monkeypatch):
     concrete = TrainerConfig(accelerator="gpu", precision="bf16-mixed")
-    monkeypatch.setattr("orchestrator.training.device.resolve_trainer", lambda _: concrete)
-    monkeypatch.setattr("orchestrator.training.device.count_gpus", lambda: 2)
+    monkeypatch.setattr("orchestrator.preparation.resolve_trainer", lambda _: concrete)
+    monkeypatch.setattr("orchestrator.preparation.count_gpus", lambda: 2)
 
 
 def test_gpus_are_shared_as_the_probe_says(tmp_path, monkeypatch, two_gpus):

@@ -1,6 +1,6 @@
 """What the scores of the blocks say of a frozen set, worked out by hand; and when they are worked out at all."""
 
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -115,12 +115,8 @@ def sweep(mlflow_root, monkeypatch):
     """
     monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
     monkeypatch.setattr("orchestrator.report.plots.write_report", lambda *_: [])
-    known = app.prepare
-
-    def prepare(*args):
-        return replace(known(*args), weights_sha256=WEIGHTS_SHA256)
-
-    monkeypatch.setattr(app, "prepare", prepare)
+    pretrained = SimpleNamespace(sha256=WEIGHTS_SHA256, notes=())
+    monkeypatch.setattr("orchestrator.preparation.describe_weights", lambda _: pretrained)
 
     def run(**search):
         words = _Words()

@@ -1,5 +1,6 @@
 """One worker process, as its parent sees it: how it is started, how it ended, how it is ended."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from orchestrator.errors import RunError
 from orchestrator.execution.worker import WORKER_LOG
@@ -21,6 +23,25 @@ STARTING = threading.Lock()
 """Held to start a process or to take its exit code: a start polls all children, and a code can be read only once."""
 _LOG_TAIL = 2000
 """Characters of a dead worker's output that its error shows."""
+
+
+def start_method(*modules: str) -> Any:
+    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # torch would initialise CUDA to look for devices, and no process can use it after a fork
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    context.set_forkserver_preload(list(modules))
+    return context
+
+
+def leave_signals_to_the_main_thread() -> None:
+    """Block Ctrl-C and SIGTERM in this thread, and in the fork server and workers that it starts.
+
+    Both reach a whole terminal or service: the main thread alone decides, and workers unblock SIGTERM once they listen.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 @contextmanager
@@ -62,7 +83,17 @@ def kill_processes(processes: Sequence[BaseProcess]) -> None:
         has_ended(process, max(0.0, deadline - time.monotonic()))
 
 
-def end_children(process: BaseProcess) -> None:
+def end_process(process: BaseProcess) -> int | None:
+    """Wait for a worker that has nothing left to do, end what hangs, and give its exit code."""
+    if not has_ended(process, GRACE_S):
+        kill_processes([process])
+    _end_children(process)
+    with STARTING:
+        process.join(0)
+        return process.exitcode
+
+
+def _end_children(process: BaseProcess) -> None:
     """End what a worker that is gone has left in its process group."""
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
@@ -82,11 +113,13 @@ def _kill(process: BaseProcess) -> None:
 
 def describe_death(code: int | None, folder: Path) -> RunError:
     """Say how a worker died that sent neither result nor error."""
-    how = f"exit code {code}"
-    if code is not None and code < 0:
-        how = f"signal {-code} ({_signal_name(-code)})"
     hint = last_output(folder) or "too little memory? see the system's log"
-    return RunError(f"the worker died from {how}", hint=hint, cause="died")
+    return RunError(f"the worker died from {name_death(code)}", hint=hint, cause="died")
+
+
+def name_death(code: int | None) -> str:
+    """Name what a process with this exit code died from."""
+    return f"signal {-code} ({_signal_name(-code)})" if code is not None and code < 0 else f"exit code {code}"
 
 
 def last_output(folder: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Runs in worker processes, one process a run: memory comes back, and a crash loses one run."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,17 +15,18 @@ from typing import Any, Self
 
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.child import (
-    GRACE_S,
     STARTING,
     ask_to_stop,
     describe_death,
-    end_children,
-    has_ended,
+    end_process,
     hidden_main,
     kill_processes,
+    leave_signals_to_the_main_thread,
+    start_method,
 )
+from orchestrator.execution.later import LATER
 from orchestrator.execution.stopping import StopRequest
-from orchestrator.execution.target import as_run_error
+from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import work
 from orchestrator.interfaces import EpochSink
@@ -39,6 +39,7 @@ _POLL_S = 0.1
 """Seconds from one look at the workers to the next."""
 _CLOSED = "the executor was closed before the run ended"
 _NOT_BEGUN = "stopped on request before it began"
+_LATER_MODULE = "orchestrator.execution.later"
 _OPEN: set["ProcessExecutor"] = set()
 """Executors within their context: they share one fork server, which ends with the last of them."""
 
@@ -81,7 +82,7 @@ class ProcessExecutor:
         self._stop = StopRequest()
         self._stop_deadline: float | None = None
         self._closed = threading.Event()
-        self._context = _start_method(target)
+        self._context = start_method(module_of(target))
 
     @property
     def workers(self) -> int:
@@ -138,7 +139,7 @@ class ProcessExecutor:
 
     def _look_after(self) -> None:
         """End runs that hang, take too long, or do not stop, until the executor is closed."""
-        _leave_signals_to_the_main_thread()
+        leave_signals_to_the_main_thread()
         while not self._closed.wait(_POLL_S):
             with self._lock:
                 running = list(self._running)
@@ -194,7 +195,7 @@ class ProcessExecutor:
 
     def _watch(self, task: Task) -> None:
         """Start the worker of a task, deliver what it sends, and settle the future."""
-        _leave_signals_to_the_main_thread()
+        leave_signals_to_the_main_thread()
         try:
             outcome = self._run(task)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, this run alone is lost
@@ -240,7 +241,7 @@ class ProcessExecutor:
                 self._enter(task, process)
                 outcome = _receive(receiver, process, task)
             finally:
-                code = self._end(process)
+                code = end_process(process)
         return outcome or describe_death(code, task.folder)
 
     def _enter(self, task: Task, process: BaseProcess) -> None:
@@ -252,15 +253,6 @@ class ProcessExecutor:
         if closed:
             kill_processes([process])
 
-    def _end(self, process: BaseProcess) -> int | None:
-        """Wait for a worker that has nothing left to do, end what hangs, and give its exit code."""
-        if not has_ended(process, GRACE_S):
-            kill_processes([process])
-        end_children(process)
-        with STARTING:
-            process.join(0)
-            return process.exitcode
-
     def _place(self, task: Task) -> Workplace:
         threads = task.workplace.threads or max(1, count_cores() // self._workers)
         gpu = task.workplace.gpu
@@ -269,30 +261,18 @@ class ProcessExecutor:
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
 
 
-def _leave_signals_to_the_main_thread() -> None:
-    """Block Ctrl-C and SIGTERM in this thread, and in the fork server and workers that it starts.
-
-    Both reach a whole terminal or service: the main thread alone decides, and workers unblock SIGTERM once they listen.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-
-def _start_method(target: str) -> Any:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # torch would initialise CUDA to look for devices, and no process can use it after a fork
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    context.set_forkserver_preload([target.partition(":")[0]])
-    return context
-
-
 @contextmanager
-def loading_ahead(target: str) -> Iterator[None]:
-    """Let the fork server load what workers need while this process does other things. It ends with the context."""
-    context = _start_method(target)
+def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
+    """Let the fork server load what workers need while this process does other things. It ends with the context.
+
+    Args:
+        target: What workers run.
+        first: Module that the first process needs; the server loads the rest once that process is forked.
+    """
+    module = module_of(target)
+    context = start_method(module) if first is None else start_method(first, _LATER_MODULE)
     if context.get_start_method() == "forkserver":
-        thread = threading.Thread(target=_start_fork_server)
+        thread = threading.Thread(target=_start_fork_server, args=(module if first is not None else None,))
         thread.start()
         thread.join()
     try:
@@ -302,10 +282,15 @@ def loading_ahead(target: str) -> Iterator[None]:
             _end_fork_server()
 
 
-def _start_fork_server() -> None:
-    _leave_signals_to_the_main_thread()
+def _start_fork_server(later: str | None) -> None:
+    leave_signals_to_the_main_thread()
     with STARTING, hidden_main():
-        forkserver.ensure_running()
+        if later is not None:
+            os.environ[LATER] = later
+        try:
+            forkserver.ensure_running()
+        finally:
+            os.environ.pop(LATER, None)
 
 
 def _end_fork_server() -> None:

@@ -1,20 +1,22 @@
-"""The function that trains, named by a string so that only the process that trains imports it."""
+"""The function that trains or prepares, named by a string so that only the process that runs it imports it."""
 
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from orchestrator.errors import OrchestratorError, RunError
-from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec, Workplace
-
-RunFunction = Callable[[RunSpec, Workplace, EpochSink], RunOutcome]
 
 
-def load_function(target: str) -> RunFunction:
+def module_of(target: str) -> str:
+    """Name the module of `package.module:function`."""
+    return target.partition(":")[0]
+
+
+def load_function(target: str) -> Callable[..., Any]:
     """Import `package.module:function`."""
     module, _, name = target.partition(":")
-    function: RunFunction = getattr(import_module(module), name)
+    function: Callable[..., Any] = getattr(import_module(module), name)
     return function
 
 

@@ -43,14 +43,10 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
         messages: Receives the messages.
         alive: Reaches its end when the parent is gone, however it died; then so is this process, with its children.
     """
-    os.setsid()  # a group of its own, so that it can be ended with all its children
-    gc.freeze()  # what came with the fork stays: no collection looks at it, or copies its pages
+    settle(alive)
     _keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     stop = StopRequest()
     _stop_on_sigterm(stop)
-    _die_with_fork_server()
-    threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
     try:
         _redirect_output(Path(workplace.directory))
         result = load_function(target)(spec, workplace, stop.ending(messages.send))
@@ -59,6 +55,19 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
     else:
         messages.send(result)
     messages.close()
+
+
+def settle(alive: Connection) -> None:
+    """Make this fork a process that lives as long as its parent, and leaves Ctrl-C to it.
+
+    Args:
+        alive: Reaches its end when the parent is gone, or has no use for this process any more.
+    """
+    os.setsid()  # a group of its own, so that it can be ended with all its children
+    gc.freeze()  # what came with the fork stays: no collection looks at it, or copies its pages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    _die_with_fork_server()
+    threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
 
 
 def _keep_freed_memory() -> None:

@@ -70,6 +70,10 @@ class MlflowTracker:
             raise RuntimeError("start_sweep comes first")
         return self._origin
 
+    def make_ready(self) -> None:
+        """Make the tables of a store that is a file ahead of `start_sweep`, which says what is wrong with it."""
+        self._store.make_ready()
+
     def start_sweep(self, start: SweepStart) -> None:
         """Open the sweep's parent run, or go on with the newest there is; close what nobody runs.
 

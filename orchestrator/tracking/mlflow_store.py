@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
@@ -84,15 +84,20 @@ class MlflowStore:
         """Tracking URI as it may be shown: credentials are masked."""
         return mask_credentials(self._uri)
 
+    def make_ready(self) -> None:
+        """Make the tables of a store that is a file, ahead of `open`. Nothing is raised: `open` meets the same."""
+        with suppress(OrchestratorError), self.translated("open", SetupError):
+            if self._uri.startswith(_DATABASES) and self._file() is not None:
+                _quieten()
+                self._connect()
+
     def open(self) -> tuple[MlflowClient, str]:
         """Open the store and the experiment, each made where it is not there; return client and experiment id.
 
         Raises:
             SetupError: The store cannot be reached or opened; it is asked once, not for minutes.
         """
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        _quieten()
         with self.translated("open", SetupError):
             client = self._connect()
             return client, self._find_experiment(client)
@@ -171,6 +176,12 @@ class MlflowStore:
                 hint=f"restore it (mlflow experiments restore --experiment-id {found.experiment_id}), or rename yours",
             )
         return found.experiment_id
+
+
+def _quieten() -> None:
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _make_store(file: Path) -> None:

@@ -70,7 +70,8 @@ class EpochCheckpoint(Checkpoint):
     """Ends each epoch: writes `last-NNN.ckpt` where one is due, removes what it replaces, and then reports the epoch.
 
     One is due when writing takes no more than a share of the time since the last one (a tenth of the share after the
-    last epoch, when all but the test is done), and where the run is to stop or to pause. As a `Checkpoint` it comes after all other callbacks and the module.
+    last epoch, when all but the test is done), and where the run is to stop or to pause. As a `Checkpoint` it comes
+    after all other callbacks and the module.
 
     Args:
         folder: Receives the checkpoints.

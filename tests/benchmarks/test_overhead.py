@@ -59,9 +59,8 @@ def train(folder):
 @pytest.mark.parametrize(
     ("owner", "name", "calls"),
     [
-        # 24 training, 12 validation and 9 test images in batches of 8, one left over with those before it;
-        # validation once in the epoch and once at the end
-        (torch.nn.functional, "cross_entropy", 3 + 2 * 2 + 1),
+        # 24 training, 12 validation and 9 test images in batches of 8, one left over with those before it
+        (torch.nn.functional, "cross_entropy", 3 + 2 + 1),
         (torch.autograd, "backward", 3),
         (ADAM, "adam", 3),
     ],

@@ -39,7 +39,7 @@ def sweep(command, mlflow_root, tmp_path, monkeypatch):
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
     monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
-    monkeypatch.setattr(app, "_measure_costs", lambda experiment, _: count(tuple(experiment.frozen_sets)))
+    monkeypatch.setattr("orchestrator.preparation.measure_costs", lambda *words: count(tuple(words[3])))
     monkeypatch.setattr(plots, "write_report", lambda *_: [])  # tests/test_app.py has a sweep with its pictures
 
     def run(*words: str, root: bool = True) -> SimpleNamespace:

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from orchestrator.errors import RunError, RunStoppedError
-from orchestrator.execution import processes
+from orchestrator.execution import child, processes
+from orchestrator.execution.calls import calling_apart
+from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
 from orchestrator.records import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
@@ -182,6 +184,21 @@ def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     wait_until(lambda: not is_alive(pid))
 
 
+def test_what_runs_need_is_loaded_beside_the_first_call(tmp_path, monkeypatch):
+    loaded = tmp_path / "loaded"
+    (tmp_path / "first_part.py").write_text("import os\ndef look(path, say): return os.getppid(), path.exists()\n")
+    (tmp_path / "second_part.py").write_text(
+        f"import os, pathlib, time\ntime.sleep(1)\npathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    target = "second_part:run"
+    with loading_ahead(target, first="first_part"), calling_apart(target, "first_part:look", loaded) as going:
+        server, was_there = going.result(str)
+        assert not was_there
+        wait_until(lambda: loaded.exists() and loaded.read_text() == str(server))
+        assert LATER not in os.environ
+
+
 def test_closing_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
@@ -203,7 +220,7 @@ def test_a_worker_that_dies_beside_a_fork_is_noticed_and_the_fork_ended(tmp_path
 
 
 def test_a_worker_that_does_not_end_after_its_result_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "GRACE_S", 0.2)
+    monkeypatch.setattr(child, "GRACE_S", 0.2)
     with ProcessExecutor(f"{HERE}:leave_a_thread") as executor:
         assert submit(executor, tmp_path).result(TIMEOUT_S)
 

@@ -35,12 +35,16 @@ def install() -> None:
 
 
 def _leave_out_what_takes_long() -> None:
-    """Draw no pictures and measure no costs: the quick sweeps are about records."""
-    from orchestrator import app
+    """Draw no pictures, count no costs, and prepare in this process: the quick sweeps are about records."""
+    from orchestrator import app, preparation
+    from orchestrator.execution.calls import calling_here
+    from orchestrator.execution.processes import loading_ahead
     from orchestrator.report import plots
     from tests.racing import COSTS
 
-    app._measure_costs = lambda *_: COSTS
+    app.calling = lambda _, function, *args: calling_here(function, *args)
+    app._workers_loading = lambda _: loading_ahead(app._RUN_FUNCTION)
+    preparation.count_costs = lambda *_: COSTS
     plots.write_report = lambda *_: []
 
 
@@ -99,7 +103,9 @@ _LOADED = (
     "orchestrator.app",
     "orchestrator.cli.commands",
     "orchestrator.cli.progress",
+    "orchestrator.execution.calls",
     "orchestrator.execution.processes",
+    "orchestrator.preparation",
     "orchestrator.report.note",
     "orchestrator.report.plots",
     "orchestrator.search",
@@ -107,10 +113,6 @@ _LOADED = (
     "orchestrator.tracking.mlflow",
     "orchestrator.tracking.spool",
     "orchestrator.tracking.tensorboard",
-    "orchestrator.training.backbones",
-    "orchestrator.training.costs",
-    "orchestrator.training.data",
-    "orchestrator.training.device",
     "scipy.stats",
     "torch.utils.flop_counter",
     "matplotlib.backends.backend_agg",

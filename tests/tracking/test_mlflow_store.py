@@ -4,6 +4,7 @@ import logging
 import socket
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
@@ -67,6 +68,23 @@ def test_a_fresh_store_is_initialised_once_and_says_so(tmp_path, caplog, mlflow_
     with sqlite3.connect(root.mlflow_db) as database:
         assert database.execute("SELECT name FROM experiments ORDER BY name").fetchall() == [("Default",), ("demo",)]
     database.close()
+
+
+def test_a_store_that_is_made_ready_has_its_tables_and_no_experiment_yet(tmp_path):
+    root = Root.at(tmp_path)
+    MlflowTracker(root, "demo", None).make_ready()
+    with closing(sqlite3.connect(root.mlflow_db)) as connection:
+        assert connection.execute("select name from experiments").fetchall() == [("Default",)]
+
+
+def test_what_is_wrong_with_a_store_is_said_by_its_opening_alone(tmp_path, closed_port):
+    root = Root.at(tmp_path)
+    root.mlflow_db.write_bytes(b"no database at all, but something else")
+    for uri in (None, f"http://127.0.0.1:{closed_port}", "sqlite+nodriver:///x"):
+        tracker = MlflowTracker(root, "demo", uri)
+        tracker.make_ready()
+        with pytest.raises(SetupError, match="cannot open the MLflow store"):
+            tracker.start_sweep(make_sweep_start())
 
 
 @pytest.mark.parametrize("empty", [True, False])

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from orchestrator.app import build_strategy, prepare
+from orchestrator.app import build_strategy
 from orchestrator.config.models import ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.config.race import RaceConfig
 from orchestrator.execution.inline import InlineExecutor
@@ -13,6 +13,7 @@ from orchestrator.interfaces import Choice, SweepStart, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
+from orchestrator.preparation import prepare
 from orchestrator.records import Workplace
 from orchestrator.search import OptunaSearch
 from orchestrator.sweep import SweepLoop
@@ -56,7 +57,7 @@ def test_a_race_gives_the_results_of_runs_left_alone_and_trains_less(tmp_path, e
     )
     root, tracker = Root.at(tmp_path / "root"), MemoryTracker()
     root.create()
-    prepared = prepare(EXPERIMENT, LoggingObserver(), root)
+    prepared = prepare(EXPERIMENT, root, None, str)
     search = OptunaSearch(root, EXPERIMENT, prepared.costs)
     loop = SweepLoop(
         prepared,
