@@ -6,13 +6,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from orchestrator.errors import OrchestratorError, SetupError
 from orchestrator.execution.child import (
-    GRACE_S,
     STARTING,
     hidden_main,
     leave_signals_to_the_main_thread,
@@ -23,6 +22,8 @@ from orchestrator.execution.target import as_run_error, load_function, module_of
 from orchestrator.execution.worker import settle
 
 _HINT = "too little memory? see the system's log; with execution: inline all happens in one process"
+_ENDING_S = 0.5
+"""Longest time that a process which has answered is given to end by itself, before its error is raised."""
 
 Say = Callable[[str], None]
 
@@ -87,7 +88,7 @@ class _CallHere:
 
 
 class _CallApart:
-    """A thread starts the process: that waits for what the fork server loads, before the fork and after it."""
+    """A thread starts the process, which waits for what the fork server loads, and looks after it until its end."""
 
     def __init__(self, target: str, function: str, args: tuple[object, ...]) -> None:
         context = start_method(module_of(target))
@@ -98,28 +99,39 @@ class _CallApart:
             target=_answer, args=(function, args, sender, alive_receiver), daemon=True
         )
         self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._start, args=(sender, alive_receiver), daemon=True)
+        self._code: int | None = None
+        self._answered = False
+        self._thread = threading.Thread(target=self._look_after, args=(sender, alive_receiver), daemon=True)
         self._thread.start()
 
     def result(self, say: Say) -> Any:
         while isinstance(message := self._receive(), _Said):
             say(message.text)
+        self._answered = True
         if message.error is not None:
+            self._thread.join(_ENDING_S)  # the fork server may end next, and all its children with it
             raise message.error
         return message.value
 
     def close(self) -> None:
-        """End the process, however far it is: it lives as long as its pipe does."""
-        self._alive.close()
+        """End the process, however far it is; one that has answered gives back what it holds, and ends by itself."""
+        if not self._answered:
+            self._alive.close()
         self._receiver.close()
 
-    def _start(self, sender: Connection, alive: Connection) -> None:
+    def _look_after(self, sender: Connection, alive: Connection) -> None:
         leave_signals_to_the_main_thread()
         try:
             with sender, alive, STARTING, hidden_main():
                 self._process.start()
         except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
             self._failure = error
+            return
+        wait([self._process.sentinel])
+        with STARTING:
+            self._process.join(0)
+            self._code = self._process.exitcode
+        self._alive.close()
 
     def _receive(self) -> "_Said | _Answer":
         try:
@@ -129,12 +141,10 @@ class _CallApart:
         return message
 
     def _explain_death(self) -> SetupError:
-        self._thread.join()  # the pipe's other end closes once it has tried
+        self._thread.join()
         if self._failure is not None:
             return SetupError(f"no process could be started for {self._function}: {self._failure!r}", hint=_HINT)
-        with STARTING:
-            self._process.join(GRACE_S)
-            return SetupError(f"{self._function} died from {name_death(self._process.exitcode)}", hint=_HINT)
+        return SetupError(f"{self._function} died from {name_death(self._code)}", hint=_HINT)
 
 
 def _answer(function: str, args: tuple[object, ...], messages: Connection, alive: Connection) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from orchestrator.errors import SetupError
@@ -45,3 +46,13 @@ def sleep(folder: Path, say):
     (folder / "pid.tmp").write_text(str(os.getpid()))
     (folder / "pid.tmp").rename(folder / "pid")
     time.sleep(600)
+
+
+def answer_and_end(file: Path, say):
+    """Take half a second to end after the answer, and say so in a file."""
+
+    def end():
+        time.sleep(0.5)
+        file.touch()
+
+    Finalize(None, end, exitpriority=0)

@@ -95,3 +95,8 @@ def test_it_ends_with_its_parent(tmp_path):
     parent.kill()
     parent.wait(TIMEOUT_S)
     wait_until(lambda: not is_alive(pid))
+
+
+def test_a_process_that_has_answered_gives_back_what_it_holds(tmp_path):
+    assert call("answer_and_end", tmp_path / "ended") is None
+    wait_until((tmp_path / "ended").exists)
