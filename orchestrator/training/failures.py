@@ -16,6 +16,8 @@ _OUT_OF_MEMORY = re.compile(
 _DEAD_LOADER = re.compile(r"DataLoader worker \(pid.*\) (is killed by|exited unexpectedly)")
 _FROM_LOADER = re.compile(r"Caught (?P<kind>\w+) in (?:DataLoader worker|pin memory thread)")
 _LOADER_ROOMS = ("torch.utils.data.", "orchestrator.training.data")
+_HANDOVER = "torch.multiprocessing.reductions"
+"""Where a batch is taken from the process that loaded it, which has to be alive for that."""
 
 
 def explain(error: Exception) -> RunError | None:
@@ -31,10 +33,13 @@ def explain(error: Exception) -> RunError | None:
             hint="lower data.batch_size, data.image_size or execution.workers",
             cause="out_of_memory",
         )
-    if not _is_of_loader(error):
+    if not _passes(error, *_LOADER_ROOMS):
         return None
     if _DEAD_LOADER.search(text):
         return RunError(f"a loader process died: {text}", hint="too little memory? see the system's log", cause="died")
+    if isinstance(error, EOFError | ConnectionError | FileNotFoundError) and _passes(error, _HANDOVER):
+        what = f"a loader process died before it had handed a batch over: {type(error).__name__}"
+        return RunError(what, hint="too little memory? see the system's log", cause="died")
     return _explain_loader(error)
 
 
@@ -61,10 +66,9 @@ def _last_exception(text: str) -> str:
     return re.sub(r"^[\w.]+: ", "", "\n".join(lines[start:]))
 
 
-def _is_of_loader(error: BaseException) -> bool:
-    return any(
-        frame.tb_frame.f_globals.get("__name__", "").startswith(_LOADER_ROOMS) for frame in _frames(error.__traceback__)
-    )
+def _passes(error: BaseException, *rooms: str) -> bool:
+    """Say whether an error came through a module of these, on its way."""
+    return any(frame.tb_frame.f_globals.get("__name__", "").startswith(rooms) for frame in _frames(error.__traceback__))
 
 
 def _frames(frame: TracebackType | None) -> Iterator[TracebackType]:

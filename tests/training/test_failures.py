@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import rebuild_storage_fd
 
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, RunError
@@ -96,7 +97,19 @@ def test_a_loader_process_that_is_killed_may_do_better_the_next_time(tmp_path, s
     stumble(lambda: os.kill(os.getpid(), signal.SIGKILL))
     error = lose(spec, tmp_path)
     assert (error.cause, error.may_pass) == ("died", True)
-    assert error.message.startswith("a loader process died: DataLoader worker (pid")
+    assert error.message.startswith("a loader process died")
+
+
+@pytest.mark.parametrize("raised", [EOFError, ConnectionRefusedError, FileNotFoundError])
+def test_a_loader_process_that_dies_while_it_hands_a_batch_over_is_dead_too(tmp_path, stumble, raised):
+    class Batch:
+        def detach(self):
+            raise raised
+
+    stumble(lambda: rebuild_storage_fd(torch.UntypedStorage, Batch(), 8))
+    error = lose(make_spec(ALL, data=make_data(memory_mb=0, loader_workers=0)), tmp_path)
+    assert (error.cause, error.may_pass) == ("died", True)
+    assert error.message == f"a loader process died before it had handed a batch over: {raised.__name__}"
 
 
 @pytest.mark.parametrize(
