@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
@@ -283,6 +283,7 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
 
 
 def _start_fork_server(later: str | None) -> None:
+    resource_tracker.ensure_running()  # else the server's start does it, and unblocks the signals again
     leave_signals_to_the_main_thread()
     with STARTING, hidden_main():
         if later is not None:

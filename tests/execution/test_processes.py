@@ -173,6 +173,27 @@ def test_what_was_loaded_ahead_serves_the_executor_and_ends_with_its_context(tmp
     assert not is_alive(server.pid)
 
 
+def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
+    program = (
+        "import os, signal, time\n"
+        "from orchestrator.execution import processes\n"
+        "with processes.loading_ahead('slow_import:run'):\n"
+        "    server = processes.forkserver._forkserver._forkserver_pid\n"
+        "    time.sleep(0.5)\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "        os.kill(server, number)\n"
+        "    time.sleep(0.5)\n"
+        "    print(os.waitpid(server, os.WNOHANG))\n"
+    )
+    root = str(Path(processes.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "(0, 0)\n", done.stderr
+
+
 def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
