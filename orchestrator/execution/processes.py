@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from orchestrator.errors import RunError, RunStoppedError
+from orchestrator.execution import later
 from orchestrator.execution.child import (
     STARTING,
     ask_to_stop,
@@ -24,7 +25,6 @@ from orchestrator.execution.child import (
     leave_signals_to_the_main_thread,
     start_method,
 )
-from orchestrator.execution.later import LATER
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
@@ -39,7 +39,6 @@ _POLL_S = 0.1
 """Seconds from one look at the workers to the next."""
 _CLOSED = "the executor was closed before the run ended"
 _NOT_BEGUN = "stopped on request before it began"
-_LATER_MODULE = "orchestrator.execution.later"
 _OPEN: set["ProcessExecutor"] = set()
 """Executors within their context: they share one fork server, which ends with the last of them."""
 
@@ -270,7 +269,7 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
         first: Module that the first process needs; the server loads the rest once that process is forked.
     """
     module = module_of(target)
-    context = start_method(module) if first is None else start_method(first, _LATER_MODULE)
+    context = start_method(module) if first is None else start_method(first, later.__name__)
     if context.get_start_method() == "forkserver":
         thread = threading.Thread(target=_start_fork_server, args=(module if first is not None else None,))
         thread.start()
@@ -282,16 +281,16 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
             _end_fork_server()
 
 
-def _start_fork_server(later: str | None) -> None:
+def _start_fork_server(rest: str | None) -> None:
     resource_tracker.ensure_running()  # else the server's start does it, and unblocks the signals again
     leave_signals_to_the_main_thread()
     with STARTING, hidden_main():
-        if later is not None:
-            os.environ[LATER] = later
+        if rest is not None:
+            os.environ[later.LATER] = rest
         try:
             forkserver.ensure_running()
         finally:
-            os.environ.pop(LATER, None)
+            os.environ.pop(later.LATER, None)
 
 
 def _end_fork_server() -> None:

@@ -18,6 +18,7 @@ _FROM_LOADER = re.compile(r"Caught (?P<kind>\w+) in (?:DataLoader worker|pin mem
 _LOADER_ROOMS = ("torch.utils.data.", "orchestrator.training.data")
 _HANDOVER = "torch.multiprocessing.reductions"
 """Where a batch is taken from the process that loaded it, which has to be alive for that."""
+_SENDER_GONE = (EOFError, ConnectionError, FileNotFoundError)
 
 
 def explain(error: Exception) -> RunError | None:
@@ -35,11 +36,13 @@ def explain(error: Exception) -> RunError | None:
         )
     if not _passes(error, *_LOADER_ROOMS):
         return None
+    died = None
     if _DEAD_LOADER.search(text):
-        return RunError(f"a loader process died: {text}", hint="too little memory? see the system's log", cause="died")
-    if isinstance(error, EOFError | ConnectionError | FileNotFoundError) and _passes(error, _HANDOVER):
-        what = f"a loader process died before it had handed a batch over: {type(error).__name__}"
-        return RunError(what, hint="too little memory? see the system's log", cause="died")
+        died = f"a loader process died: {text}"
+    elif isinstance(error, _SENDER_GONE) and _passes(error, _HANDOVER):
+        died = f"a loader process died before it had handed a batch over: {type(error).__name__}"
+    if died is not None:
+        return RunError(died, hint="too little memory? see the system's log", cause="died")
     return _explain_loader(error)
 
 

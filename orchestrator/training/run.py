@@ -207,9 +207,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
         if prefix is not None:
             prefix.require_unmoved()
-        if attempt.validated is None:
-            attempt.validated = _evaluate(trainer, module, data, VALIDATION)
-        validation = _sum_up(attempt.validated, data, VALIDATION)
+        validation = _sum_up(attempt.validated or _evaluate(trainer, module, data, VALIDATION), data, VALIDATION)
         if paused:
             correct = tuple(validation.predictions.correct.tolist())
             return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
