@@ -26,7 +26,7 @@ from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.prefix_plan import plan_prefix
 
 KIND = "activations"
-FORMAT = 2
+FORMAT = 3
 """Raised when what is kept of the same images and weights changes its form."""
 
 

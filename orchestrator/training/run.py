@@ -43,6 +43,7 @@ from orchestrator.training.outcomes import Outcomes
 from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
+from orchestrator.training.small_maps import has_small_maps, use_taps
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
 from orchestrator.training.weights import LoadedWeights, load_weights
 
@@ -261,7 +262,10 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     spec, place = attempt.spec, attempt.workplace.cache
     on_gpu = spec.trainer.accelerator == "gpu"
     device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
-    network.to(device, memory_format=choose_memory_format(spec.trainer.accelerator, spec.data.image_size))  # type: ignore[call-overload]
+    memory_format = choose_memory_format(spec.trainer.accelerator, spec.data.image_size)
+    network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    if has_small_maps(spec.trainer, spec.data.image_size):
+        use_taps(network.get_submodule(BLOCKS[spec.model.backbone][-1]), memory_format)
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
         activations = open_activations(Cache.at(place), prefix, data, spec, device)
