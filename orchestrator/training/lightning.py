@@ -223,16 +223,24 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def torch_settings(threads: int | None) -> Iterator[None]:
-    """Set torch's threads, and put back afterwards what a run changes for the whole process."""
+    """Set torch's threads, and put back afterwards what a run changes for the whole process.
+
+    Memory is not filled before it is written, as torch does by default where results are to be deterministic: nothing
+    that a run computes reads it before.
+    """
     before = torch.get_num_threads()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     if threads is not None:
         torch.set_num_threads(threads)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        memory.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark

@@ -393,8 +393,14 @@ def test_ctrl_c_comes_out_as_what_it_is_and_leaves_no_result(tmp_path):
 
 
 def test_a_run_leaves_the_process_as_it_found_it(tmp_path):
+    def look() -> tuple[bool, bool, int]:
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        return torch.are_deterministic_algorithms_enabled(), filled, torch.get_num_threads()
+
     torch.set_num_threads(2)
-    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
-    result = run_training(make_spec(ALL, max_epochs=1), Workplace(directory=str(tmp_path), threads=1), print)
-    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before
+    before, during = look(), []
+    workplace = Workplace(directory=str(tmp_path), threads=1)
+    result = run_training(make_spec(ALL, max_epochs=1), workplace, lambda _: during.append(look()))
+    assert during == [(True, False, 1)]
+    assert look() == before == (False, True, 2)
     assert json.loads((tmp_path / "result.json").read_text())["epochs_run"] == result.epochs_run == 1
