@@ -1,6 +1,7 @@
 """How fast this machine computes each stage of the network, at the batch and image size that is trained."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
+from orchestrator.blocks import BLOCKS
+from orchestrator.config.models import TrainerConfig
 from orchestrator.training.backbones import block_modules
 from orchestrator.training.device import autocast
+from orchestrator.training.small_maps import has_small_maps, use_taps
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
 
@@ -20,8 +24,9 @@ _FORMATS = (torch.contiguous_format, torch.channels_last)
 def measure_stages(workload: Workload, classes: int, repeats: int = 5) -> dict[str, StageSeconds]:
     """Measure each stage by itself: seconds an image, in network order, the head last.
 
-    Each value is the median of `repeats` passes over one batch of random values, after one that is not counted; and of
-    the two memory formats of torch (channels first, channels last) the faster one.
+    Each value is the median of `repeats` passes over one batch of random values, after one that is not counted. The
+    fastest way counts: in each of torch's two memory formats (channels first, channels last), and with convolutions by
+    taps where this project computes them so.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(workload.threads or before)
@@ -35,12 +40,13 @@ def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, St
     device = torch.device("cuda" if workload.accelerator == "gpu" else "cpu")
     network: nn.Module = torchvision.models.get_model(BACKBONE, weights=None, num_classes=classes).to(device)
     value = torch.randn(workload.batch_size, 3, workload.image_size, workload.image_size, device=device)
+    trainer = TrainerConfig(accelerator=workload.accelerator, precision=workload.precision)
+    by_taps = BLOCKS[BACKBONE][-1] if has_small_maps(trainer, workload.image_size) else None
     measured = {}
     for name, stage in _stages(network).items():
         with torch.no_grad():
-            value = value.contiguous()
             following = stage.eval()(value)
-        measured[name] = _measure_stage(stage, value, workload.precision, repeats)
+        measured[name] = _measure_stage(_ways(stage, taps=name == by_taps), value, workload.precision, repeats)
         value = following
     return measured
 
@@ -59,11 +65,25 @@ def _stages(network: nn.Module) -> dict[str, nn.Module]:
     return {**stages, HEAD: nn.Sequential(average, nn.Flatten(), head)}
 
 
-def _measure_stage(stage: nn.Module, value: Tensor, precision: str, repeats: int) -> StageSeconds:
+def _ways(stage: nn.Module, *, taps: bool) -> list[tuple[nn.Module, torch.memory_format]]:
+    """Give a copy of a stage for each way to compute it, with the memory format of its input."""
+    ways = []
+    for memory_format in _FORMATS:
+        in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)  # type: ignore[call-overload]
+        ways.append((in_format, memory_format))
+        if taps:
+            by_taps = deepcopy(in_format)
+            use_taps(by_taps, memory_format)
+            ways.append((by_taps, memory_format))
+    return ways
+
+
+def _measure_stage(
+    ways: list[tuple[nn.Module, torch.memory_format]], value: Tensor, precision: str, repeats: int
+) -> StageSeconds:
     def fastest(call: Callable[[nn.Module, Tensor], None]) -> float:
         seconds = []
-        for memory_format in _FORMATS:
-            stage.to(memory_format=memory_format)
+        for stage, memory_format in ways:
             given = value.contiguous(memory_format=memory_format)
             seconds.append(_median_seconds(partial(call, stage, given), precision, value.device, repeats))
         return min(seconds) / len(value)
