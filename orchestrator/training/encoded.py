@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image
@@ -20,6 +21,9 @@ NO_LABEL = -1
 
 Survey = Mapping[bytes, ImageFacts | str]
 """By digest of an image: what it is, or why it is broken."""
+
+_Stored = Mapping[str, Any] | None
+"""An image as `datasets` stores it: its `bytes`, or the `path` of its file."""
 
 REPAIR_HINT = "repair or remove it, or set data.on_corrupt to skip"
 _UNREADABLE = b""
@@ -62,7 +66,8 @@ class EncodedImages:
         self._dataset = dataset.select_columns([columns.image]).cast_column(columns.image, Image(decode=False))
         self._unreadable: dict[int, str] = {}
         labels = _read_labels(dataset, columns, split, source, problems)
-        digests = [self._digest(row, problems) for row in range(len(self._dataset))]
+        # from first to last, which is faster than by number
+        digests = [self._digest(row, stored[columns.image], problems) for row, stored in enumerate(self._dataset)]
         order = sorted(range(len(digests)), key=lambda row: (digests[row], labels[row]))
         self._rows = np.asarray(order, dtype=np.int64)
         self.labels: NDArray[np.int64] = labels[self._rows]
@@ -161,8 +166,8 @@ class EncodedImages:
         row, file = self.locate(index)
         return BrokenImage(split=self.split, row=row, file=file, label=self.class_of(index), reason=reason)
 
-    def _digest(self, row: int, problems: Problems) -> bytes:
-        value = self._dataset[row][self._column] or {}
+    def _digest(self, row: int, stored: _Stored, problems: Problems) -> bytes:
+        value = stored or {}
         file = value.get("path")
         if value.get("bytes") is None and file and not self._may_read(Path(file)):
             problems.add(
@@ -171,7 +176,7 @@ class EncodedImages:
             )
             return _UNREADABLE
         try:
-            return hashlib.sha256(self._bytes(row)).digest()
+            return hashlib.sha256(_read_stored(stored)).digest()
         except ConfigError as error:
             self._unreadable[row] = error.message
             return _UNREADABLE
@@ -189,16 +194,19 @@ class EncodedImages:
             raise self._refuse(index, error.message) from error
 
     def _bytes(self, row: int) -> bytes:
-        """Read an encoded image; what is raised says why it cannot be, as a predicate."""
-        value = self._dataset[row][self._column]
-        if value is not None and value.get("bytes") is not None:
-            return bytes(value["bytes"])
-        if value is None or not value.get("path"):
-            raise ConfigError("is not there: the row has none")
-        try:
-            return Path(value["path"]).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror or error}") from error
+        return _read_stored(self._dataset[row][self._column])
+
+
+def _read_stored(stored: _Stored) -> bytes:
+    """Read an encoded image; what is raised says why it cannot be, as a predicate."""
+    if stored is not None and stored.get("bytes") is not None:
+        return bytes(stored["bytes"])
+    if stored is None or not stored.get("path"):
+        raise ConfigError("is not there: the row has none")
+    try:
+        return Path(stored["path"]).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}") from error
 
 
 def survey_images(splits: Iterable[EncodedImages], threads: int) -> Survey:
