@@ -28,9 +28,8 @@ def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunRe
     spent: list[float] = []
     with ExitStack() as stack:
         for owner, name in (
-            (FreezingModule, "training_step"),
-            (FreezingModule, "validation_step"),
-            (FreezingModule, "test_step"),
+            (FreezingModule, "train_on"),
+            (FreezingModule, "evaluate"),
             (torch.autograd, "backward"),
             (import_module("torch.optim.adam"), "adam"),  # torch.optim hides the module
         ):

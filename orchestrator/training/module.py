@@ -1,12 +1,13 @@
 """The LightningModule of a run: a network of which some blocks are frozen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
@@ -26,6 +27,9 @@ _SGD_MOMENTUM = 0.9
 
 class FreezingModule(pl.LightningModule):
     """Trains what is not frozen with cross-entropy, and reports each epoch to a sink.
+
+    What Lightning takes for a batch is an epoch of them (`WholeEpochs`), so that its loop does not go round with each
+    step; and it leaves the optimizer to the module.
 
     Args:
         network: With its frozen blocks frozen; takes normalised images [n, 3, h, w], gives logits [n, classes].
@@ -48,6 +52,7 @@ class FreezingModule(pl.LightningModule):
         computed: int = 0,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         data, model = spec.data, spec.model
         # plain types only: the checkpoint must load with weights_only=True
         self.save_hyperparameters(
@@ -98,8 +103,22 @@ class FreezingModule(pl.LightningModule):
             value = part(value)
         return value
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """Give the batch's mean cross-entropy."""
+    def training_step(self, epoch: Iterable[Batch]) -> None:
+        """Train on all batches of an epoch."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 - there is one
+        for batch in self._on_device(epoch):
+            loss = self.train_on(batch)
+            optimizer.zero_grad()
+            with torch.autocast(self.device.type, enabled=False):  # Lightning's is for the forward pass only
+                self.manual_backward(loss)
+                optimizer.step()
+
+    def _on_device(self, epoch: Iterable[Batch]) -> Iterator[Batch]:
+        return map(self.trainer.strategy.batch_to_device, epoch)
+
+    def train_on(self, batch: Batch) -> Tensor:
+        """Give a batch's mean cross-entropy, and add the batch to the metrics."""
         images, labels = batch
         logits = self(images)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
@@ -110,15 +129,18 @@ class FreezingModule(pl.LightningModule):
             self._step_losses.append((step, loss.detach()))
         return loss
 
-    def validation_step(self, batch: Batch) -> None:
-        """Add a batch to the metrics."""
-        self._evaluate(batch)
+    def validation_step(self, epoch: Iterable[Batch]) -> None:
+        """Evaluate all batches."""
+        for batch in self._on_device(epoch):
+            self.evaluate(batch)
 
-    def test_step(self, batch: Batch) -> None:
-        """Add a batch to the metrics."""
-        self._evaluate(batch)
+    def test_step(self, epoch: Iterable[Batch]) -> None:
+        """Evaluate all batches."""
+        for batch in self._on_device(epoch):
+            self.evaluate(batch)
 
-    def _evaluate(self, batch: Batch) -> None:
+    def evaluate(self, batch: Batch) -> None:
+        """Add a batch to the metrics."""
         images, labels = batch
         logits = self(images)
         self.eval_outcomes.add(nn.functional.cross_entropy(logits, labels, reduction="none"), logits, labels)

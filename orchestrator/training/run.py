@@ -27,7 +27,7 @@ from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcom
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.costs import measure_costs
-from orchestrator.training.data import BatchOrder, LoadedData, load_data, order_seed
+from orchestrator.training.data import LoadedData, WholeEpochs, load_data, order_seed
 from orchestrator.training.device import choose_memory_format, device_name
 from orchestrator.training.failures import explain
 from orchestrator.training.freezing import count_parameters
@@ -226,14 +226,10 @@ def _fit(
         return False
     if until is not None and len(attempt.history) >= until:  # it died once it was there, before it said so
         return True
-    batches = data.batches(TRAIN, seed=order_seed(attempt.spec.seed))
-    if isinstance(batches.batch_sampler, BatchOrder):
-        # a loader's processes fetch ahead before Lightning says which epoch it is
-        batches.batch_sampler.set_epoch(len(attempt.history))
     trainer.fit(
         module,
-        batches,
-        data.batches(VALIDATION),
+        WholeEpochs(data.batches(TRAIN, seed=order_seed(attempt.spec.seed))),
+        WholeEpochs(data.batches(VALIDATION)),
         ckpt_path=attempt.folder.last(earlier.epoch) if earlier is not None else None,
         weights_only=True,
     )
@@ -289,7 +285,7 @@ def _load_weights(spec: RunSpec) -> LoadedWeights | None:
 
 def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> Outcomes:
     run = trainer.test if split == TEST else trainer.validate
-    run(module, data.batches(split), verbose=False)
+    run(module, WholeEpochs(data.batches(split)), verbose=False)
     return module.eval_outcomes
 
 

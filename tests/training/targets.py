@@ -27,15 +27,15 @@ def run_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunR
 def run_or_die_in_a_step(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
     """Train a narrow network; die at the start of the step that the folder's file `die` names, and remove it before."""
     order = Path(workplace.directory) / "die"
-    step = FreezingModule.training_step
+    step = FreezingModule.train_on
 
-    def training_step(module, batch):
+    def train_on(module, batch):
         if order.exists() and module.global_step == int(order.read_text()):
             order.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return step(module, batch)
 
-    FreezingModule.training_step = training_step
+    FreezingModule.train_on = train_on
     with narrow_networks():
         return run_training(spec, workplace, on_epoch)
 

@@ -19,6 +19,7 @@ from orchestrator.predictions import read_predictions
 from orchestrator.records import RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, load_checkpoint_network
 from orchestrator.training.data import load_data, order_seed
+from orchestrator.training.device import autocast
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
@@ -185,8 +186,9 @@ def plain_loop(spec: RunSpec) -> tuple[list[dict[str, float]], list[float], list
         loss_sum = right = 0.0
         for start in range(0, len(order), spec.data.batch_size):
             rows = torch.tensor(order[start : start + spec.data.batch_size])
-            logits = network(pixels[rows])
-            loss = cross_entropy(logits, labels[rows])
+            with autocast("cpu", spec.trainer.precision):
+                logits = network(pixels[rows])
+                loss = cross_entropy(logits, labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -226,6 +228,15 @@ def test_a_naive_loop_gives_the_same_network(plain):
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_naive_loop_gives_the_same_losses_in_mixed_precision(tmp_path):
+    # the steps are so large that one with the weights of an earlier step would show
+    spec = make_spec("stem", precision="bf16-mixed", optimizer="sgd", lr=0.05)
+    result, _ = train(spec, tmp_path)
+    _, steps, _ = plain_loop(spec)
+    found = [loss.loss for epoch in result.history for loss in epoch.step_losses]
+    assert found == pytest.approx(steps[1::2], rel=1e-2)
+
+
 def test_every_nth_step_loss_is_logged(plain):
     *_, result, _, steps, _ = plain
     logged = [(loss.step, epoch.epoch) for epoch in result.history for loss in epoch.step_losses]
@@ -259,18 +270,18 @@ def test_images_that_do_not_fit_in_memory_train_the_same(tmp_path):
 def watched(monkeypatch):
     """The images of every training batch, by run, and the head before the first step."""
     runs = []
-    step, start = FreezingModule.training_step, FreezingModule.on_train_start
+    step, start = FreezingModule.train_on, FreezingModule.on_train_start
 
     def on_train_start(module):
         runs.append({"batches": [], "head": module.network.fc.weight.detach().clone()})
         return start(module)
 
-    def training_step(module, batch):
+    def train_on(module, batch):
         runs[-1]["batches"].append(batch[0].clone())
         return step(module, batch)
 
     monkeypatch.setattr(FreezingModule, "on_train_start", on_train_start)
-    monkeypatch.setattr(FreezingModule, "training_step", training_step)
+    monkeypatch.setattr(FreezingModule, "train_on", train_on)
     return runs
 
 
