@@ -4,14 +4,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.nn.functional import cross_entropy
+
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
-from orchestrator.training.data import describe_data
+from orchestrator.training.data import describe_data, load_data
 from orchestrator.training.run import run_training
 from tests.factories import make_cost
 
 RESNET18 = BLOCKS["resnet18"]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @cache
@@ -53,3 +57,20 @@ def train(spec: RunSpec, folder: Path) -> tuple[RunResult, list[EpochMetrics]]:
 
 def parse(key: str) -> FrozenSet:
     return FrozenSet.parse(key, order=RESNET18)
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    return (images / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float, float, list[list[int]]]:
+    """Accuracy, loss and confusion of a split, image by image."""
+    data = load_data(spec.data)
+    labels = data.images[split].labels.tolist()
+    with torch.no_grad():
+        logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+    confusion = [[0] * 3 for _ in range(3)]
+    for label, predicted in zip(labels, logits.argmax(1).tolist(), strict=True):
+        confusion[label][predicted] += 1
+    right = sum(confusion[label][label] for label in range(3))
+    return right / len(labels), float(cross_entropy(logits, torch.tensor(labels))), confusion
