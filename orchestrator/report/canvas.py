@@ -119,7 +119,9 @@ def compact(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for a sentence: `0.4 s`, `42 s`, `12 min`."""
+    """Write a duration for a sentence: `0.04 s`, `0.4 s`, `42 s`, `12 min`."""
+    if seconds < 0.1:
+        return f"{seconds:.1g} s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
