@@ -65,13 +65,12 @@ def plan_sweep(experiment: Experiment) -> Plan:
     """
     from orchestrator.preparation import count_costs
     from orchestrator.search import plan_choices
-    from orchestrator.training.prefix_plan import describe_reuse
+    from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
 
     costs = count_costs(experiment, _known_classes(experiment))
     choices, left_out = plan_choices(experiment, costs)
-    return Plan(
-        experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=tuple(describe_reuse(experiment))
-    )
+    reuse = tuple(describe_reuse(plan_prefixes(experiment).values()))
+    return Plan(experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=reuse)
 
 
 def run_sweep(
@@ -145,16 +144,17 @@ def _run_locked(
     prepared = replace(prepared, generation=count_archives(root, experiment.name))
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
-    left = build_strategy(prepared, search, Ledger(root)).left
-    done = [trial for trial in search.trials() if trial.is_settled]
-    prepared = settle_workers(prepared, observer) if left != [] else prepared
-    observer.on_plan(prepared.experiment, left, done)
-    if left == [] and search.is_closed and not root.spool(experiment.name).exists():
+    if build_strategy(prepared, search, Ledger(root)).left != []:
+        prepared = settle_workers(prepared, observer)
+        _arrange_trials(search, prepared)
+    strategy = build_strategy(prepared, search, Ledger(root))
+    observer.on_plan(prepared.experiment, strategy.left, [trial for trial in search.trials() if trial.is_settled])
+    if strategy.left == [] and search.is_closed and not root.spool(experiment.name).exists():
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     loop = SweepLoop(
         prepared,
-        strategy=build_strategy(prepared, search, Ledger(root)),
+        strategy=strategy,
         search=search,
         executor=build_executor(prepared),
         tracker=tracker,
@@ -224,6 +224,17 @@ def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
     return replace(prepared, experiment=experiment.model_copy(update={"execution": execution}))
 
 
+def _arrange_trials(search: "OptunaSearch", prepared: Prepared) -> None:
+    """Let the trials of a plan start in the order in which they end soonest with as many runs at a time."""
+    from orchestrator.packing import arrange_starts
+
+    experiment, left = prepared.experiment, search.planned()
+    if left and experiment.search.strategy == "full":
+        work, seeds = [prepared.work[choice.frozen] for choice in left], len(experiment.search.seeds)
+        order = arrange_starts(work, experiment.execution.runs_at_a_time, runs_each=seeds)
+        search.arrange([left[place] for place in order])
+
+
 def _count_workers(prepared: Prepared, observer: Observer) -> int:
     from orchestrator.packing import choose_packing, choose_workers, count_cores, count_fitting
     from orchestrator.search import plan_choices
@@ -238,7 +249,7 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
     if choices is None:
         of_runs = [1.0] * (experiment.search.n_trials or 1) * seeds
     else:
-        of_runs = [costs[choice.frozen].gflops_train_per_image for choice in choices for _ in range(seeds)]
+        of_runs = [prepared.work[choice.frozen] for choice in choices for _ in range(seeds)]
     if experiment.trainer.accelerator == "cpu":
         return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
     classes = len(prepared.data.class_names)

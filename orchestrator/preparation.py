@@ -19,7 +19,8 @@ from orchestrator.training.backbones import describe_weights
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import describe_data
 from orchestrator.training.device import count_gpus, resolve_trainer
-from orchestrator.training.prefix_plan import describe_reuse
+from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
+from orchestrator.training.work import estimate_work, list_boundaries
 
 Say = Callable[[str], None]
 
@@ -45,8 +46,9 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
     cache = Cache.at(place, say) if place.images else None
     data = describe_data(experiment.data, cache=cache)
     concrete = experiment.model_copy(update={"trainer": trainer})
-    reuse = describe_reuse(concrete, sum(data.split_sizes.values()))
-    for note in (*weights.notes, *data.notes, *reuse):
+    images = sum(data.split_sizes.values())
+    plans = plan_prefixes(concrete, images)
+    for note in (*weights.notes, *data.notes, *describe_reuse(plans.values(), images)):
         say(note)
     classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
@@ -55,13 +57,18 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
             f"{', '.join(data.class_names)}",
             hint=f"set model.num_classes to {classes}, or leave it out",
         )
+    costs = count_costs(experiment, classes)
+    limit = experiment.search.max_trainable_params
+    kept_sets = [key for key, cost in costs.items() if limit is None or cost.trainable_params <= limit]
+    boundaries = list_boundaries(plans[key] for key in kept_sets)
     prepared = Prepared(
         experiment=concrete,
         data=data,
         weights_sha256=weights.sha256,
-        costs=count_costs(experiment, classes),
+        costs=costs,
+        work=estimate_work(concrete, costs, plans, data.split_sizes),
         gpus=count_gpus(),
-        cache=place,
+        cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
 

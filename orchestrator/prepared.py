@@ -1,7 +1,7 @@
 """What is found out once before anything trains, and what follows from it for each run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.blocks import NONE_KEY
 from orchestrator.config.models import Experiment
@@ -27,6 +27,8 @@ class Prepared:
     weights_sha256: str | None
     costs: Mapping[str, Cost]
     """By key of the frozen set."""
+    work: Mapping[str, float] = field(default_factory=dict)
+    """Floating-point operations of a whole run, in 10^9, about, by key of the frozen set; empty: not known."""
     gpus: int = 0
     """GPUs that this machine has."""
     generation: int = 0

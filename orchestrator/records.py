@@ -144,6 +144,9 @@ class CachePlace(CacheConfig):
 
     folder: str
     """Absolute path of the folder."""
+    boundaries: tuple[int, ...] = ()
+    """Numbers of first parts of the network after which runs of the sweep begin: who computes on from such a boundary
+    keeps what it finds there for them."""
 
 
 class Workplace(Record):

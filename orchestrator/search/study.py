@@ -171,6 +171,10 @@ class OptunaSearch:
         done = [_choice_of(trial) for trial in self.trials() if self._is_answered(trial)]
         return [choice for choice in self._plan if choice not in done]
 
+    def arrange(self, choices: Sequence[Choice]) -> None:
+        """Propose what is planned and left in another order."""
+        self._plan = (*(choice for choice in self._plan or () if choice not in choices), *choices)
+
     @property
     def _is_race(self) -> bool:
         return self._experiment.search.strategy == "race"

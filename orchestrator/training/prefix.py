@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -96,17 +96,31 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
 
 
 def open_activations(
-    cache: Cache, prefix: Prefix, data: LoadedData, spec: RunSpec, device: torch.device
+    cache: Cache,
+    prefix: Prefix,
+    data: LoadedData,
+    spec: RunSpec,
+    device: torch.device,
+    boundaries: Sequence[int] = (),
 ) -> dict[str, MappedActivations] | None:
     """Map the activations that the prefix gives for each split; compute those that are not there.
+
+    Args:
+        cache: Where they lie.
+        prefix: The first parts of the network.
+        data: The decoded images.
+        spec: Says how they are computed.
+        device: On what.
+        boundaries: Numbers of first parts after which other runs begin: what is computed on the way is kept there.
 
     Returns:
         They, by split; None where the cache cannot keep them, which it has said.
     """
-    computing = _Computing(cache=cache, prefix=prefix, data=data, spec=spec, device=device)
+    computing = _Computing(
+        cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries)
+    )
     try:
-        dtype = AUTOCAST.get(spec.trainer.precision, torch.float32)
-        return {split: MappedActivations(computing.open(split), dtype) for split in data.pixels}
+        return {split: computing.open(split, len(prefix.parts)) for split in data.pixels}
     except CacheError as error:
         cache.say(f"{error.message}; the frozen blocks are computed each epoch")
         return None
@@ -121,19 +135,22 @@ class _Computing:
     data: LoadedData
     spec: RunSpec
     device: torch.device
+    boundaries: tuple[int, ...]
 
-    def open(self, split: str) -> Array:
-        images, depth = self.data.pixels[split], len(self.prefix.parts)
+    def open(self, split: str, depth: int) -> MappedActivations:
+        """Map what the first `depth` parts give; compute it where it is not there."""
+        images = self.data.pixels[split]
         shapes = self._shapes(images)
-        size, source = self.spec.data.image_size, self.spec.data.source
-        return self.cache.open(
+        parts, size, source = self.prefix.parts[:depth], self.spec.data.image_size, self.spec.data.source
+        entry = self.cache.open(
             KIND,
             self._key(split, depth),
-            shape=shapes[-1],
+            shape=shapes[depth - 1],
             dtype=self._stored,
-            of=f"{'+'.join(self.prefix.parts)} of {len(images)} {split} images of {source} at {size} px",
-            build=lambda write: self._fill(split, shapes, write),
-        ).array
+            of=f"{'+'.join(parts)} of {len(images)} {split} images of {source} at {size} px",
+            build=lambda write: self._fill(split, depth, shapes, write),
+        )
+        return MappedActivations(entry.array, self._dtype)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -169,25 +186,30 @@ class _Computing:
                 shapes.append((len(images), *value.shape[1:]))
         return shapes
 
-    def _fill(self, split: str, shapes: Sequence[tuple[int, ...]], write: Write) -> None:
-        """Compute the activations, from those of as many parts as the cache has already."""
+    def _fill(self, split: str, depth: int, shapes: Sequence[tuple[int, ...]], write: Write) -> None:
+        """Compute the activations of the first `depth` parts, from those of as many as the cache has or is to have."""
         images = self.data.pixels[split]
-        depth, given = self._find_shallower(split, shapes)
+        begun, given = self._open_boundary(split, depth, shapes)
         source = images if given is None else given
         for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
             with self._computing():
                 value = source[torch.tensor(rows)].to(self.device)
-                value = value if depth else self._normalise(value)
-                for module in self.prefix.modules[depth:]:
+                value = value if begun else self._normalise(value)
+                for module in self.prefix.modules[begun:depth]:
                     value = module(value)
             write(rows[0], value.to(torch.float16 if self._stored == "<f2" else torch.float32).cpu().numpy())
 
-    def _find_shallower(self, split: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, MappedActivations | None]:
-        """Find the activations of the most parts that the cache has, short of all."""
-        for depth in range(len(self.prefix.parts) - 1, 0, -1):
-            entry = self.cache.find(KIND, self._key(split, depth), shape=shapes[depth - 1], dtype=self._stored)
+    def _open_boundary(
+        self, split: str, depth: int, shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[int, MappedActivations | None]:
+        """Give the activations of the most parts, fewer than `depth`, that the cache has or that other runs need."""
+        for parts in range(depth - 1, 0, -1):
+            if parts in self.boundaries:
+                with suppress(CacheError):  # without room for them they are computed on the way, and not kept
+                    return parts, self.open(split, parts)
+            entry = self.cache.find(KIND, self._key(split, parts), shape=shapes[parts - 1], dtype=self._stored)
             if entry is not None:
-                return depth, MappedActivations(entry.array, self._dtype)
+                return parts, MappedActivations(entry.array, self._dtype)
         return 0, None
 
     @contextmanager

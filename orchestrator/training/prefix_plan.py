@@ -1,6 +1,8 @@
 """Whether it pays to keep what the frozen first blocks give: decided by size, and by time to read and to compute."""
 
 import functools
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,8 +93,8 @@ def plan_prefix(
     return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused)
 
 
-def describe_reuse(experiment: Experiment, images: int | None = None) -> list[str]:
-    """Say which first blocks are computed once for all runs of a sweep, and which are not and why, a sentence each.
+def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str, PrefixPlan]:
+    """Decide for each frozen set of a sweep, by key, whether the activations of its first blocks are kept.
 
     Args:
         experiment: The sweep; where its accelerator is `auto`, the machine says which that is.
@@ -102,18 +104,21 @@ def describe_reuse(experiment: Experiment, images: int | None = None) -> list[st
     if trainer.accelerator == "auto":
         found: Literal["gpu", "cpu"] = "gpu" if torch.cuda.is_available() else "cpu"
         trainer = trainer.model_copy(update={"accelerator": found})
-    plans: dict[PrefixPlan, int] = {}
-    for frozen in experiment.frozen_sets:
-        plan = plan_prefix(
-            experiment.model,
-            experiment.data.image_size,
-            frozen,
-            trainer=trainer,
-            cache=experiment.cache,
-            images=images,
-        )
-        plans[plan] = plans.get(plan, 0) + 1
-    return [_describe(plan, sets, images) for plan, sets in plans.items() if plan.parts]
+    size, cache = experiment.data.image_size, experiment.cache
+    return {
+        frozen.key: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
+        for frozen in experiment.frozen_sets
+    }
+
+
+def describe_reuse(plans: Iterable[PrefixPlan], images: int | None = None) -> list[str]:
+    """Say which first blocks are computed once for all runs of a sweep, and which are not and why, a sentence each.
+
+    Args:
+        plans: Of each frozen set of the sweep.
+        images: Images of all splits; None where that is not known yet.
+    """
+    return [_describe(plan, sets, images) for plan, sets in Counter(plans).items() if plan.parts]
 
 
 def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:

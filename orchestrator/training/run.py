@@ -264,7 +264,7 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
         use_taps(network.get_submodule(BLOCKS[spec.model.backbone][-1]), memory_format)
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
-        activations = open_activations(Cache.at(place), prefix, data, spec, device)
+        activations = open_activations(Cache.at(place), prefix, data, spec, device, place.boundaries)
         if activations is not None:
             return replace(data, pixels=activations).to(device), prefix
     return data.to(device), None

@@ -92,6 +92,37 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
     assert len(filled) == 3 + 3  # the splits behind the stem once, and behind layer1
 
 
+def test_a_run_leaves_what_it_computes_on_the_way_where_other_runs_begin(tmp_path, monkeypatch):
+    """Runs begin behind the stem, `layer2` and the pool (6 parts): nobody asks for what `layer1` alone gives."""
+    place = place_in(tmp_path, boundaries=(1, 3, 6))
+    longest = make_spec(ALL, max_epochs=1)
+    result, weights = train(tmp_path / "longest", longest, place)
+    assert kept_parts(place) == ["stem", "stem+layer1+layer2", f"{ALL}+pool"]
+    monkeypatch.setattr(prefixes._Computing, "_fill", None)  # nothing is computed any more
+    for number, frozen in enumerate(["stem+layer1+layer2", "stem"]):
+        spec = make_spec(frozen, max_epochs=1)
+        found, _ = train(tmp_path / str(number), spec, place)
+        assert without_times(found) == without_times(train(tmp_path / f"plain {number}", spec, None)[0])
+    plain, expected = train(tmp_path / "plain", longest, None)
+    assert without_times(result) == without_times(plain)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+def test_without_room_on_the_way_only_the_longest_prefix_is_kept(tmp_path):
+    """The images take 135 KiB, the 128 numbers of each of the 45 images 23, and what the stem gives of 24 of them 96."""
+    place = place_in(tmp_path, boundaries=(1, 6), max_gb=200 * 2**10 / 2**30)
+    spec = make_spec(ALL, max_epochs=1)
+    result, _ = train(tmp_path / "run", spec, place)
+    assert kept_parts(place) == [f"{ALL}+pool"]
+    assert without_times(result) == without_times(train(tmp_path / "plain", spec, None)[0])
+
+
+def kept_parts(place: CachePlace) -> list[str]:
+    """List the parts whose activations are kept, by size: those of fewer parts are larger."""
+    entries = [entry for entry in Cache.at(place).entries() if entry.kind == "activations" and "train" in entry.of]
+    return [entry.of.split(" of ")[0] for entry in sorted(entries, key=lambda entry: entry.size, reverse=True)]
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_longer_prefix_goes_on_from_a_shorter_one_and_gives_the_same(tmp_path, monkeypatch, precision):
     place = place_in(tmp_path)
