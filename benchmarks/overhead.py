@@ -20,7 +20,7 @@ from unittest.mock import patch
 import psutil
 
 from benchmarks.images import DRAWN_PIXELS, draw_images, images_of_environment, open_images, weights_of_environment
-from benchmarks.workloads import BEANS, Workload, frozen_keys
+from benchmarks.workloads import BEANS, FROZEN_SETS, Workload, frozen_keys
 from orchestrator import app, load_experiment
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
@@ -101,12 +101,16 @@ def measure(workload: Workload, place: Path, seeds: int = 1) -> Overhead:
 def main(words: Sequence[str] | None = None) -> None:
     """Sweep from an empty folder and print what was no arithmetic."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--workload", choices=FROZEN_SETS, default="prefixes", help="the frozen sets (prefixes)")
     parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="pixels square (64)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of each run (3)")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of each of the six prefixes (1)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of each frozen set (1)")
     arguments = parser.parse_args(words)
     workload = Workload(
-        name="prefixes", frozen=frozen_keys("prefixes"), image_size=arguments.image_size, epochs=arguments.epochs
+        name=arguments.workload,
+        frozen=frozen_keys(arguments.workload),
+        image_size=arguments.image_size,
+        epochs=arguments.epochs,
     )
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         found = measure(workload, Path(folder), arguments.seeds)

@@ -59,8 +59,9 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         )
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
-    kept_sets = [key for key, cost in costs.items() if limit is None or cost.trainable_params <= limit]
-    boundaries = list_boundaries(plans[key] for key in kept_sets)
+    boundaries = list_boundaries(
+        plans[key] for key, cost in costs.items() if limit is None or cost.trainable_params <= limit
+    )
     prepared = Prepared(
         experiment=concrete,
         data=data,

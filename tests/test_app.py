@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 
 import optuna
@@ -38,6 +39,7 @@ from orchestrator.execution.calls import calling_here
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
 from orchestrator.preparation import prepare
+from orchestrator.search import OptunaSearch
 from tests.factories import count_trainable
 
 KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
@@ -290,6 +292,26 @@ def test_a_single_run_has_all_cores_and_each_seed_is_a_run(tmp_path, monkeypatch
 def test_a_sampled_plan_counts_its_trials(tmp_path, monkeypatch):
     search = SearchConfig(sampler="random", n_trials=3)
     assert count_workers(tmp_path, monkeypatch, search=search, cores=3)[0] == 3
+
+
+@pytest.mark.parametrize(("strategy", "arranged"), [("full", True), ("race", False)])
+def test_the_trials_of_a_plan_start_so_that_two_workers_end_soonest(tmp_path, strategy, arranged):
+    search = SearchConfig(mode="prefix", strategy=strategy)
+    experiment = make_experiment(search=search, execution=ExecutionConfig(workers=2))
+    root = Root.at(tmp_path)
+    root.create()
+    prepared = prepare(experiment, root, None, print)
+    study = OptunaSearch(root, experiment, prepared.costs)
+    before = study.planned()
+    app._arrange_trials(study, prepared)
+    after = study.planned()
+
+    def end(choices):
+        return packing.estimate_end([prepared.work[choice.frozen] for choice in choices], 2)
+
+    soonest = min(end(choices) for choices in permutations(before))
+    assert end(after) == pytest.approx(soonest, rel=0.01)
+    assert (after == before) != arranged
 
 
 def test_a_number_of_workers_is_taken_as_it_is(tmp_path, monkeypatch):

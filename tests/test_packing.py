@@ -1,5 +1,6 @@
-"""How many runs share a machine, against schedules that are worked out by hand or step by step."""
+"""How runs share a machine, against schedules that are worked out by hand or step by step."""
 
+from itertools import combinations, permutations
 from types import SimpleNamespace
 
 import psutil
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 
 from orchestrator import packing
 from orchestrator.config.models import CacheConfig, DataConfig
-from orchestrator.packing import GpuShare, choose_packing, choose_workers, count_fitting, estimate_end
+from orchestrator.packing import (
+    GpuShare,
+    arrange_starts,
+    choose_packing,
+    choose_workers,
+    count_fitting,
+    estimate_end,
+)
 from tests.factories import make_experiment
 
 PREFIXES = [5.4, 5.0, 3.8, 2.5, 1.2, 0.01]
@@ -63,6 +71,52 @@ def test_no_more_run_than_there_are():
 def test_no_core_is_promised_twice(cores):
     workers = choose_workers(PREFIXES, cores=cores, most=99)
     assert workers * max(1, cores // workers) <= cores
+
+
+def end_in_order(costs, order, workers, runs_each=1):
+    return end_step_by_step([costs[trial] for trial in order for _ in range(runs_each)], workers)
+
+
+def test_six_runs_of_very_different_length_divide_evenly():
+    # costliest first: 35 + 17 + 9 = 61 beside 33 + 25 + 1; best: 35 + 25 = 60 beside 33 + 17 + 9 + 1 = 60
+    costs = [35, 33, 25, 17, 9, 1]
+    order = arrange_starts(costs, 2)
+    assert order == [0, 1, 3, 2, 4, 5]
+    assert end_in_order(costs, order, 2) == min(end_in_order(costs, each, 2) for each in permutations(range(6))) == 60
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=7), st.integers(1, 4), st.integers(1, 3))
+def test_no_exchange_of_two_trials_would_let_a_plan_end_sooner_by_more_than_a_hundredth(costs, workers, runs_each):
+    order = arrange_starts(costs, workers, runs_each=runs_each)
+    end = end_in_order(costs, order, workers, runs_each)
+    assert sorted(order) == list(range(len(costs)))
+    assert end <= end_in_order(costs, range(len(costs)), workers, runs_each)
+    for first, second in combinations(range(len(costs)), 2):
+        other = list(order)
+        other[first], other[second] = order[second], order[first]
+        least = max(*costs, runs_each * sum(costs) / workers)
+        assert end_in_order(costs, other, workers, runs_each) > end - 0.01 * least
+
+
+def test_each_seed_of_a_trial_is_a_run():
+    # 2 beside 2 and then 4 end at 6, 2 + 2 beside 4 at 4; with two seeds each, 2 2 2 2 4 4 end at 8, and none sooner
+    assert arrange_starts([2.0, 2.0, 4.0], 2) == [0, 2, 1]
+    assert arrange_starts([2.0, 2.0, 4.0], 2, runs_each=2) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("costs", "workers"),
+    [
+        ([], 2),
+        ([5.0], 2),
+        ([1.0, 5.0, 3.0], 1),  # one after the other they end at the same time in any order
+        ([1.0] * 7, 2),
+        ([1000.0, 997.0, 3.5], 2),  # half a thousandth could be saved
+        ([float(cost) for cost in range(1, 66)], 2),
+    ],
+)
+def test_where_little_would_be_gained_the_order_stays(costs, workers):
+    assert arrange_starts(costs, workers) == list(range(len(costs)))
 
 
 def test_memory_is_counted_by_what_a_batch_holds(monkeypatch):

@@ -13,7 +13,7 @@ from orchestrator.scores import BlockScores
 def plan_choices(
     experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
 ) -> tuple[tuple[Choice, ...] | None, tuple[str, ...]]:
-    """List the points of the space in the order in which they run, and the frozen sets over budget.
+    """List the points of the space in the order in which they run one by one, and the frozen sets over budget.
 
     The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
     `search.n_trials`. Those that share their first frozen blocks follow each other, the costliest first: what frozen

@@ -57,6 +57,21 @@ def test_a_trial_says_what_ran(root):
     assert "step_losses" not in json.dumps(attrs)
 
 
+def test_what_is_left_starts_in_another_order_once_it_is_arranged(root):
+    search = open_search(root)
+    for _ in range(2):
+        proposal = search.propose()
+        assert proposal is not None
+        finish(search, proposal)
+    left = search.planned()
+    assert left is not None
+    search.arrange(left[::-1])
+    assert search.planned() == left[::-1]
+    assert [proposal.choice for proposal in run_all(search)] == left[::-1]
+    assert search.planned() == []
+    assert [trial.params["frozen"] for trial in read_back(root).get_trials()] == [*PREFIXES[:2], *PREFIXES[:1:-1]]
+
+
 @pytest.mark.parametrize("encoding", ["categorical", "per_block"])
 def test_each_encoding_has_its_parameters(root, encoding):
     search = open_search(root, mode="subset", encoding=encoding, optimizer={"choices": ("sgd", "adam")})

@@ -109,7 +109,7 @@ def test_a_run_leaves_what_it_computes_on_the_way_where_other_runs_begin(tmp_pat
 
 
 def test_without_room_on_the_way_only_the_longest_prefix_is_kept(tmp_path):
-    """The images take 135 KiB, the 128 numbers of each of the 45 images 23, and what the stem gives of 24 of them 96."""
+    """The images have 135 KiB, the 128 numbers of each of the 45 images 23, what the stem gives of 24 of them 96."""
     place = place_in(tmp_path, boundaries=(1, 6), max_gb=200 * 2**10 / 2**30)
     spec = make_spec(ALL, max_epochs=1)
     result, _ = train(tmp_path / "run", spec, place)
