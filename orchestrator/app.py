@@ -48,7 +48,7 @@ class Plan:
 
     experiment: Experiment
     choices: tuple[Choice, ...] | None
-    """Every point of the space that fits the budget, as they run one by one; None where a sampler decides as it goes."""
+    """Every point that fits the budget, as they run one by one; None where a sampler decides as it goes."""
     costs: dict[str, Cost]
     """By key, of every frozen set of the space, those over budget too."""
     reuse: tuple[str, ...]

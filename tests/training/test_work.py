@@ -66,6 +66,7 @@ def test_without_a_cache_each_run_computes_all_blocks():
 def test_boundaries_lie_behind_each_prefix_that_is_kept():
     experiment = Experiment(
         name="small",
+        data=DataConfig(source="synthetic", image_size=224),
         model=ModelConfig(weights="none", num_classes=3),
         trainer=TrainerConfig(accelerator="cpu", precision="32-true"),
         search=SearchConfig(mode="list", frozen=(ALL, "layer1", "stem", "stem+layer1+layer3", "stem+layer2")),
