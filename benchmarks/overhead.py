@@ -2,8 +2,8 @@
 
     python -m benchmarks.overhead --image-size 64 --epochs 3
 
-Each worker times its own arithmetic (`timed_run.py`). The rest is overhead, from the start of the process on:
-libraries, reading and decoding, hashing, the loop, checkpoints, tracking, pictures, and a core that waits for the last
+Each worker times its own arithmetic (`timed_run.py`). The rest is overhead, from the call of `run_sweep` on: libraries,
+reading and decoding, hashing, the loop, checkpoints, tracking, pictures, and a core that waits for the last
 run.
 """
 
@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import time
+from time import perf_counter
 from unittest.mock import patch
-
-import psutil
 
 from benchmarks.images import DRAWN_PIXELS, draw_images, images_of_environment, open_images, weights_of_environment
 from benchmarks.workloads import BEANS, FROZEN_SETS, Workload, frozen_keys
@@ -36,7 +34,7 @@ class Overhead:
     """What a sweep took.
 
     Attributes:
-        seconds: From the start of the process to the end of the sweep.
+        seconds: Of the sweep, from the call to its end.
         workers: Runs at a time.
         run_seconds: Of each run, as it measures it itself.
         arithmetic: Seconds of each run's arithmetic.
@@ -85,9 +83,10 @@ def measure(workload: Workload, place: Path, seeds: int = 1) -> Overhead:
     config = arena.write_config(workload, place / "experiments.yaml")
     experiment = load_experiment(EXPERIMENT, config, overrides=[f"search.seeds={list(range(seeds))}"])
     observer = _WorkerCount()
+    began = perf_counter()
     with patch.object(app, "_RUN_FUNCTION", "benchmarks.timed_run:run_timed"):
         sweep, _ = app.run_sweep(experiment, root=place / "root", observer=observer)
-    seconds = time() - psutil.Process().create_time()
+    seconds = perf_counter() - began
     runs = [run for trial in sweep.trials for run in trial.runs]
     folders = [sweep.root.run_dir(run.fingerprint) for run in runs]
     return Overhead(

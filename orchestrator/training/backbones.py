@@ -48,7 +48,11 @@ def build_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(head_seed, "backbone"))
-        network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
+        # weights cover all but the head: to draw what they replace takes four times as long as the rest
+        with torch.device("cpu" if weights is None else "meta"):
+            network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
+        if weights is not None:
+            network.to_empty(device="cpu")
         torch.manual_seed(derive_seed(head_seed, "head"))
         network.get_submodule("fc").reset_parameters()  # type: ignore[operator]
     if weights is not None:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 
 from orchestrator.blocks import BLOCKS, all_sets
 from orchestrator.config.models import ModelConfig
@@ -65,6 +66,27 @@ def test_the_head_does_not_depend_on_where_the_backbone_comes_from(tmp_path):
     loaded = build_network(model, 3, 0, parse("none"), load_weights(model))
     assert torch.equal(random.fc.weight, loaded.fc.weight)
     assert not torch.equal(random.conv1.weight, loaded.conv1.weight)
+
+
+def test_a_network_with_weights_holds_them_all(tmp_path):
+    """It is built without memory first, which must not show: no value is left over, and nothing stays on `meta`."""
+    saved = torchvision.models.get_model("resnet18", weights=None)
+    for buffer in saved.buffers():
+        buffer.add_(3)
+    torch.save(saved.state_dict(), tmp_path / "weights.pt")
+    model = ModelConfig(weights=str(tmp_path / "weights.pt"))
+    network = build_network(model, 3, 0, parse("stem"), load_weights(model))
+    assert {p.device.type for p in (*network.parameters(), *network.buffers())} == {"cpu"}
+    expected = {**saved.state_dict(), **{f"fc.{name}": p for name, p in build_head(0).items()}}
+    found = network.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert not any(p.requires_grad for p in network.get_submodule("conv1").parameters())
+    assert all(p.requires_grad for p in network.get_submodule("layer1").parameters())
+
+
+def build_head(seed: int) -> dict[str, torch.Tensor]:
+    return dict(build_network(MODEL, 3, seed, parse("none")).get_submodule("fc").state_dict())
 
 
 def test_building_leaves_the_global_generator_alone():
