@@ -3,8 +3,7 @@
     python -m benchmarks.overhead --image-size 64 --epochs 3
 
 Each worker times its own arithmetic (`timed_run.py`). The rest is overhead, from the call of `run_sweep` on: libraries,
-reading and decoding, hashing, the loop, checkpoints, tracking, pictures, and a core that waits for the last
-run.
+reading and decoding, hashing, the loop, checkpoints, tracking, pictures, and a core that waits for the last run.
 """
 
 import argparse
