@@ -60,7 +60,7 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
     boundaries = list_boundaries(
-        plans[key] for key, cost in costs.items() if limit is None or cost.trainable_params <= limit
+        plan for key, plan in plans.items() if limit is None or costs[key].trainable_params <= limit
     )
     prepared = Prepared(
         experiment=concrete,
