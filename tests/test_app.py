@@ -309,6 +309,14 @@ def test_the_trials_of_a_plan_start_so_that_two_workers_end_soonest(tmp_path, st
     assert study.planned() == [before[place] for place in places]
 
 
+@pytest.mark.parametrize(("limit", "boundaries"), [(None, (1, 2, 3, 4, 6)), (9_000_000, (4, 6)), (2_000, (6,))])
+def test_nothing_is_kept_for_frozen_sets_over_budget(tmp_path, limit, boundaries):
+    """Behind the first three layers 8,395,267 parameters train, behind all blocks and the pool 1,539."""
+    search = SearchConfig(mode="prefix", max_trainable_params=limit)
+    prepared = prepare(make_experiment(search=search), Root.at(tmp_path), None, print)
+    assert prepared.cache.boundaries == boundaries
+
+
 def test_a_number_of_workers_is_taken_as_it_is(tmp_path, monkeypatch):
     assert count_workers(tmp_path, monkeypatch, execution=ExecutionConfig(workers=5)) == (5, [])
     assert count_workers(tmp_path, monkeypatch, execution=ExecutionConfig(mode="inline"))[0] == 1
