@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -38,9 +39,10 @@ from orchestrator.config.models import (
 from orchestrator.execution.calls import calling_here
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
+from orchestrator.observers import LoggingObserver
 from orchestrator.preparation import prepare
 from orchestrator.search import OptunaSearch
-from tests.factories import count_trainable
+from tests.factories import PREFIXES, count_trainable
 
 KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
 """In the order in which they run."""
@@ -307,6 +309,35 @@ def test_the_trials_of_a_plan_start_so_that_two_workers_end_soonest(tmp_path, st
     work = dict(zip([choice.frozen for choice in before], [35, 33, 25, 17, 9, 1], strict=True))
     app._arrange_trials(study, replace(prepared, work=work))
     assert study.planned() == [before[place] for place in places]
+
+
+def test_a_sweep_begins_with_the_trials_in_that_order(tmp_path):
+    """It is stopped before it begins: 80 images, 3 epochs divide among two workers as those of Beans do."""
+
+    class Plan(LoggingObserver):
+        def on_plan(self, experiment, choices, done):
+            self.frozen = [choice.frozen for choice in choices]
+
+    drawing = SyntheticConfig(train=80, validation=10, test=10)
+    experiment = make_experiment(
+        data=DataConfig(source="synthetic", image_size=32, batch_size=8, synthetic=drawing),
+        trainer=TrainerConfig(max_epochs=3, accelerator="cpu"),
+        search=SearchConfig(mode="prefix"),
+        execution=ExecutionConfig(workers=2),
+    )
+    observer, stop = Plan(), threading.Event()
+    stop.set()
+    run_sweep(experiment, root=tmp_path, observer=observer, stop=stop)
+    assert observer.frozen == [PREFIXES[place] for place in (0, 1, 3, 2, 4, 5)]
+
+
+@pytest.mark.parametrize(("work", "workers"), [({"none": 9.0, KEYS[-1]: 1.0}, 1), ({"none": 9.0, KEYS[-1]: 9.0}, 2)])
+def test_the_number_of_workers_follows_from_what_runs_compute(tmp_path, monkeypatch, work, workers):
+    """Side by side 9 and 1 end at 9, one after the other on both cores at 10 / 2**0.9 = 5.4; 9 and 9 at 9 and 9.6."""
+    monkeypatch.setattr(packing, "count_cores", lambda: 2)
+    experiment = make_experiment(search=SearchConfig(mode="list", frozen=tuple(work)))
+    prepared = replace(prepare(experiment, Root.at(tmp_path), None, print), work=work)
+    assert app.settle_workers(prepared, _Words()).experiment.execution.workers == workers
 
 
 @pytest.mark.parametrize(("limit", "boundaries"), [(None, (1, 2, 3, 4, 6)), (9_000_000, (4, 6)), (2_000, (6,))])
