@@ -15,8 +15,8 @@ from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.blocks import BLOCKS
 from orchestrator.config.models import TrainerConfig
 from orchestrator.training.backbones import block_modules
+from orchestrator.training.convolutions import has_quick_convolutions, map_side, quicken_block
 from orchestrator.training.device import autocast
-from orchestrator.training.small_maps import has_small_maps, use_taps
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
 
@@ -25,8 +25,8 @@ def measure_stages(workload: Workload, classes: int, repeats: int = 5) -> dict[s
     """Measure each stage by itself: seconds an image, in network order, the head last.
 
     Each value is the median of `repeats` passes over one batch of random values, after one that is not counted. The
-    fastest way counts: in each of torch's two memory formats (channels first, channels last), and with convolutions by
-    taps where this project computes them so.
+    fastest way counts: in each of torch's two memory formats (channels first, channels last), and with the convolutions
+    of this project where it has its own.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(workload.threads or before)
@@ -41,12 +41,13 @@ def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, St
     network: nn.Module = torchvision.models.get_model(BACKBONE, weights=None, num_classes=classes).to(device)
     value = torch.randn(workload.batch_size, 3, workload.image_size, workload.image_size, device=device)
     trainer = TrainerConfig(accelerator=workload.accelerator, precision=workload.precision)
-    by_taps = BLOCKS[BACKBONE][-1] if has_small_maps(trainer, workload.image_size) else None
     measured = {}
     for name, stage in _stages(network).items():
         with torch.no_grad():
             following = stage.eval()(value)
-        measured[name] = _measure_stage(_ways(stage, taps=name == by_taps), value, workload.precision, repeats)
+        quickened = name in BLOCKS[BACKBONE][1:] and has_quick_convolutions(trainer)
+        ways = _ways(stage, map_side(BACKBONE, name, workload.image_size) if quickened else None)
+        measured[name] = _measure_stage(ways, value, workload.precision, repeats)
         value = following
     return measured
 
@@ -65,16 +66,21 @@ def _stages(network: nn.Module) -> dict[str, nn.Module]:
     return {**stages, HEAD: nn.Sequential(average, nn.Flatten(), head)}
 
 
-def _ways(stage: nn.Module, *, taps: bool) -> list[tuple[nn.Module, torch.memory_format]]:
-    """Give a copy of a stage for each way to compute it, with the memory format of its input."""
+def _ways(stage: nn.Module, side: int | None) -> list[tuple[nn.Module, torch.memory_format]]:
+    """Give a copy of a stage for each way to compute it, with the memory format of its input.
+
+    Args:
+        stage: Of the network.
+        side: Pixels along a side of the maps that it gives, where this project has convolutions of its own for them.
+    """
     ways = []
     for memory_format in _FORMATS:
         in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)  # type: ignore[call-overload]
         ways.append((in_format, memory_format))
-        if taps:
-            by_taps = deepcopy(in_format)
-            use_taps(by_taps, memory_format)
-            ways.append((by_taps, memory_format))
+        if side is not None:
+            quick = deepcopy(in_format)
+            quicken_block(quick, side, memory_format)
+            ways.append((quick, memory_format))
     return ways
 
 

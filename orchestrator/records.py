@@ -21,7 +21,7 @@ from orchestrator.config.models import (
 from orchestrator.errors import RunCause
 from orchestrator.names import INTERRUPTED
 
-RECIPE_VERSION = 5
+RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
 TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]

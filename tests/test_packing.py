@@ -124,8 +124,8 @@ def test_memory_is_counted_by_what_a_batch_holds(monkeypatch):
         monkeypatch.setattr(packing.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
         return count_fitting(make_experiment(data=DataConfig(source="synthetic", **data)))
 
-    # a process of 1000 MiB and 16 * 224 * 224 * 1000 bytes are 1765.6 MiB
-    assert fitting(17_660 * 2**20, image_size=224, batch_size=16) == 10
+    # a process of 1000 MiB and 16 * 224 * 224 * 1200 bytes are 1918.75 MiB
+    assert fitting(19_188 * 2**20, image_size=224, batch_size=16) == 10
     assert fitting(17_650 * 2**20, image_size=224, batch_size=16) == 9
     assert fitting(100 * 2**20, image_size=224, batch_size=16) == 1
 

@@ -26,6 +26,7 @@ from orchestrator.predictions import Predictions, write_predictions
 from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec, Workplace
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import LoadedData, WholeEpochs, load_data, order_seed
 from orchestrator.training.device import choose_memory_format, device_name
@@ -43,7 +44,6 @@ from orchestrator.training.outcomes import Outcomes
 from orchestrator.training.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
-from orchestrator.training.small_maps import has_small_maps, use_taps
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
 from orchestrator.training.weights import LoadedWeights, load_weights
 
@@ -260,8 +260,8 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
     memory_format = choose_memory_format(spec.trainer.accelerator, spec.data.image_size)
     network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-    if has_small_maps(spec.trainer, spec.data.image_size):
-        use_taps(network.get_submodule(BLOCKS[spec.model.backbone][-1]), memory_format)
+    if has_quick_convolutions(spec.trainer):
+        quicken_convolutions(network, spec.model.backbone, spec.data.image_size, memory_format)
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
         activations = open_activations(Cache.at(place), prefix, data, spec, device, place.boundaries)

@@ -6,7 +6,7 @@ from benchmarks.bound import HEAD, StageSeconds, bound_sweep, bound_trial
 from benchmarks.throughput import measure_stages
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys, parse
 from orchestrator.blocks import BLOCKS
-from orchestrator.training.small_maps import TapConv2d
+from orchestrator.training.convolutions import QuickConv2d
 
 NAMES = (*BLOCKS["resnet18"], HEAD)
 # forward 1 to 6 s an image by stage; training 10 to 60 with weights only, 100 to 600 with both, 1000 to 6000 with input
@@ -71,16 +71,18 @@ def test_of_two_measurements_the_faster_one_counts_pass_by_pass():
     assert one.faster(other) == StageSeconds(forward=1, weights=4, weights_and_input=3, input=8)
 
 
-@pytest.mark.parametrize(("image_size", "layer4"), [(64, 1.0), (256, 2.0)])
-def test_a_stage_counts_as_this_project_computes_it_where_that_is_faster(monkeypatch, image_size, layer4):
+@pytest.mark.parametrize(("accelerator", "quick"), [("cpu", {"layer2", "layer3", "layer4"}), ("gpu", set())])
+def test_a_stage_counts_as_this_project_computes_it_where_that_is_faster(monkeypatch, accelerator, quick):
     def seconds(call, *_rest):
-        by_taps = any(isinstance(module, TapConv2d) for module in call.args[0].modules())
-        return 4 * (1.0 if by_taps else 2.0)
+        return 4 * (1.0 if any(isinstance(module, QuickConv2d) for module in call.args[0].modules()) else 2.0)
 
     monkeypatch.setattr(throughput, "_median_seconds", seconds)
-    workload = Workload(name="x", frozen=("none",), image_size=image_size, batch_size=4)
+    monkeypatch.setattr(throughput.torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
+    workload = Workload(name="x", frozen=("none",), image_size=64, batch_size=4, accelerator=accelerator)
     stages = measure_stages(workload, 3, repeats=1)
-    assert {name: stage.weights for name, stage in stages.items()} == dict.fromkeys(NAMES, 2.0) | {"layer4": layer4}
+    assert {name: stage.weights for name, stage in stages.items()} == {
+        name: 1.0 if name in quick else 2.0 for name in NAMES
+    }
 
 
 def test_each_stage_is_measured_in_network_order():
