@@ -19,15 +19,13 @@ from orchestrator.arrayfile import Array, Write
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.cache import Cache
 from orchestrator.errors import CacheError, RunError
-from orchestrator.records import CachePlace, RunSpec
+from orchestrator.records import RECIPE_VERSION, CachePlace, RunSpec
 from orchestrator.training.backbones import network_stages
 from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.prefix_plan import plan_prefix
 
 KIND = "activations"
-FORMAT = 3
-"""Raised when what is kept of the same images and weights changes its form."""
 
 
 class Prefix:
@@ -167,7 +165,7 @@ class _Computing:
         processor = platform.processor() or platform.machine()
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor
         parts = {
-            "format": FORMAT,
+            "recipe": RECIPE_VERSION,
             "images": [spec.data_fingerprint, split],
             "transform": [data.image_size, list(data.mean), list(data.std)],
             "prefix": [spec.model.backbone, self.prefix.digests[depth - 1]],
