@@ -14,7 +14,7 @@ So no program attains 1 unless it computes a stage faster than it was measured h
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 
 from benchmarks.workloads import SplitSizes
@@ -46,6 +46,13 @@ class StageSeconds:
             weights=min(self.weights, other.weights),
             weights_and_input=min(self.weights_and_input, other.weights_and_input),
             input=min(self.input, other.input),
+        )
+
+    @classmethod
+    def at_the_same_time(cls, measured: Sequence["StageSeconds"]) -> "StageSeconds":
+        """Give the seconds an image of processes that compute at the same time: their images a second add up."""
+        return cls(
+            **{each.name: 1 / sum(1 / getattr(one, each.name) for one in measured) for each in fields(cls)},
         )
 
     def training(self, *, trains: bool, needs_input: bool) -> float:

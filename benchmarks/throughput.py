@@ -1,8 +1,11 @@
 """How fast this machine computes each stage of the network, at the batch and image size that is trained."""
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from statistics import median
 from time import perf_counter
 
@@ -14,6 +17,7 @@ from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.blocks import BLOCKS
 from orchestrator.config.models import TrainerConfig
+from orchestrator.execution.worker import keep_freed_memory
 from orchestrator.training.backbones import block_modules
 from orchestrator.training.convolutions import has_quick_convolutions, map_side, quicken_block
 from orchestrator.training.device import autocast
@@ -25,15 +29,38 @@ def measure_stages(workload: Workload, classes: int, repeats: int = 5) -> dict[s
     """Measure each stage by itself: seconds an image, in network order, the head last.
 
     Each value is the median of `repeats` passes over one batch of random values, after one that is not counted. The
-    fastest way counts: in each of torch's two memory formats (channels first, channels last), and with the convolutions
-    of this project where it has its own.
+    fastest way counts: in each of torch's two memory formats (channels first, channels last), with the convolutions
+    of this project where it has its own, and on a CPU in one process with all threads or in as many processes of one
+    thread at the same time.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(workload.threads or before)
+    threads = workload.threads or before
+    torch.set_num_threads(threads)
     try:
-        return _measure_all(workload, classes, repeats)
+        measured = _measure_all(workload, classes, repeats)
     finally:
         torch.set_num_threads(before)
+    if workload.accelerator == "gpu" or threads == 1:
+        return measured
+    apart = _measure_apart(workload, classes, repeats, processes=threads)
+    return {name: stage.faster(apart[name]) for name, stage in measured.items()}
+
+
+def _measure_apart(workload: Workload, classes: int, repeats: int, processes: int) -> dict[str, StageSeconds]:
+    """Measure the stages in processes of one thread at the same time: seconds an image of all together."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, initializer=_wait_for_others, initargs=(barrier,)) as pool:
+        calls = [pool.submit(_measure_all, workload, classes, repeats) for _ in range(processes)]
+        measured = [call.result() for call in calls]
+    return {name: StageSeconds.at_the_same_time([each[name] for each in measured]) for name in measured[0]}
+
+
+def _wait_for_others(barrier: Barrier) -> None:
+    """Begin with one thread, as a worker of this project, once all processes have loaded their libraries."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    barrier.wait()
 
 
 def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, StageSeconds]:

@@ -44,7 +44,7 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
         alive: Reaches its end when the parent is gone, however it died; then so is this process, with its children.
     """
     settle(alive)
-    _keep_freed_memory()
+    keep_freed_memory()
     stop = StopRequest()
     _stop_on_sigterm(stop)
     try:
@@ -70,7 +70,7 @@ def settle(alive: Connection) -> None:
     threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc hand freed memory out again, not back to the system, which would clear each page of it anew.
 
     A training step frees and takes the same gradients and activations each time; all goes when the process ends.

@@ -78,11 +78,32 @@ def test_a_stage_counts_as_this_project_computes_it_where_that_is_faster(monkeyp
 
     monkeypatch.setattr(throughput, "_median_seconds", seconds)
     monkeypatch.setattr(throughput.torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
-    workload = Workload(name="x", frozen=("none",), image_size=64, batch_size=4, accelerator=accelerator)
+    workload = Workload(name="x", frozen=("none",), image_size=64, batch_size=4, accelerator=accelerator, threads=1)
     stages = measure_stages(workload, 3, repeats=1)
     assert {name: stage.weights for name, stage in stages.items()} == {
         name: 1.0 if name in quick else 2.0 for name in NAMES
     }
+
+
+def test_what_processes_compute_at_the_same_time_adds_up():
+    one = StageSeconds(forward=2, weights=4, weights_and_input=6, input=8)
+    other = StageSeconds(forward=2, weights=4, weights_and_input=3, input=8)
+    assert StageSeconds.at_the_same_time([one, other]) == StageSeconds(
+        forward=1, weights=2, weights_and_input=2, input=4
+    )
+
+
+def test_several_processes_of_one_thread_count_where_they_are_faster(monkeypatch):
+    """They really run, and load for a while; only what they measured is replaced."""
+    workload = Workload(name="x", frozen=("none",), image_size=32, batch_size=4, threads=2)
+    apart = throughput._measure_apart(workload, 3, 1, processes=2)
+    assert tuple(apart) == NAMES
+    fast = StageSeconds(forward=1e-9, weights=1e-9, weights_and_input=1e-9, input=1e-9)
+    slow = StageSeconds(forward=1e9, weights=1e9, weights_and_input=1e9, input=1e9)
+    monkeypatch.setattr(throughput, "_measure_apart", lambda *_, **__: apart | {"stem": fast, "head": slow})
+    stages = measure_stages(workload, 3, repeats=1)
+    assert stages["stem"] == fast
+    assert 0 < stages["head"].forward < 1e9
 
 
 def test_each_stage_is_measured_in_network_order():

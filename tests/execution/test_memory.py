@@ -15,10 +15,10 @@ CODE = f"""
 import sys
 import numpy as np
 import psutil
-from orchestrator.execution.worker import _keep_freed_memory
+from orchestrator.execution.worker import keep_freed_memory
 
 if sys.argv[1] == "keep":
-    _keep_freed_memory()
+    keep_freed_memory()
 before = psutil.Process().memory_info().rss
 block = np.ones({BLOCK_MB} * 2**20, dtype=np.uint8)
 del block
