@@ -141,10 +141,16 @@ def test_the_side_of_the_maps_decides_how_a_convolution_is_computed(side, stride
     assert list_quick(block) == [stride_2] * (stride_2 is not None) + [stride_1] * 3
 
 
-def test_maps_of_few_channels_and_single_pixels_of_a_kernel_are_left_to_torch():
+def test_maps_of_128_channels_are_enough_for_winograds_algorithm_and_those_of_64_are_not():
+    network = build_network(ModelConfig(weights="none"), 3, 0, parse("none"))
+    quicken_convolutions(network, "resnet18", 224, CONTIGUOUS)
+    assert list_quick(network.get_submodule("layer2")) == ["Winograd"] * 3  # the fourth one takes 64, and has a stride
+    assert list_quick(network.get_submodule("layer1")) == []
+
+
+def test_kernels_of_one_pixel_are_left_to_torch():
     network = build_network(ModelConfig(backbone="resnet50", weights="none"), 3, 0, parse("none"))
     quicken_convolutions(network, "resnet50", 224, CONTIGUOUS)
-    assert list_quick(network.get_submodule("layer1")) == []
     assert list_quick(network.get_submodule("layer4")) == ["Winograd"] * 2  # of 9, 6 have 1x1, one a stride
 
 
