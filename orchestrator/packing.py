@@ -13,7 +13,7 @@ from orchestrator.config.models import Experiment
 _MIB = 2**20
 _PROCESS = 1000 * _MIB
 """Bytes of a run without what grows with its batches, about."""
-_BYTES_PER_PIXEL = {"resnet18": 1200, "resnet34": 2000, "resnet50": 4200}
+_BYTES_PER_PIXEL = {"resnet18": 1200, "resnet34": 2000, "resnet50": 4000}
 """Bytes that a training step holds for each pixel of its batch, about."""
 _GPU_MEMORY = 0.8
 """Share of a GPU's free memory that is given to runs: one that validates takes more than one that only trains."""
