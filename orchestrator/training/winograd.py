@@ -17,8 +17,9 @@ from torch import Tensor
 
 TILE = 4
 """Pixels of a tile along a side. Tiles begin at every second pixel."""
-_OF_KERNEL = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-"""G."""
+_G = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+_KERNEL_MAP = torch.kron(_G, _G)
+"""From the 9 weights of a pair of channels to the 16 of its tile."""
 
 
 class Winograd(torch.autograd.Function):
@@ -43,7 +44,7 @@ class Winograd(torch.autograd.Function):
                 f"stride {stride}, padding {padding} and kernel {tuple(weight.shape[:2])} are not 1, 1, 3x3"
             )
         tiles = _to_tiles(maps.permute(0, 2, 3, 1).contiguous())
-        kernel = (_kernel_map(weight) @ weight.flatten(2).flatten(end_dim=1)).view(TILE**2, *weight.shape[2:])
+        kernel = (_KERNEL_MAP.to(weight) @ weight.flatten(2).flatten(end_dim=1)).view(TILE**2, *weight.shape[2:])
         products = torch.bmm(tiles.flatten(2, 4).flatten(end_dim=1), kernel.transpose(1, 2))
         ctx.save_for_backward(tiles if ctx.needs_input_grad[1] else None, kernel)
         ctx.size = maps.shape[2:]
@@ -58,17 +59,11 @@ class Winograd(torch.autograd.Function):
         of_maps = of_weight = None
         if ctx.needs_input_grad[1]:
             of_kernel = torch.bmm(flat.transpose(1, 2), tiles.flatten(2, 4).flatten(end_dim=1))
-            of_weight = (_kernel_map(kernel).t() @ of_kernel.flatten(1)).view(3, 3, *kernel.shape[1:])
+            of_weight = (_KERNEL_MAP.to(kernel).t() @ of_kernel.flatten(1)).view(3, 3, *kernel.shape[1:])
         if ctx.needs_input_grad[0]:
             of_tiles = torch.bmm(flat, kernel).view(*of_products.shape[:-1], -1)
             of_maps = _add_tiles(of_tiles, *ctx.size).permute(0, 3, 1, 2)
         return of_maps, of_weight, None, None
-
-
-def _kernel_map(like: Tensor) -> Tensor:
-    """Give the map from the 9 weights of a pair of channels to the 16 of its tile, G x G."""
-    of_kernel = _OF_KERNEL.to(like)
-    return torch.kron(of_kernel, of_kernel)
 
 
 def _to_tiles(maps: Tensor) -> Tensor:
@@ -78,9 +73,9 @@ def _to_tiles(maps: Tensor) -> Tensor:
     padded = maps.new_zeros(images, 2 * down + 2, 2 * across + 2, channels)
     padded[:, 1 : rows + 1, 1 : columns + 1] = maps
     by_rows = maps.new_empty(TILE, images, down, 2 * across + 2, channels)
-    _difference([padded[:, first : first + 2 * down - 1 : 2] for first in range(TILE)], by_rows.unbind())
+    _difference(_lines(padded, 1, down), by_rows.unbind())
     tiles = maps.new_empty(TILE, TILE, images, down, across, channels)
-    _difference([by_rows[:, :, :, first : first + 2 * across - 1 : 2] for first in range(TILE)], tiles.unbind(1))
+    _difference(_lines(by_rows, 3, across), tiles.unbind(1))
     return tiles
 
 
@@ -88,11 +83,9 @@ def _add_tiles(of_tiles: Tensor, rows: int, columns: int) -> Tensor:
     """Turn the gradients of tiles into those of maps: the transpose of `_to_tiles`."""
     _, _, images, down, across, channels = of_tiles.shape
     by_rows = of_tiles.new_zeros(TILE, images, down, 2 * across + 2, channels)
-    _add_differences(
-        of_tiles.unbind(1), [by_rows[:, :, :, first : first + 2 * across - 1 : 2] for first in range(TILE)]
-    )
+    _add_differences(of_tiles.unbind(1), _lines(by_rows, 3, across))
     padded = of_tiles.new_zeros(images, 2 * down + 2, 2 * across + 2, channels)
-    _add_differences(by_rows.unbind(), [padded[:, first : first + 2 * down - 1 : 2] for first in range(TILE)])
+    _add_differences(by_rows.unbind(), _lines(padded, 1, down))
     return padded[:, 1 : rows + 1, 1 : columns + 1]
 
 
@@ -124,6 +117,12 @@ def _spread(of_output: Tensor) -> Tensor:
 
 def _count_tiles(rows: int, columns: int) -> tuple[int, int]:
     return (rows + 1) // 2, (columns + 1) // 2
+
+
+def _lines(maps: Tensor, axis: int, tiles: int) -> list[Tensor]:
+    """Give the first, second, third and fourth pixel of each tile along an axis, as views."""
+    before = (slice(None),) * axis
+    return [maps[(*before, slice(first, first + 2 * tiles - 1, 2))] for first in range(TILE)]
 
 
 def _cut(maps: Tensor, rows: int, columns: int) -> Tensor:
