@@ -13,6 +13,11 @@ _COLLECT_EVERY = 50_000
 
 def main() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
+    from orchestrator.environment import claim_environment
+    from orchestrator.streams import protect_streams
+
+    protect_streams()
+    claim_environment()
     gc.set_threshold(_COLLECT_EVERY)  # loading libraries makes a million objects, none of them garbage
     from orchestrator.cli.commands import run
 
@@ -28,7 +33,7 @@ def script() -> NoReturn:
             raise
         atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter does at its end; there is no public name for it
         for stream in (sys.stdout, sys.stderr):
-            with suppress(BrokenPipeError):  # whoever read it has enough
+            with suppress(OSError):
                 stream.flush()
         os._exit(end.code)
 

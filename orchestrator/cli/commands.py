@@ -7,7 +7,9 @@ from typing import NoReturn
 import typer
 
 from orchestrator.cli import cache, config, data, doctor, query, sweep, ui
+from orchestrator.cli.output import print_note
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
+from orchestrator.streams import lost_output
 
 EXIT_UNEXPECTED = 1
 EXIT_CONFIG = 2
@@ -40,14 +42,27 @@ app.add_typer(data.app, name="data")
 def run() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written only makes it slower
+    try:
+        _run()
+    except SystemExit as end:
+        lost = lost_output(sys.stdout)
+        if lost is None or end.code not in {None, 0}:
+            raise
+        print_note(f"error: what was printed is incomplete: standard output: {lost.strerror}")
+        print_note("hint: nothing but that is lost; `orchestrator trials NAME` and `pareto NAME` print it again")
+        sys.exit(EXIT_SETUP)
+
+
+def _run() -> NoReturn:
     try:
         app()
     except OrchestratorError as error:
-        typer.echo(f"error: {error.message}", err=True)
+        print_note(f"error: {error.message}")
         if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
+            print_note(f"hint: {error.hint}")
         sys.exit(_EXIT_CODES.get(type(error), EXIT_UNEXPECTED))
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        print_note("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)

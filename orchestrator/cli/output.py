@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from orchestrator import names
+from orchestrator.streams import write_data
 
 Row = Mapping[str, object]
 
@@ -74,9 +75,9 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> Non
         case Format.json:
             print_json([*rows])
         case Format.csv:
-            sys.stdout.write(format_csv(rows, columns))
+            write_data(format_csv(rows, columns))
         case Format.md:
-            sys.stdout.write(format_markdown(rows, _present(rows, columns)))
+            write_data(format_markdown(rows, _present(rows, columns)))
         case Format.table:
             _print_table(rows, _present(rows, columns))
 
@@ -87,10 +88,10 @@ def print_record(record: Row, form: Format) -> None:
         case Format.json:
             print_json(record)
         case Format.csv:
-            sys.stdout.write(format_csv([record], ()))
+            write_data(format_csv([record], ()))
         case Format.md:
             pairs = [{"key": key, "value": format_cell(key, value)} for key, value in record.items()]
-            sys.stdout.write(format_markdown(pairs, ("key", "value")))
+            write_data(format_markdown(pairs, ("key", "value")))
         case Format.table:
             _print_lines(record)
 
@@ -109,7 +110,18 @@ def _print_lines(record: Row) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout; numbers that are not finite become null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if not _is_unicode(text):  # the name of a file may have bytes in it that are no letters
+        text = json.dumps(_plain(value), indent=2, allow_nan=False)
+    write_data(f"{text}\n")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_note(text: str) -> None:

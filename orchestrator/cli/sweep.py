@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -112,7 +112,8 @@ class _Stopper:
             self.event.set()
             return
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides it
-        os.write(sys.stderr.fileno(), f"{show_cursor}\nended at once; {_resuming_words()}\n".encode())
+        with suppress(OSError):  # nobody sees it
+            os.write(2, f"{show_cursor}\nended at once; {_resuming_words()}\n".encode(errors="backslashreplace"))
         os._exit(128 + number)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.doctor.caches import check_caches, check_offline
 from orchestrator.doctor.configuration import check_configuration
 from orchestrator.doctor.finding import Finding
-from orchestrator.doctor.machine import check_cpu, check_device, check_disk, check_memory, check_root
+from orchestrator.doctor.machine import check_cpu, check_device, check_disk, check_memory, check_pictures, check_root
 from orchestrator.doctor.packages import check_bytecode, check_packages, check_python
 from orchestrator.doctor.stores import check_file_store, check_locks, check_mlflow, check_optuna, check_spool
 from orchestrator.layout import DEFAULT_ROOT, Root
@@ -29,6 +29,7 @@ def _check_all(root: Root, config: Path | None) -> Iterator[Finding]:
     yield from check_device()
     yield check_cpu()
     yield check_memory()
+    yield check_pictures()
     yield check_root(root)
     yield check_disk(root)
     yield check_mlflow(root.mlflow_db)

@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
+from orchestrator.streams import protect_streams
 
 WORKER_LOG = "worker.log"
 _PR_SET_PDEATHSIG = 1
@@ -64,6 +65,7 @@ def settle(alive: Connection) -> None:
         alive: Reaches its end when the parent is gone, or has no use for this process any more.
     """
     os.setsid()  # a group of its own, so that it can be ended with all its children
+    protect_streams()
     gc.freeze()  # what came with the fork stays: no collection looks at it, or copies its pages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _die_with_fork_server()

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
-import psutil
 import pytest
 
 from orchestrator.doctor import caches, examine, machine, packages, stores
@@ -20,6 +19,8 @@ from orchestrator.doctor.databases import find_revisions, newest_revision
 from orchestrator.doctor.finding import Finding
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
+from orchestrator.machine import Cores, Memory
+from orchestrator.report import canvas
 
 GIB = 2**30
 
@@ -161,9 +162,31 @@ def test_the_disk_is_judged_by_its_free_space(tmp_path, monkeypatch, free, statu
 
 
 def test_little_memory_is_a_warning(monkeypatch):
-    memory = SimpleNamespace(total=8 * GIB, available=GIB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(machine, "read_memory", lambda: Memory(total=8 * GIB, available=GIB))
     assert machine.check_memory().status == "warn"
+
+
+def test_the_limits_of_a_container_are_shown_with_their_source(monkeypatch):
+    limit = Memory(total=4 * GIB, available=3 * GIB, limited_by=Path("/sys/fs/cgroup/memory.max"))
+    monkeypatch.setattr(machine, "read_memory", lambda: limit)
+    quota = Cores(usable=1, quota=1.5, limited_by=Path("/sys/fs/cgroup/cpu.max"))
+    monkeypatch.setattr(machine, "read_cores", lambda: quota)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 16)
+    found = machine.check_memory().message
+    assert found == "3.0 of 4.0 GiB available: the limit of the container (/sys/fs/cgroup/memory.max)"
+    found = machine.check_cpu().message
+    assert found == "1 of 16 cores usable: the container is given the time of 1.5 (/sys/fs/cgroup/cpu.max)"
+
+
+def test_a_picture_is_drawn_and_one_that_cannot_be_keeps_nobody_from_sweeping(monkeypatch):
+    assert machine.check_pictures().status == "ok"
+
+    def refuse(*_args, **_options):
+        raise ValueError("Key backend: 'x' is no backend")
+
+    monkeypatch.setattr(canvas, "Page", refuse)
+    finding = machine.check_pictures()
+    assert (finding.status, "ValueError: Key backend" in finding.message) == ("warn", True)
 
 
 # Databases
