@@ -5,9 +5,7 @@ their own, the others are pale and thin. No global state of matplotlib is used.
 """
 
 import textwrap
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from orchestrator.lettering import plain
 from orchestrator.report.series import Series
 
 if TYPE_CHECKING:
@@ -90,19 +89,6 @@ class Page:
 
     def _add_lines(self, lines: Sequence[str], y: float, **style: Any) -> None:
         self.figure.text(0.008, y, plain("\n".join(lines)), linespacing=1.25, **style)
-
-
-@contextmanager
-def accept_missing_glyphs() -> Iterator[None]:
-    """Draw a box for a letter that the font lacks, without a warning: an experiment may be called anything."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        yield
-
-
-def plain(text: str) -> str:
-    """Keep matplotlib from reading a dollar sign as the start of a formula."""
-    return text.replace("$", r"\$")
 
 
 def percent(share: float, digits: int = 1) -> str:

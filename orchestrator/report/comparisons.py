@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.lettering import plain
 from orchestrator.records import RunResult
 from orchestrator.report.canvas import (
     INK,
@@ -16,7 +17,6 @@ from orchestrator.report.canvas import (
     duration,
     mark_style,
     percent,
-    plain,
     point_style,
     set_params_axis,
 )

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.effects import BlockEffect, Estimate, find_supported
+from orchestrator.lettering import plain
 from orchestrator.report.blocks import say_effects
 from orchestrator.report.canvas import INK, PALE, QUIET, Page, build_point_key
 from orchestrator.results import BlockEffects
@@ -115,7 +116,7 @@ def _draw_saved(gflops: "Axes", seconds: "Axes", row: int, effect: BlockEffect) 
 
 
 def _name_rows(axes: "Axes", effects: BlockEffects) -> None:
-    labels = [f"{'+ ' if effects.nested and row else ''}{each.block}" for row, each in enumerate(effects.blocks)]
+    labels = [f"{'+ ' if effects.nested and row else ''}{plain(each.block)}" for row, each in enumerate(effects.blocks)]
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_ylabel("Also frozen" if effects.nested else "Frozen block")
     supported = find_supported(effects.blocks)

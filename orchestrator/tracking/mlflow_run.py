@@ -1,16 +1,19 @@
 """One child run in MLflow, and how anything is written there: clipped, masked, and never twice."""
 
 import html
+import logging
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Literal
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError
 from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
-from orchestrator.tracking.confusion import draw_confusion
+from orchestrator.tracking.confusion import render_confusion
 from orchestrator.tracking.entries import curve_points, summary_metrics
 from orchestrator.tracking.mlflow_store import MlflowStore
 
@@ -18,6 +21,7 @@ from mlflow import MlflowClient  # isort: skip - after the store, which turns te
 from mlflow.entities import Metric, Param, Run, RunTag  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
+_LOG = logging.getLogger("orchestrator")
 NOTE = "mlflow.note.content"
 _PARAM_LIMIT = 6000
 _TAG_LIMIT = 8000
@@ -128,7 +132,15 @@ class MlflowRun:
         matrices = {"validation": result.val_confusion, "test": result.test_confusion}
         content = {"class_names": result.class_names, "rows": "true class", "columns": "predicted class", **matrices}
         self._client.log_dict(self._run_id, content, "confusion_matrix.json")
-        self._client.log_figure(self._run_id, draw_confusion(matrices, result.class_names), "confusion_matrix.png")
+        try:
+            picture = render_confusion(matrices, result.class_names)
+        except Exception as error:  # noqa: BLE001 - of a picture: the numbers are kept
+            _LOG.warning("no confusion_matrix.png is kept: it cannot be drawn (%s: %s)", type(error).__name__, error)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "confusion_matrix.png"
+            file.write_bytes(picture)
+            self._client.log_artifact(self._run_id, str(file))
 
     def _log_predictions(self, result: RunResult) -> None:
         """Keep the predictions of each image, where the run left them (an older version did not)."""

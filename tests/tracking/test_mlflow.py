@@ -10,6 +10,7 @@ import pytest
 from orchestrator import names
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import NotFoundError, SweepError
+from orchestrator.tracking import mlflow_run
 from orchestrator.tracking.mlflow import MlflowTracker
 from tests.factories import (
     CLASS_NAMES,
@@ -190,6 +191,24 @@ def test_a_finished_run_keeps_its_confusion_matrices_and_specification(tracker, 
     assert json.loads(store.artifact(child, "spec.json").read_text()) == start.spec.model_dump(mode="json")
 
 
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tracker, store, mlflow_root, monkeypatch, caplog):
+    def refuse(*_args):
+        raise ValueError("ParseFatalException: Double subscript")
+
+    monkeypatch.setattr(mlflow_run, "render_confusion", refuse)
+    start, result = make_run_start(), make_result(class_names=("$10_$20", "$20_$50", "healthy"))
+    file = mlflow_root.run_dir(result.fingerprint) / "predictions.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"predictions")
+    tracker.start_run(start).finish(result)
+    (child,) = store.runs().values()
+    assert child.info.status == "FINISHED"
+    assert store.artifact(child, "predictions.npz").read_bytes() == b"predictions"
+    assert json.loads(store.artifact(child, "confusion_matrix.json").read_text())["class_names"][0] == "$10_$20"
+    (said,) = caplog.messages
+    assert said.startswith("no confusion_matrix.png is kept: it cannot be drawn (ValueError: ParseFatal")
+
+
 def test_a_finished_run_keeps_the_predictions_that_its_training_left(tracker, store, mlflow_root):
     start, result = make_run_start(), make_result()
     file = mlflow_root.run_dir(result.fingerprint) / "predictions.npz"
@@ -265,7 +284,7 @@ def test_results_that_cannot_be_tracked_leave_no_running_run(tracker, store, mon
         raise OSError(28, "No space left on device")
 
     run = tracker.start_run(make_run_start())
-    monkeypatch.setattr("mlflow.MlflowClient.log_figure", lose)
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", lose)
     with pytest.raises(SweepError, match=r"cannot write to the MLflow store sqlite:.*No space left on device"):
         run.finish(make_result())
     (child,) = store.runs().values()
