@@ -52,6 +52,9 @@ PARETO: Final = "pareto"
 CONFIG_HASH: Final = "config_hash"
 FINGERPRINT: Final = "fingerprint"
 REUSED_FROM: Final = "reused_from"
+EPOCHS_FROM: Final = "epochs_from"
+"""What a sweep's first epoch is called in its curves and in `best_epoch`: 1. Sweeps without the tag count from 0: they
+were begun by an earlier version, and keep their count, so that no curve has a gap and no column two meanings."""
 
 # Shared views of the MLflow UI: kept as tags of the experiment, chosen by a key of the page's address.
 VIEW_TAG: Final = "mlflow.sharedViewState."
