@@ -21,6 +21,7 @@ from orchestrator.interfaces import (
     Tracker,
 )
 from orchestrator.jobs import SweepOutcome
+from orchestrator.labels import label_planned
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
@@ -194,7 +195,8 @@ def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> 
         limit = prepared.experiment.search.max_trainable_params
         observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
     for trial in search.reconcile("the process that ran it died"):
-        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
+        label = label_planned(prepared.experiment, trial)
+        observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: failed")
 
 
 def _begin_anew(root: Root, name: str, observer: Observer) -> None:

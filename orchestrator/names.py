@@ -52,6 +52,9 @@ PARETO: Final = "pareto"
 CONFIG_HASH: Final = "config_hash"
 FINGERPRINT: Final = "fingerprint"
 REUSED_FROM: Final = "reused_from"
+EPOCHS_FROM: Final = "epochs_from"
+"""What a sweep's first epoch is called in its curves and in `best_epoch`: 1. Sweeps without the tag count from 0: they
+were begun by an earlier version, and keep their count, so that no curve has a gap and no column two meanings."""
 
 # Shared views of the MLflow UI: kept as tags of the experiment, chosen by a key of the page's address.
 VIEW_TAG: Final = "mlflow.sharedViewState."
@@ -69,6 +72,7 @@ HYPERVOLUME_LOW: Final = "hypervolume_low"
 HYPERVOLUME_HIGH: Final = "hypervolume_high"
 SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
+"""The highest measured `val_acc` of a complete trial, whatever chance made of it; stores of before have the key."""
 LOGME_RANK_CORRELATION: Final = "logme_rank_correlation"
 GRAD_SHARE_FROZEN_RANK_CORRELATION: Final = "grad_share_frozen_rank_correlation"
 TRAINABLE_PARAMS_RANK_CORRELATION: Final = "trainable_params_rank_correlation"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, Observer, RunStart
+from orchestrator.labels import label_planned
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
 _LOG = logging.getLogger("orchestrator")
@@ -13,12 +14,16 @@ _LOG = logging.getLogger("orchestrator")
 class LoggingObserver:
     """Logs messages and lost runs as warnings, starts and ends as info, epochs as debug."""
 
+    def __init__(self) -> None:
+        self._experiment: Experiment | None = None
+
     def on_message(self, text: str) -> None:
         """Log the message."""
         _LOG.warning(text)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Log how many trials are done and left."""
+        self._experiment = experiment
         left = "as many as the sampler is allowed" if choices is None else len(choices)
         _LOG.info("%s: %d trials done, %s to run", experiment.name, len(done), left)
 
@@ -28,7 +33,7 @@ class LoggingObserver:
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """Log the epoch."""
-        _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.epoch, metrics.val_acc)
+        _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.number, metrics.val_acc)
 
     def on_run_pause(self, start: RunStart, epochs: int) -> None:
         """Log how far the run is."""
@@ -45,7 +50,8 @@ class LoggingObserver:
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Log the state."""
-        _LOG.info("trial %d (%s): %s", trial.number, trial.frozen, trial.state)
+        label = trial.frozen if self._experiment is None else label_planned(self._experiment, trial)
+        _LOG.info("trial %d (%s): %s", trial.number, label, trial.state)
 
 
 class ObserverGroup:

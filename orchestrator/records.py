@@ -181,7 +181,7 @@ class EpochMetrics(Record):
     """One epoch of a run. Accuracies are fractions in [0, 1]; losses are means over images."""
 
     epoch: int
-    """From 0."""
+    """From 0, in files and between programs; see `number`."""
     train_loss: float
     train_acc: float
     val_loss: float
@@ -192,6 +192,11 @@ class EpochMetrics(Record):
     """Seconds that the epoch took, validation included."""
     step_losses: tuple[StepLoss, ...] = ()
     """Every `log_every_n_steps`-th step of the epoch."""
+
+    @property
+    def number(self) -> int:
+        """The epoch as people count it, and as everything that people read has it: from 1."""
+        return self.epoch + 1
 
 
 class RunResult(Record):
@@ -209,7 +214,7 @@ class RunResult(Record):
     """Accuracy on the test split, evaluated once with the best checkpoint; it never chooses."""
     test_loss: float
     best_epoch: int
-    """From 0."""
+    """From 0, in files and between programs; see `best_epoch_number`."""
     epochs_run: int
     trainable_params: int
     total_params: int
@@ -240,6 +245,11 @@ class RunResult(Record):
     """The curves by epoch."""
     versions: dict[str, str]
     """Versions of Python and of the libraries that trained."""
+
+    @property
+    def best_epoch_number(self) -> int:
+        """The epoch with the lowest `val_loss` as people count it: from 1."""
+        return self.best_epoch + 1
 
     @property
     def gap_train_val(self) -> float:
@@ -276,7 +286,8 @@ class RunRecord(Record):
     """One run of a trial, finished or lost."""
 
     name: str
-    """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`."""
+    """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`, or `trial_007_stem+layer1_lr=0.003_seed0` where the
+    learning rate varies in the sweep."""
     seed: int
     fingerprint: str
     result: RunResult | None = None
@@ -355,9 +366,9 @@ def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
     return frozenset(old)
 
 
-def run_name(trial: int, frozen: str, seed: int) -> str:
-    """Name a run: `trial_007_stem+layer1_seed0`."""
-    return f"trial_{trial:03d}_{frozen}_seed{seed}"
+def run_name(trial: int, frozen: str, seed: int, values: Iterable[str] = ()) -> str:
+    """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
+    return "_".join([f"trial_{trial:03d}", frozen, *values, f"seed{seed}"])
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -21,6 +21,7 @@ from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
 from orchestrator.jobs import Job, SweepOutcome
+from orchestrator.labels import label_planned
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
 from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Workplace
@@ -156,9 +157,9 @@ class SweepLoop:
             return False
         if step.repeat is not None:
             self._outcome.repeated += 1
+            number, label = step.repeat.number, label_planned(self._experiment, step.repeat.choice)
             self._observer.on_message(
-                f"trial {step.repeat.number} ({step.repeat.choice.frozen}) repeats trial {step.repeat.repeats}: "
-                "answered from its result"
+                f"trial {number} ({label}) repeats trial {step.repeat.repeats}: answered from its result"
             )
         for job, reason in step.drops:
             self._drop(job, reason)

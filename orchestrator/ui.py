@@ -38,7 +38,7 @@ _ENVIRONMENT = {
 
 
 _EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
-_VIEWS = {names.VIEW_RUNS: "runs, best first", names.VIEW_NESTED: "runs under their sweep"}
+_VIEWS = {names.VIEW_RUNS: "runs, highest val_acc first", names.VIEW_NESTED: "runs under their sweep"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

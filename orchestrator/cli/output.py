@@ -30,7 +30,7 @@ _FIXED_DIGITS = {
             *COMPARISON_COLUMNS[2:5],
             names.TRAIN_ACC,
             names.TEST_ACC,
-            names.BEST_VAL_ACC,
+            "highest_measured_val_acc",
             names.GAP_TRAIN_VAL,
             names.VAL_ACC_EFFECT,
             names.VAL_ACC_EFFECT_LOW,

@@ -77,7 +77,7 @@ class PlainObserver:
         if self._verbosity < 0:
             return
         line = (
-            f"{start.name}: epoch {metrics.epoch + 1}/{start.spec.trainer.max_epochs}"
+            f"{start.name}: epoch {metrics.number}/{start.spec.trainer.max_epochs}"
             f"  val_acc {metrics.val_acc:.4f}  val_loss {metrics.val_loss:.4f}"
         )
         if self._verbosity > 0:
@@ -99,7 +99,7 @@ class PlainObserver:
         elif self._verbosity >= 0 and record.reused_from is None:
             result = record.result
             self._write(
-                f"{start.name}: done, val_acc {result.val_acc:.4f} at epoch {result.best_epoch + 1}"
+                f"{start.name}: done, val_acc {result.val_acc:.4f} at epoch {result.best_epoch_number}"
                 f" of {result.epochs_run}, {format_duration(result.duration_s)}"
             )
 
@@ -223,7 +223,7 @@ def _cells(row: _Row) -> tuple[RenderableType, ...]:
         best = row.record.result.val_acc if row.record.result else best
     return (
         Text.from_markup(state).append(row.start.name),
-        f"{last.epoch + 1}/{row.start.spec.trainer.max_epochs}" if last else "starts",
+        f"{last.number}/{row.start.spec.trainer.max_epochs}" if last else "starts",
         f"{last.val_acc:.4f}" if last else "",
         f"{best:.4f}" if best is not None else "",
         f"{row.start.cost.trainable_params:,}",

@@ -1,7 +1,7 @@
 """`orchestrator status|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +9,7 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import COMPARISON_COLUMNS, Format, print_note, print_record, print_rows
-from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.errors import ConfigError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.masking import mask_credentials
 
@@ -124,13 +124,12 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
     from orchestrator.progress import read_progress
 
     name, place = sweep.experiment.name, sweep.root
-    rows = sweep.trial_rows()
     owner = read_owner(place.lock(name))
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
     pruned = sum(trial.state == "pruned" for trial in sweep.trials)
     done = len(sweep.candidates) + pruned
-    best_row = _best_row(sweep, rows)
+    highest = sweep.highest
     return {
         "experiment": name,
         "alive": owner is not None,
@@ -146,12 +145,18 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "to_go_s": progress.to_go_s if progress and owner else None,
         "runs": [run.model_dump() for run in progress.runs] if progress else [],
         "failures": [
-            {names.TRIAL: trial.number, names.FROZEN: trial.frozen, "causes": _causes(trial), names.ERROR: trial.error}
+            {
+                names.TRIAL: trial.number,
+                names.FROZEN: trial.frozen,
+                "label": str(sweep.label(trial)),
+                "causes": _causes(trial),
+                names.ERROR: trial.error,
+            }
             for trial in sweep.open_failures
         ],
-        "best_trial": best_row.get(names.TRIAL),
-        "best_frozen": best_row.get(names.FROZEN),
-        names.BEST_VAL_ACC: best_row.get(names.VAL_ACC),
+        "highest_measured_val_acc": highest.val_acc if highest else None,
+        "highest_measured_trial": highest.number if highest else None,
+        "highest_measured_label": str(sweep.label(highest)) if highest else None,
         names.FRONT_SIZE: len(sweep.front),
         "root": str(place.path),
         "mlflow": mask_credentials(sweep.experiment.tracking.mlflow_uri or place.mlflow_uri),
@@ -172,7 +177,7 @@ def _say_run(run: Mapping[str, Any]) -> str:
 
 def _say_failure(failure: Mapping[str, Any]) -> str:
     causes = f" ({', '.join(failure['causes'])})" if failure["causes"] else ""
-    return f"trial {failure[names.TRIAL]} ({failure[names.FROZEN]}): {failure[names.ERROR]}{causes}"
+    return f"trial {failure[names.TRIAL]} ({failure['label']}): {failure[names.ERROR]}{causes}"
 
 
 def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
@@ -180,7 +185,7 @@ def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     from orchestrator.results import describe_scores
 
     sweep = _load(name, root)
-    print_rows(sweep.trial_rows(), _TRIAL_COLUMNS, form)
+    print_rows(sweep.trial_rows(), with_varied(_TRIAL_COLUMNS, sweep), form)
     said = describe_scores(sweep.candidates)
     if said is not None:
         print_note(said)
@@ -190,7 +195,7 @@ def pareto(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     """Print the Pareto front by rising number of trainable parameters, and how far it can be believed."""
     sweep = _load(name, root)
     rows = sweep.front_rows()
-    print_rows(rows, FRONT_COLUMNS, form)
+    print_rows(rows, with_varied(FRONT_COLUMNS, sweep), form)
     print_note(say_recommendation(sweep) if rows else f"no trial of {name} is complete yet")
 
 
@@ -219,7 +224,7 @@ def recommend(
         float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
     ] = None,
 ) -> None:
-    """Recommend the fewest trainable parameters that are close enough to the best, in a sentence and numbers."""
+    """Recommend the fewest trainable parameters that are close enough to the highest measured, in words and numbers."""
     found = _load(name, root).recommend(margin)
     comparison = found.comparison
     record = {
@@ -227,7 +232,8 @@ def recommend(
         "basis": found.basis,
         names.TRIAL: found.number,
         names.FROZEN: found.frozen,
-        "best_trial": found.best_number,
+        "label": found.label,
+        "highest_measured_trial": found.highest_number,
         "difference": comparison.difference,
         "low": comparison.low,
         "high": comparison.high,
@@ -251,7 +257,7 @@ def best(
         typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
     ] = "supported",
 ) -> None:
-    """Print the trial to use: the most accurate, or the one that a budget asks for."""
+    """Print the best trial and the rule that chose it; on stderr, the trials that other rules name, and why."""
     if min_val_acc is not None and not 0 <= min_val_acc <= 1:
         raise ConfigError(
             f"--min-val-acc is a fraction in [0, 1], not {min_val_acc:g}",
@@ -259,7 +265,9 @@ def best(
         )
     sweep = _load(name, root)
     found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc, rule=rule)
-    print_record(next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number), form)
+    row = next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number)
+    print_record({"rule": found.rule, "basis": found.basis, "label": found.label, **row}, form)
+    print_note(sweep.explain(found))
 
 
 def blocks(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
@@ -272,17 +280,20 @@ def blocks(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
 
 def runs(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
     """Print one row a run: a trial has one for each seed."""
-    print_rows(_load(name, root).run_rows(), _RUN_COLUMNS, form)
+    sweep = _load(name, root)
+    print_rows(sweep.run_rows(), with_varied(_RUN_COLUMNS, sweep), form)
 
 
 def history(
     name: NameArgument,
-    frozen: Annotated[str, typer.Argument(help="Frozen set, such as stem+layer1 or none.")],
+    trial: Annotated[
+        str, typer.Argument(help="A trial's number, or its frozen set, such as stem+layer1, none or 'stem lr=0.003'.")
+    ],
     root: RootOption = _ROOT,
     form: FormatOption = Format.table,
 ) -> None:
-    """Print the curves of a frozen set's runs by epoch."""
-    rows = _load(name, root).history_rows(frozen)
+    """Print the curves of a trial's runs by epoch; epochs count from 1."""
+    rows = _load(name, root).history_rows(trial)
     print_rows(rows, list(rows[0]), form)
 
 
@@ -304,6 +315,12 @@ def report(
     keep_report(sweep, paths, mlflow_uri)
 
 
+def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:
+    """Put what varies in a sweep beside the frozen set."""
+    place = columns.index(names.FROZEN) + 1
+    return [*columns[:place], *sweep.varied, *columns[place:]]
+
+
 def _load(name: str, root: Path) -> "Sweep":
     from orchestrator.results import load_sweep
 
@@ -319,12 +336,3 @@ def count_points(experiment: "Experiment") -> int | None:
         if search.n_trials is None or size <= search.n_trials:
             return size if search.max_trainable_params is None else None
     return search.n_trials
-
-
-def _best_row(sweep: "Sweep", rows: list[dict[str, object]]) -> dict[str, object]:
-    """Row of the best trial so far; empty where none is complete."""
-    try:
-        number = sweep.best(rule="point").number
-    except NotFoundError:
-        return {}
-    return next(row for row in rows if row[names.TRIAL] == number)

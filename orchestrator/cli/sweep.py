@@ -15,7 +15,7 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation
+from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation, with_varied
 from orchestrator.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     front = result.front_rows()
     if front:
         print_note(f"\nThe front of {name}: no other trial has both more accuracy and fewer trainable parameters")
-        print_rows(front, FRONT_COLUMNS, output)
+        print_rows(front, with_varied(FRONT_COLUMNS, result), output)
         print_note(say_recommendation(result))
     parts = [f"{outcome.trained} runs trained"]
     parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []
@@ -239,7 +239,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     option = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
     print_note(f"\n{', '.join(parts)}.")
     for trial in outcome.failed_trials:
-        print_note(f"failed: trial {trial.number} ({trial.frozen}): {trial.error}")
+        print_note(f"failed: trial {trial.number} ({result.label(trial)}): {trial.error}")
     print_note(f"Everything lies in {result.root.path}; pictures in {result.root.reports(name)}")
     print_note("Next:")
     print_note(f"  orchestrator best {name}{option} --max-trainable-params 3000000")

@@ -132,7 +132,7 @@ def set_percent_axis(axes: "Axes") -> None:
 
 def set_epoch_axis(axes: "Axes") -> None:
     """Make the x axis one of epochs."""
-    axes.set_xlabel("Epoch (from 0)")
+    axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 

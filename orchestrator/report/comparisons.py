@@ -30,7 +30,7 @@ MAX_ROWS = 60
 
 
 def draw_convergence(series: Sequence[Series], caption: str) -> Page:
-    """Draw epochs and seconds until a trial has 95 % of its own best validation accuracy, a row a trial."""
+    """Draw epochs and seconds until a trial has 95 % of its own highest validation accuracy, a row a trial."""
     share = percent(CONVERGED, 0)
     quickest = min(series, key=lambda each: each.spread(seconds_to_converge).mean)
     epochs = quickest.spread(epochs_to_converge).mean
@@ -43,8 +43,8 @@ def draw_convergence(series: Sequence[Series], caption: str) -> Page:
     page = Page(title, f"Seconds of the epochs alone, without loading. {note}{caption}", height=_height(rows), panels=2)
     left, right = page.panels
     for axes, value, label in (
-        (left, epochs_to_converge, f"Epochs to {share} of its own best accuracy"),
-        (right, seconds_to_converge, f"Seconds to {share} of its own best accuracy"),
+        (left, epochs_to_converge, f"Epochs to {share} of its own highest accuracy"),
+        (right, seconds_to_converge, f"Seconds to {share} of its own highest accuracy"),
     ):
         _draw_bars(axes, rows, value)
         axes.set_xlabel(label)
@@ -147,7 +147,9 @@ def _choose_rows(series: Sequence[Series]) -> tuple[list[Series], str]:
     if len(series) <= MAX_ROWS:
         return list(series), ""
     chosen = sorted(series, key=lambda each: (not each.on_front, -each.val_acc))[:MAX_ROWS]
-    return [each for each in series if each in chosen], f"The {MAX_ROWS} best of {len(series)} trials. "
+    return [
+        each for each in series if each in chosen
+    ], f"{MAX_ROWS} of {len(series)} trials: the front, and the highest measured of the others. "
 
 
 def _height(rows: Sequence[Series]) -> float:
@@ -160,7 +162,7 @@ def _name_rows(axes: "Axes", rows: Sequence[Series], *, labels: bool = True) -> 
     axes.grid(visible=False, axis="y")
     if not labels:
         return
-    axes.set_ylabel("Frozen set, by rising parameters" if len(rows) > 8 else "Frozen set")
+    axes.set_ylabel("Trial, by rising parameters" if len(rows) > 8 else "Trial")
     for tick, each in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(INK if each.on_front else QUIET)
         tick.set_fontweight("bold" if each.on_front else "normal")
@@ -177,11 +179,14 @@ def _say_seeds(series: Sequence[Series]) -> str:
 def _test_title(series: Sequence[Series], images: int) -> str:
     if not series:
         return "No trial on the front has test images"
-    best = max(series, key=lambda each: (each.val_acc, -each.params))
-    drop = 100 * (best.val_acc - _test_accuracy(best))
-    against = f"{abs(drop):.1f} points {'less' if drop >= 0 else 'more'} than in validation, which chose it"
-    title = f"{best.name} is right on {percent(_test_accuracy(best))} of {images} test images, {against}"
-    if best.test_interval is None:
+    highest = max(series, key=lambda each: (each.val_acc, -each.params))
+    drop = 100 * (highest.val_acc - _test_accuracy(highest))
+    against = f"{abs(drop):.1f} points {'less' if drop >= 0 else 'more'} than in validation"
+    title = (
+        f"{highest.name}, the highest measured in validation, is right on {percent(_test_accuracy(highest))} of "
+        f"{images} test images, {against}"
+    )
+    if highest.test_interval is None:
         return title
-    low, high = best.test_interval
+    low, high = highest.test_interval
     return f"{title}; the 95 % interval goes from {percent(low)} to {percent(high)}"

@@ -60,8 +60,13 @@ def block_scores(start: SweepStart) -> dict[str, float]:
     }
 
 
-def summary_metrics(result: RunResult) -> dict[str, float]:
-    """List the summary metrics of a run, every name of that section of `names.py`."""
+def summary_metrics(result: RunResult, epochs_from: int = 1) -> dict[str, float]:
+    """List the summary metrics of a run, every name of that section of `names.py`.
+
+    Args:
+        result: What the run found.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+    """
     return {
         names.VAL_ACC: result.val_acc,
         names.VAL_LOSS: result.val_loss,
@@ -69,7 +74,7 @@ def summary_metrics(result: RunResult) -> dict[str, float]:
         names.TRAIN_LOSS: result.train_loss,
         names.TEST_ACC: result.test_acc,
         names.TEST_LOSS: result.test_loss,
-        names.BEST_EPOCH: result.best_epoch,
+        names.BEST_EPOCH: result.best_epoch_number - 1 + epochs_from,
         names.EPOCHS_RUN: result.epochs_run,
         names.TRAINABLE_PARAMS: result.trainable_params,
         names.TRAINABLE_PCT: result.trainable_pct,
@@ -84,8 +89,18 @@ def summary_metrics(result: RunResult) -> dict[str, float]:
     }
 
 
-def curve_points(metrics: EpochMetrics) -> list[tuple[str, float, int]]:
-    """List an epoch's points as (name, value, step): the epoch is the step, but for the loss of single steps."""
+def epoch_step(metrics: EpochMetrics, epochs_from: int = 1) -> int:
+    """Returns the step that an epoch has in its run's curves; for `epochs_from` see `names.EPOCHS_FROM`."""
+    return metrics.number - 1 + epochs_from
+
+
+def curve_points(metrics: EpochMetrics, epochs_from: int = 1) -> list[tuple[str, float, int]]:
+    """List an epoch's points as (name, value, step): the epoch is the step, but for the loss of single steps.
+
+    Args:
+        metrics: The epoch.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+    """
     curves = {
         names.CURVE_TRAIN_LOSS: metrics.train_loss,
         names.CURVE_TRAIN_ACC: metrics.train_acc,
@@ -94,4 +109,5 @@ def curve_points(metrics: EpochMetrics) -> list[tuple[str, float, int]]:
         names.CURVE_LR: metrics.lr,
     }
     steps = [(names.CURVE_STEP_LOSS, point.loss, point.step) for point in metrics.step_losses]
-    return [(name, value, metrics.epoch) for name, value in curves.items()] + steps
+    step = epoch_step(metrics, epochs_from)
+    return [(name, value, step) for name, value in curves.items()] + steps

@@ -6,7 +6,7 @@ from typing import Literal
 from orchestrator import names
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.records import EpochMetrics, RunResult
-from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
+from orchestrator.tracking.entries import curve_points, epoch_step, run_params, summary_metrics
 
 Status = Literal["running", "finished", "failed", "killed"]
 
@@ -41,7 +41,7 @@ class MemoryRun:
 
     def log_epoch(self, metrics: EpochMetrics) -> None:
         """Add an epoch to the curves, unless it is there."""
-        if any(step == metrics.epoch for step, _ in self.curves.get(names.CURVE_VAL_ACC, ())):
+        if any(step == epoch_step(metrics) for step, _ in self.curves.get(names.CURVE_VAL_ACC, ())):
             return
         for name, value, step in curve_points(metrics):
             self.curves.setdefault(name, []).append((step, value))

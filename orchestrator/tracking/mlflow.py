@@ -10,6 +10,7 @@ from uuid import uuid4
 from orchestrator import names
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.labels import find_varied
 from orchestrator.layout import Root
 from orchestrator.masking import mask_credentials
 from orchestrator.records import flatten
@@ -57,6 +58,8 @@ class MlflowTracker:
         self._live: list[MlflowRun] = []
         self._parents: dict[str, str] = {}
         """Parent run of each generation."""
+        self._epochs_from: dict[str, int] = {}
+        """Number of the first epoch in each generation."""
 
     @property
     def uri(self) -> str:
@@ -90,7 +93,7 @@ class MlflowTracker:
             parents = self._find_parents()
             parent = next((run for run in parents if run.data.tags.get(_GENERATION, "0") == generation), None)
             if parent is None:
-                tags = self._tags(names.KIND_SWEEP, self.origin) | {_GENERATION: generation}
+                tags = self._tags(names.KIND_SWEEP, self.origin) | {_GENERATION: generation, names.EPOCHS_FROM: "1"}
                 parent = client.create_run(experiment, run_name=self._name, tags=tags)
             else:
                 client.update_run(parent.info.run_id, status="RUNNING")
@@ -101,6 +104,8 @@ class MlflowTracker:
             # the newest come first, and they win
             self._parents = {run.data.tags.get(_GENERATION, "0"): run.info.run_id for run in reversed(parents)}
             self._parents[generation] = self._parent_id
+            self._epochs_from = {run.data.tags.get(_GENERATION, "0"): _epochs_from(run) for run in [*reversed(parents), parent]}
+            self._store.keep_views(client, experiment, find_varied(start.experiment))
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")
 
@@ -137,10 +142,13 @@ class MlflowTracker:
             found = self._find_run(start, key if again else None)
             if found is None:
                 made = client.create_run(experiment, start_time=at_ms, run_name=start.name, tags=tags)
-                run = MlflowRun(self._store, client, made.info.run_id, fresh=True)
+                run = MlflowRun(
+                    self._store, client, made.info.run_id, epochs_from=int(tags[names.EPOCHS_FROM]), fresh=True
+                )
             else:
-                self._reopen(found, start.name, tags)
-                run = MlflowRun(self._store, client, found.info.run_id)
+                epochs_from = _epochs_from(found)
+                self._reopen(found, start.name, tags | {names.EPOCHS_FROM: str(epochs_from)})
+                run = MlflowRun(self._store, client, found.info.run_id, epochs_from=epochs_from)
         params: dict[str, object] = {**run_params(start), names.FINGERPRINT: start.spec.fingerprint}
         if origin.git_commit is not None:
             params["git_commit"] = origin.git_commit
@@ -167,7 +175,7 @@ class MlflowTracker:
             found = self._search_key(key)
         if found is None:
             raise NotFoundError(f"the MLflow store {self._store.uri} has no run that was started as {key}")
-        return MlflowRun(self._store, client, found.info.run_id)
+        return MlflowRun(self._store, client, found.info.run_id, epochs_from=_epochs_from(found))
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
@@ -295,6 +303,7 @@ class MlflowTracker:
             names.SEED: str(start.spec.seed),
             names.PARETO: "false",
             names.FINGERPRINT: start.spec.fingerprint,
+            names.EPOCHS_FROM: str(self._epochs_from.get(str(start.spec.generation), 1)),
             RUN_KEY: key,
         }
         return tags if start.reused_from is None else tags | {names.REUSED_FROM: start.reused_from}
@@ -380,6 +389,10 @@ def _user_tag() -> dict[str, str]:
         return {"mlflow.user": getuser()}
     except (OSError, KeyError):  # a container may run as a user without a name
         return {}
+
+
+def _epochs_from(run: Run) -> int:
+    return int(run.data.tags.get(names.EPOCHS_FROM, 0))
 
 
 def _started(run: Run) -> int:

@@ -14,7 +14,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.confusion import render_confusion
-from orchestrator.tracking.entries import curve_points, summary_metrics
+from orchestrator.tracking.entries import curve_points, epoch_step, summary_metrics
 from orchestrator.tracking.mlflow_store import MlflowStore
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
@@ -39,16 +39,20 @@ class MlflowRun:
         store: The store, for its errors.
         client: The open client.
         run_id: The run.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
         fresh: Whether the run was made just now, so that nothing needs to be read.
 
     Attributes:
         ended: Whether it was ended here.
     """
 
-    def __init__(self, store: MlflowStore, client: MlflowClient, run_id: str, *, fresh: bool = False) -> None:
+    def __init__(
+        self, store: MlflowStore, client: MlflowClient, run_id: str, *, epochs_from: int, fresh: bool = False
+    ) -> None:
         self._store = store
         self._client = client
         self._run_id = run_id
+        self._epochs_from = epochs_from
         self.ended = False
         self._there: dict[str, set[int]] | None = {name: set() for name in _KEY_CURVES} if fresh else None
 
@@ -71,10 +75,12 @@ class MlflowRun:
         with self._store.translated("write to"):
             there = self._read_steps() if self._there is None else self._there
             self._there = there
-            if metrics.epoch in there[names.CURVE_VAL_ACC]:
+            if epoch_step(metrics, self._epochs_from) in there[names.CURVE_VAL_ACC]:
                 return
             # step losses first: MLflow cuts a long call in pieces, and the last one says that the epoch is whole
-            points = sorted(curve_points(metrics), key=lambda point: point[0] != names.CURVE_STEP_LOSS)
+            points = sorted(
+                curve_points(metrics, self._epochs_from), key=lambda point: point[0] != names.CURVE_STEP_LOSS
+            )
             new = [Metric(name, value, now, step) for name, value, step in points if step not in there.get(name, ())]
             self._there = None  # unknown, until the store has answered
             self._client.log_batch(self._run_id, metrics=new)
@@ -90,8 +96,9 @@ class MlflowRun:
         note = "the training finished, but its results could not be tracked"
         with self.failing_if_raised(note), self._store.translated("write to"):
             run = self._client.get_run(self._run_id)
-            summary = {key: value for key, value in summary_metrics(result).items() if key not in run.data.metrics}
-            log_metrics(self._client, self._run_id, summary, at_ms)
+            summary = summary_metrics(result, self._epochs_from)
+            new = {key: value for key, value in summary.items() if key not in run.data.metrics}
+            log_metrics(self._client, self._run_id, new, at_ms)
             log_params(self._client, self._run_id, params, there=run)
             self._log_confusion(result)
             self._log_predictions(result)

@@ -5,7 +5,7 @@ import glob
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,22 +41,34 @@ _REFUSALS = {
     "INVALID_STATE",
     "BAD_REQUEST",
 }
-_COLUMNS = [
-    f"params.`{names.FROZEN}`",
+_FRONT_COLUMNS = [
     *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
     *(f"metrics.`{name}`" for name in (names.GAP_TRAIN_VAL, names.DURATION_S)),
     f"tags.`{names.PARETO}`",
 ]
-_BEST_FIRST = {
+_HIGHEST_FIRST = {
     "searchFilter": f"tags.{names.KIND} = '{names.KIND_RUN}'",
     "orderByKey": f"metrics.`{names.VAL_ACC}`",
     "orderByAsc": False,
 }
+
+
+def build_views(varied: Sequence[str] = ()) -> dict[str, str]:
+    """Build the tags that hold the sweep's views of the UI, which shows no metric of its own accord.
+
+    Args:
+        varied: Params that vary in the sweep besides the frozen set: each is a column.
+    """
+    columns = [*(f"params.`{name}`" for name in (names.FROZEN, *varied)), *_FRONT_COLUMNS]
+    return {
+        f"{names.VIEW_TAG}{names.VIEW_NESTED}": json.dumps({"selectedColumns": columns}),
+        f"{names.VIEW_TAG}{names.VIEW_RUNS}": json.dumps({"selectedColumns": columns, **_HIGHEST_FIRST}),
+    }
+
+
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI asks, or opens on an empty tab
-    # the UI shows no metric of its own accord; these views, named in its address, do
-    f"{names.VIEW_TAG}{names.VIEW_NESTED}": json.dumps({"selectedColumns": _COLUMNS}),
-    f"{names.VIEW_TAG}{names.VIEW_RUNS}": json.dumps({"selectedColumns": _COLUMNS, **_BEST_FIRST}),
+    **build_views(),
 }
 
 
@@ -101,6 +113,14 @@ class MlflowStore:
         with self.translated("open", SetupError):
             client = self._connect()
             return client, self._find_experiment(client)
+
+    @staticmethod
+    def keep_views(client: MlflowClient, experiment_id: str, varied: Sequence[str]) -> None:
+        """Let the saved views of the UI have a column for whatever varies in the sweep."""
+        tags = client.get_experiment(experiment_id).tags
+        for key, value in build_views(varied).items():
+            if tags.get(key) != value:
+                client.set_experiment_tag(experiment_id, key, value)
 
     @contextmanager
     def translated(self, action: str, kind: type[OrchestratorError] = SweepError) -> Iterator[None]:

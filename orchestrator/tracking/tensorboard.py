@@ -38,14 +38,16 @@ class TensorBoardRun:
         folder: Folder of the run; what is there is removed.
         start: What is known of the run.
         say: Hears, once, that the folder cannot be written.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
 
     Attributes:
         folder: The folder.
         is_open: Whether it has not ended.
     """
 
-    def __init__(self, folder: Path, start: RunStart, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, start: RunStart, say: Callable[[str], None], epochs_from: int = 1) -> None:
         self.folder = folder
+        self._epochs_from = epochs_from
         self.is_open = True
         self._start = start
         self._say = say
@@ -63,7 +65,8 @@ class TensorBoardRun:
         """Add an epoch to the curves, unless it is there, and write it to disk."""
         if metrics.epoch in self._epochs:
             return
-        events = [_build_event(_build_scalar(name, value), step) for name, value, step in curve_points(metrics)]
+        points = curve_points(metrics, self._epochs_from)
+        events = [_build_event(_build_scalar(name, value), step) for name, value, step in points]
         self._write(events)
         self._epochs[metrics.epoch] = events
 
@@ -122,9 +125,10 @@ class TensorBoardTracker:
         self._directory = root.tensorboard(experiment_name)
         self._say = say or _LOG.warning
         self._runs: list[TensorBoardRun] = []
+        self._epochs_from = 1
 
     def start_sweep(self, start: SweepStart) -> None:  # noqa: ARG002 - a sweep has no place of its own here
-        """Create the sweep's directory.
+        """Create the sweep's directory, and count epochs as the runs do that are there.
 
         Raises:
             SetupError: The directory cannot be created.
@@ -135,6 +139,9 @@ class TensorBoardTracker:
             raise SetupError(
                 f"cannot create the TensorBoard folder {self._directory}: {error}", hint="choose another --root"
             ) from error
+        with self._tolerating("read"):
+            firsts = map(_read_first_step, self._find_files("*"))
+            self._epochs_from = next((step for step in firsts if step is not None), 1)
 
     def start_run(self, start: RunStart) -> TensorBoardRun:
         """Open the run's folder; what an earlier attempt left there is removed.
@@ -151,7 +158,7 @@ class TensorBoardTracker:
             for file in files:
                 if _read_status(file) is None and not _end_file(file).exists():
                     _end_session(file)
-        run = TensorBoardRun(folder, start, self._say)
+        run = TensorBoardRun(folder, start, self._say, self._epochs_from)
         self._runs.append(run)
         return run
 
@@ -201,6 +208,15 @@ def _read_status(file: Path) -> int | None:
                 data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
                 status = data.session_end_info.status
     return status
+
+
+def _read_first_step(file: Path) -> int | None:
+    """Read the step of a run's first epoch; None where its file has none, or cannot be read as far as that."""
+    for content in RawEventFileLoader(str(file)).Load():
+        event = Event.FromString(content)
+        if any(value.tag == names.CURVE_VAL_ACC for value in event.summary.value):
+            return int(event.step)
+    return None
 
 
 def _end_file(file: Path) -> Path:

@@ -121,7 +121,11 @@ def test_status_of_a_sweep_that_has_ended(ask, root):
     status = json.loads(ask("status", "demo", "-f", "json").out)
     assert status["alive"] is False
     assert [status[key] for key in ("complete", "failed", "running", "left")] == [5, 1, 0, 1]
-    assert (status["best_frozen"], status["best_val_acc"], status["front_size"]) == ("stem+layer1", 0.96, 3)
+    assert (status["highest_measured_label"], status["highest_measured_val_acc"], status["front_size"]) == (
+        "stem+layer1",
+        0.96,
+        3,
+    )
     assert status["mlflow"] == f"sqlite:///{root.path}/mlflow.db"
 
 
@@ -152,7 +156,7 @@ def test_status_of_a_sweep_that_lives(ask, root):
 
 def test_status_for_people_has_a_line_a_fact(ask):
     lines = dict(line.split(maxsplit=1) for line in ask("status", "demo").out.splitlines() if len(line.split()) > 1)
-    assert (lines["alive"], lines["complete"], lines["best_frozen"]) == ("no", "5", "stem+layer1")
+    assert (lines["alive"], lines["complete"], lines["highest_measured_label"]) == ("no", "5", "stem+layer1")
 
 
 def test_blocks_gives_a_row_a_block(ask):
@@ -190,7 +194,7 @@ def test_runs_gives_a_row_a_run(ask):
 
 def test_history_gives_a_row_an_epoch(ask):
     rows = json.loads(ask("history", "demo", "layer1+stem", "-f", "json").out)  # any order of blocks
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["val_acc"] for row in rows] == pytest.approx([0.96 * 0.75, 0.96 * 0.9, 0.96])
 
 

@@ -252,7 +252,7 @@ def test_the_views_of_each_sweep_are_found_in_the_mlflow_server():
         server.shutdown()
     route = f"{address}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey="
     assert [(view.name, view.url) for view in views] == [
-        ("beans: runs, best first", f"{route}runs"),
+        ("beans: runs, highest val_acc first", f"{route}runs"),
         ("beans: runs under their sweep", f"{route}sweep"),
     ]
     assert ui.find_views("http://127.0.0.1:1") == []

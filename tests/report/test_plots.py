@@ -195,7 +195,12 @@ def test_labels_are_unique(tmp_path):
         for i, (key, lr) in enumerate([("stem", 1e-3), ("stem", 1e-4), ("stem", 1e-4), ("none", 1e-3)])
     ]
     series = build_series(Sweep(Root.at(tmp_path), make_experiment(search=search), trials))
-    assert [each.label for each in series] == ["stem lr=0.001", "stem lr=0.0001 #1", "stem lr=0.0001 #2", "none"]
+    assert [each.label for each in series] == [
+        "stem lr=0.001",
+        "stem lr=0.0001 #1",
+        "stem lr=0.0001 #2",
+        "none lr=0.001",
+    ]
 
 
 def test_convergence_by_hand():

@@ -8,7 +8,7 @@ import matplotlib.image
 import pytest
 
 from orchestrator import names
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import DataConfig, SearchConfig
 from orchestrator.errors import NotFoundError, SweepError
 from orchestrator.tracking import mlflow_run
 from orchestrator.tracking.mlflow import MlflowTracker
@@ -45,6 +45,15 @@ def test_the_experiment_has_views_with_the_summary_columns(tracker, store, view)
     state = json.loads(store.experiment.tags[f"mlflow.sharedViewState.{view}"])
     assert {"params.`frozen`", "metrics.`val_acc`", "metrics.`trainable_params`"} < set(state["selectedColumns"])
     assert state.get("searchFilter") == (None if view == "sweep" else "tags.kind = 'run'")
+
+
+def test_what_varies_is_a_column_of_the_views_of_an_old_experiment_too(tracker, store, mlflow_root):
+    search = SearchConfig.model_validate({"lr": {"choices": [1e-3, 3e-3]}, "optimizer": {"choices": ["adam", "sgd"]}})
+    start = make_sweep_start(experiment=make_experiment(search=search))
+    MlflowTracker(mlflow_root, "demo", None).start_sweep(start)
+    for view in ("sweep", "runs"):
+        columns = json.loads(store.experiment.tags[f"mlflow.sharedViewState.{view}"])["selectedColumns"]
+        assert columns[:4] == ["params.`frozen`", "params.`lr`", "params.`optimizer`", "metrics.`val_acc`"]
 
 
 @pytest.mark.parametrize("status", ["finished", "failed", "killed"])

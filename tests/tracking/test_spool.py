@@ -16,7 +16,7 @@ from tests.factories import make_history, make_result, make_run_start, make_summ
 from tests.tracking.flaky import FlakyTracker
 
 EPOCHS = make_history((0.6, 0.7, 0.8))
-CURVES = {"val/acc": [0, 1, 2], "val/loss": [0, 1, 2], "lr": [0, 1, 2], "train/loss_step": [0, 10, 20, 30, 40, 50]}
+CURVES = {"val/acc": [1, 2, 3], "val/loss": [1, 2, 3], "lr": [1, 2, 3], "train/loss_step": [0, 10, 20, 30, 40, 50]}
 
 
 def read_runs(root, uri=None):
@@ -130,7 +130,7 @@ def test_the_next_start_of_the_sweep_delivers_what_is_left(tracker, mlflow_root)
     assert runs["trial_000_stem_seed0"].data.tags["config_hash"] == "c0ffee00"  # it was started by the first call
     assert runs["trial_000_stem_seed0"].data.params["git_commit"].startswith("0123")
     stale = runs["trial_001_stem_seed1"]
-    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("KILLED", [0])
+    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("KILLED", [1])
     assert stale.data.tags["mlflow.note.content"] == "killed: the process that ran it died"
     assert (runs["demo"].info.status, runs["demo"].data.tags["mlflow.note.content"]) == ("RUNNING", "## Late")
     assert second.said == [f"7 messages of an earlier call reached the MLflow store {mlflow_root.mlflow_uri}"]
@@ -277,7 +277,7 @@ def test_a_death_between_a_delivery_and_its_note_doubles_nothing(mlflow_root, st
     assert sorted(runs) == ["demo", "trial_003_stem_seed0", "trial_004_stem_seed1"]
     assert_whole(client, runs["trial_003_stem_seed0"])
     assert runs["trial_003_stem_seed0"].data.tags["pareto"] == "true"
-    assert read_steps(client, runs["trial_004_stem_seed1"], "val/acc") == [0]
+    assert read_steps(client, runs["trial_004_stem_seed1"], "val/acc") == [1]
     assert runs["trial_004_stem_seed1"].info.status == "KILLED"
     assert runs["trial_004_stem_seed1"].data.tags["mlflow.note.content"] == "killed: interrupted"
     assert not mlflow_root.spool("demo").exists()

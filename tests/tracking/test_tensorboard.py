@@ -108,10 +108,27 @@ def test_a_run_that_continues_has_one_folder_though_its_old_file_is_torn(tracker
         run.log_epoch(epoch)
     run.finish(make_result())
     assert [folder.name for folder in root.tensorboard("demo").iterdir()] == ["trial_006_stem_seed0"]
-    assert read_points(root, "trial_006_stem_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
+    assert read_points(root, "trial_006_stem_seed0") == [(1, 0.6), (2, 0.7), (3, 0.8)]
     (row,) = read_rows(root)
     assert row.name == "trial_006_stem_seed0"
     assert [session.status for session in row.sessions] == [api_pb2.STATUS_SUCCESS]
+
+
+def test_a_sweep_that_counts_from_0_goes_on_so(tracker, root):
+    tracker._epochs_from = 0  # as an earlier version counted
+    old = tracker.start_run(make_run_start(0, "none"))
+    for epoch in make_history():
+        old.log_epoch(epoch)
+    old.finish(make_result("none"))
+    tracker.start_run(make_run_start(1, "stem")).log_epoch(make_history()[0])
+
+    second = TensorBoardTracker(root, "demo")
+    second.start_sweep(make_sweep_start())
+    for number, key, epochs in ((1, "stem", 1), (2, "layer4", 0)):  # one that continues, and one that begins
+        run = second.start_run(make_run_start(number, key, resumes_from=epochs))
+        for epoch in make_history():
+            run.log_epoch(epoch)
+        assert read_points(root, f"trial_00{number}_{key}_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
 
 
 def test_a_run_that_starts_over_ends_the_dead_one_as_a_failure(tracker, root):
@@ -150,7 +167,7 @@ def test_a_full_disk_fails_no_run_and_leaves_no_gap(root, monkeypatch):
         run.log_epoch(history[2])
     run.log_epoch(history[3])
     run.finish(make_result(val_acc=0.8, history=history))
-    assert read_points(root, "trial_000_stem_seed0") == [(0, 0.5), (1, 0.6), (2, 0.7), (3, 0.8)]
+    assert read_points(root, "trial_000_stem_seed0") == [(1, 0.5), (2, 0.6), (3, 0.7), (4, 0.8)]
     assert len(said) == 1
     assert said[0].endswith("No space left on device; the run goes on")
 

@@ -163,7 +163,7 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_end_of_its_epoch_and_continu
         error = executor.submit(SPEC, place, sink).exception(TIMEOUT_S)
     assert type(error) is RunStoppedError
     assert seen in ([0], [0, 1])  # the worker may have begun the next one when it heard of it
-    assert error.message == f"stopped on request after epoch {seen[-1]} (epochs count from 0)"
+    assert error.message == f"stopped on request after epoch {seen[-1] + 1}"
     (tmp_path / "worker.log").unlink()
     assert names(tmp_path) == interrupted_names(seen[-1], seen[-1])
     result, again = train(tmp_path)

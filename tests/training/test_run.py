@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_a_number_is_a_lost_run(tmp_path, monkeypatch):
     leave_a_stale_run(tmp_path)
     seen = []
     monkeypatch.setattr(FreezingModule, "forward", lambda module, images: module.network(images * float("nan")))
-    with pytest.raises(RunError, match=r"the train loss is nan in epoch 0 \(epochs count from 0\)") as caught:
+    with pytest.raises(RunError, match=r"the train loss is nan in epoch 1") as caught:
         run_training(make_spec(ALL), Workplace(directory=str(tmp_path)), seen.append)
     assert "lower trainer.lr (0.001)" in caught.value.hint
     assert caught.value.cause == "diverged"
