@@ -347,8 +347,8 @@ def find_git_commit() -> str | None:
 def _known_classes(experiment: Experiment) -> int:
     if experiment.model.num_classes is not None:
         return experiment.model.num_classes
-    if experiment.data.source == "synthetic":
-        return experiment.data.synthetic.classes
+    if experiment.data.known_classes is not None:
+        return experiment.data.known_classes
     if Path(experiment.data.source).is_dir():
         from orchestrator.training.data import describe_data
 
