@@ -53,7 +53,7 @@ BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
-ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name)]
+ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
 
 

@@ -72,6 +72,6 @@ def test_the_head_has_to_fit():
 def test_without_the_library_it_is_said_what_is_missing(monkeypatch):
     monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
     digits.read_digits.cache_clear()
-    with pytest.raises(SetupError, match="^data.source: sklearn/digits needs scikit-learn$"):
+    with pytest.raises(SetupError, match=r"^data\.source: sklearn/digits needs scikit-learn$"):
         describe_data(DATA)
     digits.read_digits.cache_clear()
