@@ -163,6 +163,8 @@ class Workplace(Record):
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
     cache: CachePlace | None = None
     """What it shares with other runs; None: nothing."""
+    weights_file: str | None = None
+    """Where the weights lie, if `model.weights` names a sweep (absolute path); their hash is in the specification."""
     cost: Cost | None = None
     """What its frozen set costs, where that was counted already; None: the run counts it."""
     checkpoint_share: float = 1.0
