@@ -28,6 +28,7 @@ from orchestrator.lock import hold_lock
 from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
+from orchestrator.pretrained import SWEEP_COMMAND, find_pretrained
 from orchestrator.progress import ProgressFile
 from orchestrator.records import Cost
 from orchestrator.results import Sweep
@@ -81,6 +82,7 @@ def run_sweep(
     observer: Observer | None = None,
     stop: threading.Event | None = None,
     fresh: bool = False,
+    command: str = SWEEP_COMMAND,
 ) -> tuple[Sweep, SweepOutcome]:
     """Run what is left of an experiment's sweep and return what is known at its end.
 
@@ -90,6 +92,7 @@ def run_sweep(
         observer: Hears what happens; None: the `orchestrator` logger does.
         stop: Once set, no new run starts, those under way end with their epoch, and this returns.
         fresh: Train everything anew under a new study; the old one stays, as `<name>~<number>`.
+        command: Begins the commands that hints name.
 
     Raises:
         ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
@@ -100,7 +103,7 @@ def run_sweep(
     place.create()
     with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
-        return _run_locked(experiment, place, watching, stop, fresh=fresh)
+        return _run_locked(experiment, place, watching, stop, fresh=fresh, command=command)
 
 
 @contextmanager
@@ -132,12 +135,19 @@ def _workers_loading(experiment: Experiment) -> AbstractContextManager[None]:
 
 
 def _run_locked(
-    experiment: Experiment, root: Root, observer: Observer, stop: threading.Event | None, *, fresh: bool
+    experiment: Experiment,
+    root: Root,
+    observer: Observer,
+    stop: threading.Event | None,
+    *,
+    fresh: bool,
+    command: str,
 ) -> tuple[Sweep, SweepOutcome]:
     from orchestrator.search import OptunaSearch, count_archives, read_scores
 
     kept = None if fresh else read_scores(root, experiment.name)
-    with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept) as preparation:
+    file = _find_weights_file(root, experiment, command, observer)
+    with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept, file) as preparation:
         tracker = build_tracker(root, experiment, observer.on_message)
         prepared: Prepared = preparation.result(observer.on_message)
     if fresh:
@@ -188,9 +198,21 @@ def calling(experiment: Experiment, function: str, *args: object) -> "AbstractCo
     return calling_apart(_RUN_FUNCTION, function, *args)
 
 
+def _find_weights_file(root: Root, experiment: Experiment, command: str, observer: Observer) -> str | None:
+    """Find the network of another sweep that this one starts from, and say which it is; None where it needs none.
+
+    It is looked up here, once for all processes: that sweep may find a better one while this one runs.
+    """
+    pretrained = find_pretrained(root, experiment, command)
+    if pretrained is None:
+        return None
+    observer.on_message(f"model.weights: {pretrained.description}")
+    return str(pretrained.file)
+
+
 def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> None:
     """Go on with a study, if it is of the same experiment; say what it leaves out and what a death left running."""
-    search.require_identity(prepared.identity)
+    search.require_identity(prepared.identity, prepared.weights_file)
     if search.left_out:
         limit = prepared.experiment.search.max_trainable_params
         observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
@@ -349,8 +371,8 @@ def find_git_commit() -> str | None:
 def _known_classes(experiment: Experiment) -> int:
     if experiment.model.num_classes is not None:
         return experiment.model.num_classes
-    if experiment.data.source == "synthetic":
-        return experiment.data.synthetic.classes
+    if experiment.data.known_classes is not None:
+        return experiment.data.known_classes
     if Path(experiment.data.source).is_dir():
         from orchestrator.training.data import describe_data
 

@@ -25,7 +25,9 @@ from orchestrator.training.work import estimate_work, list_boundaries
 Say = Callable[[str], None]
 
 
-def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: Say) -> Prepared:
+def prepare(
+    experiment: Experiment, root: Root, kept: BlockScores | None, weights_file: str | None, say: Say
+) -> Prepared:
     """Load the data once, hash the weights, settle the device, count what each frozen set costs, and score the blocks.
 
     Decoding every image to find broken ones fills the cache, where that is on.
@@ -34,6 +36,7 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         experiment: What is to be swept.
         root: Where the cache lies.
         kept: Scores that an earlier call found.
+        weights_file: Where the weights lie, if they are those of a sweep.
         say: Hears what a user should know, a sentence.
 
     Raises:
@@ -41,7 +44,7 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
     trainer = resolve_trainer(experiment.trainer)
-    weights = describe_weights(experiment.model)
+    weights = describe_weights(experiment.model, weights_file)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
     cache = Cache.at(place, say) if place.images else None
     data = describe_data(experiment.data, cache=cache)
@@ -66,6 +69,7 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         experiment=concrete,
         data=data,
         weights_sha256=weights.sha256,
+        weights_file=weights_file,
         costs=costs,
         work=estimate_work(concrete, costs, plans, data.split_sizes),
         gpus=count_gpus(),

@@ -35,6 +35,8 @@ class Prepared:
     """Times that the study was begun anew before."""
     cache: CachePlace | None = None
     """What its runs share."""
+    weights_file: str | None = None
+    """Where the weights lie, if they are those of a sweep (absolute path)."""
     scores: BlockScores | None = None
     """What the pretrained network says of the training images."""
 

@@ -24,6 +24,11 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
+_IN_DATA_FINGERPRINT = {"source", "revision", "on_corrupt", "synthetic", "classes", "max_train_images"}
+"""Fields of the data whose effect the fingerprint of the data holds."""
+_WITHOUT_EFFECT = {"loader_workers", "memory_mb"}
+"""Fields of the data that change no result."""
+
 TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]
 
 
@@ -126,9 +131,7 @@ class RunSpec(Record):
     @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
-        data = self.data.model_dump(
-            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
-        )
+        data = self.data.model_dump(mode="json", exclude=_IN_DATA_FINGERPRINT | _WITHOUT_EFFECT)
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         return {**plain, "data": data}
 
@@ -160,6 +163,8 @@ class Workplace(Record):
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
     cache: CachePlace | None = None
     """What it shares with other runs; None: nothing."""
+    weights_file: str | None = None
+    """Where the weights lie, if `model.weights` names a sweep (absolute path); their hash is in the specification."""
     cost: Cost | None = None
     """What its frozen set costs, where that was counted already; None: the run counts it."""
     checkpoint_share: float = 1.0

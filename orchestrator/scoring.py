@@ -31,7 +31,7 @@ def find_scores(prepared: Prepared, kept: BlockScores | None, say: Callable[[str
     from orchestrator.training.transferability import score_blocks
 
     try:
-        blocks = score_blocks(experiment, len(prepared.data.class_names), prepared.cache)
+        blocks = score_blocks(experiment, len(prepared.data.class_names), prepared.cache, prepared.weights_file)
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainings need no scores
         say(f"the blocks are not scored, and the sweep goes on without: {str(error) or type(error).__name__}")
         return None

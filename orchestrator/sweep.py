@@ -205,6 +205,7 @@ class SweepLoop:
         workplace = Workplace(
             directory=directory,
             cache=self._prepared.cache,
+            weights_file=self._prepared.weights_file,
             cost=self._prepared.costs.get(job.start.spec.frozen),
             checkpoint_share=self._experiment.execution.checkpoint_share,
             until_epoch=job.until,

@@ -275,7 +275,7 @@ def count_workers(tmp_path, monkeypatch, *, cores=2, execution=None, **overrides
     monkeypatch.setattr(app, "calling", lambda _, function, *args: calling_here(function, *args))
     words = _Words()
     experiment = make_experiment(execution=execution or ExecutionConfig(), **overrides)
-    prepared = app.settle_workers(prepare(experiment, Root.at(tmp_path), None, words.on_message), words)
+    prepared = app.settle_workers(prepare(experiment, Root.at(tmp_path), None, None, words.on_message), words)
     return prepared.experiment.execution.workers, [text for text in words.said if "workers" in text or "GPU" in text]
 
 
@@ -303,7 +303,7 @@ def test_the_trials_of_a_plan_start_so_that_two_workers_end_soonest(tmp_path, st
     experiment = make_experiment(search=search, execution=ExecutionConfig(workers=2))
     root = Root.at(tmp_path)
     root.create()
-    prepared = prepare(experiment, root, None, print)
+    prepared = prepare(experiment, root, None, None, print)
     study = OptunaSearch(root, experiment, prepared.costs)
     before = study.planned()
     work = dict(zip([choice.frozen for choice in before], [35, 33, 25, 17, 9, 1], strict=True))
@@ -336,7 +336,7 @@ def test_the_number_of_workers_follows_from_what_runs_compute(tmp_path, monkeypa
     """Side by side 9 and 1 end at 9, one after the other on both cores at 10 / 2**0.9 = 5.4; 9 and 9 at 9 and 9.6."""
     monkeypatch.setattr(packing, "count_cores", lambda: 2)
     experiment = make_experiment(search=SearchConfig(mode="list", frozen=tuple(work)))
-    prepared = replace(prepare(experiment, Root.at(tmp_path), None, print), work=work)
+    prepared = replace(prepare(experiment, Root.at(tmp_path), None, None, print), work=work)
     assert app.settle_workers(prepared, _Words()).experiment.execution.workers == workers
 
 
@@ -344,7 +344,7 @@ def test_the_number_of_workers_follows_from_what_runs_compute(tmp_path, monkeypa
 def test_nothing_is_kept_for_frozen_sets_over_budget(tmp_path, limit, boundaries):
     """Behind the first three layers 8,395,267 parameters train, behind all blocks and the pool 1,539."""
     search = SearchConfig(mode="prefix", max_trainable_params=limit)
-    prepared = prepare(make_experiment(search=search), Root.at(tmp_path), None, print)
+    prepared = prepare(make_experiment(search=search), Root.at(tmp_path), None, None, print)
     assert prepared.cache.boundaries == boundaries
 
 

@@ -16,6 +16,7 @@ import typer
 from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation, with_varied
+from orchestrator.cli.sources import list_sources, sweep_command
 from orchestrator.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything anew under a new study; the old one stays.")
     ] = False,
+    with_source: Annotated[
+        bool, typer.Option("--with-source", help="First sweep what model.weights: sweep:NAME starts from, if need be.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
     output: Annotated[
         Format, typer.Option("-f", "--format", help="Format of the front or plan on stdout.")
@@ -54,20 +58,33 @@ def sweep(
 ) -> None:
     """Sweep an experiment's frozen sets; what is finished is not trained again, what was interrupted continues.
 
-    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once.
+    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once. With --with-source, --set and
+    --fresh are about NAME alone, but for --set of execution, cache, tracking and trainer.accelerator.
 
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
+    command = sweep_command(config)
     if dry_run:
         _print_plan(experiment, output)
+        _print_source(experiment, root, command)
         return
+    sources = list_sources(experiment, config, overrides or [], root) if with_source else []
     stopper = _Stopper()
     with stopper.listening():
-        result, outcome = _run(experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh)
-    _print_end(result, outcome, output, root)
+        for source in sources:
+            print_note(f"{source.name} comes first: {experiment.name} starts from its best network")
+            _, outcome = _run(source, root, stopper.event, verbosity=verbose - quiet, command=command)
+            if outcome.stopped:
+                break
+            print_note(f"{source.name}: {outcome.trained} runs trained. Now {experiment.name}")
+        else:
+            result, outcome = _run(
+                experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh, command=command
+            )
+            _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
         raise typer.Exit(stopper.exit_code)
@@ -118,7 +135,13 @@ class _Stopper:
 
 
 def _run(
-    experiment: "Experiment", root: Path, stop: threading.Event, *, verbosity: int, fresh: bool
+    experiment: "Experiment",
+    root: Path,
+    stop: threading.Event,
+    *,
+    verbosity: int,
+    command: str,
+    fresh: bool = False,
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
@@ -128,9 +151,9 @@ def _run(
     console = Console(stderr=True)
     if console.is_terminal and verbosity == 0:
         with LiveObserver(console) as live:
-            return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh)
+            return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh, command=command)
     plain = PlainObserver(console, verbosity=verbosity)
-    return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh)
+    return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh, command=command)
 
 
 def _print_plan(experiment: "Experiment", output: Format) -> None:
@@ -179,6 +202,18 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
         )
     for line in plan.reuse:
         print_note(line)
+
+
+def _print_source(experiment: "Experiment", root: Path, command: str) -> None:
+    """Say whether the network is there that another sweep leaves this one; the plan needs none."""
+    if experiment.model.source_sweep is None:
+        return
+    from orchestrator.layout import Root
+    from orchestrator.pretrained import describe_missing
+
+    missing = describe_missing(Root.at(root), experiment, command)
+    if missing is not None:
+        print_note(f"the plan needs no weights, and the sweep would not start yet: {missing}")
 
 
 def _plan_race(experiment: "Experiment") -> dict[str, object] | None:

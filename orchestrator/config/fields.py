@@ -32,6 +32,13 @@ def _normalise_key(key: str) -> str:
         raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
 
 
+def _read_class_name(value: object) -> object:
+    """Read the `7` of `classes: [7, 8]` as the name "7": YAML takes it for a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("must be a class's name; write it in quotes")  # noqa: TRY004 - pydantic collects ValueError
+    return str(value)
+
+
 def require_distinct(values: tuple[object, ...]) -> None:
     """Raise `ValueError` where a value stands twice."""
     if len(set(values)) != len(values):
@@ -46,6 +53,7 @@ BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
+ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
 
 

@@ -1,5 +1,6 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -13,7 +14,7 @@ from orchestrator.config.dimensions import (
     WeightDecayDimension,
 )
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import Channel, FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import Channel, ClassName, FrozenKey, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
@@ -21,6 +22,16 @@ from orchestrator.config.race import BudgetConfig, RaceConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SYNTHETIC = "synthetic"
+DIGITS = "sklearn/digits"
+BUILT_IN_SOURCES = (SYNTHETIC, DIGITS)
+"""Values of `data.source` that need neither files nor a network."""
+SWEEP_WEIGHTS = "sweep:"
+"""Begins a value of `model.weights` that names a sweep."""
+
+SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
+"""Name of a sweep: that of its experiment, or of an archived one."""
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
@@ -46,7 +57,8 @@ class DataConfig(Section):
     """Where images come from and how they are prepared."""
 
     source: str = Field(min_length=1)
-    """A Hugging Face data set name, a local folder (Parquet files or one folder a class), or `synthetic`."""
+    """A Hugging Face data set name, a local folder (Parquet files or one folder a class), `sklearn/digits` (handwritten
+    digits that come with scikit-learn), or `synthetic`."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face data set; null: the newest."""
     image_column: str | None = None
@@ -71,7 +83,12 @@ class DataConfig(Section):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training split that becomes the validation split where the data set has none."""
     split_seed: Seed = 0
-    """Seed of that stratified split."""
+    """Seed of that stratified split, and of the choice of `max_train_images`."""
+    classes: tuple[ClassName, ...] | None = Field(default=None, min_length=2)
+    """Names of the classes to use; null: all. They keep the order that they have in the data set, and each image the
+    split that it has with all of them."""
+    max_train_images: int | None = Field(default=None, ge=2)
+    """Training images to use at the most, stratified by class; null: all. Fewer are always among more."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """What `source: synthetic` draws."""
 
@@ -82,6 +99,19 @@ class DataConfig(Section):
             raise ValueError("each standard deviation must be greater than 0")
         return value
 
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        require_distinct(value or ())
+        return value
+
+    @property
+    def known_classes(self) -> int | None:
+        """Number of classes, as far as it is known without the data."""
+        if self.classes is not None:
+            return len(self.classes)
+        return {SYNTHETIC: self.synthetic.classes, DIGITS: 10}.get(self.source)
+
 
 class ModelConfig(Section):
     """The network and what it starts from."""
@@ -89,11 +119,24 @@ class ModelConfig(Section):
     backbone: Backbone = "resnet18"
     """Architecture, as torchvision names it."""
     weights: str = "IMAGENET1K_V1"
-    """A torchvision weight name, `none`, or the path of a state dict (`.pth`, `.pt`, `.safetensors`)."""
+    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
+    checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
     num_classes: int | None = Field(default=None, ge=2, le=100_000)
     """Outputs of the head; null: as many as the data set has classes."""
     frozen_batchnorm: Literal["eval", "track"] = "eval"
     """Frozen blocks hold their BatchNorm statistics (`eval`) or let them follow the data (`track`)."""
+
+    @field_validator("weights")
+    @classmethod
+    def _sweep_has_a_name(cls, value: str) -> str:
+        if value.startswith(SWEEP_WEIGHTS) and not SWEEP_NAME.fullmatch(value.removeprefix(SWEEP_WEIGHTS)):
+            raise ValueError("must name an experiment after `sweep:`, such as sweep:demo-source")
+        return value
+
+    @property
+    def source_sweep(self) -> str | None:
+        """The sweep whose best network the weights are; None where they come from elsewhere."""
+        return self.weights.removeprefix(SWEEP_WEIGHTS) if self.weights.startswith(SWEEP_WEIGHTS) else None
 
 
 class TrainerConfig(Section):
@@ -310,11 +353,15 @@ class Experiment(Section):
 
     @field_validator("model")
     @classmethod
-    def _head_fits_drawn_images(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+    def _model_fits_the_entry(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        if value.source_sweep is not None and value.source_sweep == info.data.get("name"):
+            raise blame("a sweep cannot start from its own networks", ("model", "weights"), value.weights)
         data = info.data.get("data")
-        drawn = data.synthetic.classes if data is not None and data.source == "synthetic" else None
-        if drawn is not None and value.num_classes not in {None, drawn}:
-            raise blame(f"data.synthetic.classes is {drawn}", ("model", "num_classes"), value.num_classes)
+        known = data.known_classes if data is not None else None
+        if data is not None and known is not None and value.num_classes not in {None, known}:
+            why = f"data.synthetic.classes is {known}" if data.source == SYNTHETIC else f"{data.source} has {known}"
+            why = why if data.classes is None else f"data.classes names {known}"
+            raise blame(why, ("model", "num_classes"), value.num_classes)
         return value
 
     @property

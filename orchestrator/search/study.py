@@ -2,9 +2,11 @@
 
 import json
 import random
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -42,6 +44,8 @@ from orchestrator.search.store import (
 _DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 _METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
 _IDENTITY = "identity"
+_WEIGHTS = "weights_sha256"
+_WEIGHTS_FILE = "weights_file"
 _CLOSED = "closed"
 _MAX_ASKS = 20
 """Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
@@ -122,8 +126,12 @@ class OptunaSearch:
                 hint="put them back, or train anew with --fresh (the old study stays, under another name)",
             )
 
-    def require_identity(self, identity: Mapping[str, object]) -> None:
+    def require_identity(self, identity: Mapping[str, object], weights_file: str | None = None) -> None:
         """Refuse to mix results of different configurations in one study.
+
+        Args:
+            identity: What all of its results have in common.
+            weights_file: Where the weights lie, if they are those of another sweep.
 
         Raises:
             ConfigError: The study has trials of another identity; the message lists the differences.
@@ -140,14 +148,26 @@ class OptunaSearch:
                 "seeds can be added, not taken away"
             )
         if complete and lines:
+            former = self._name_former_weights(before or now) if _WEIGHTS in keys else None
+            if former is not None:
+                lines.append(f"  model.weights: was {former}, is {weights_file or self._experiment.model.weights}")
+            back = f"put it back{f' (-s model.weights={shlex.quote(former)})' if former else ''}"
             raise ConfigError(
                 f"the finished trials of {self._experiment.name!r} were made with another configuration:\n"
                 + "\n".join(lines),
-                hint="put it back, or train anew with --fresh (the old study stays, under another name)",
+                hint=f"{back}, or train anew with --fresh (the old study stays, under another name)",
             )
+        if weights_file is not None:
+            file = self._root.relative(Path(weights_file))
+            self._study.set_user_attr(_WEIGHTS_FILE, {"file": file, _WEIGHTS: now.get(_WEIGHTS)})
         self._study.set_user_attr(_IDENTITY, now)
         self._study.set_user_attr(EXPERIMENT, dump_experiment(self._experiment))
         self._study.set_user_attr(SCORES, self._scores and self._scores.model_dump(mode="json"))
+
+    def _name_former_weights(self, before: Mapping[str, object]) -> str | None:
+        """Name the file of another sweep that the finished trials started from; None where it was no sweep's."""
+        kept = self._study.user_attrs.get(_WEIGHTS_FILE, {})
+        return str(self._root.path / kept["file"]) if kept and kept[_WEIGHTS] == before.get(_WEIGHTS) else None
 
     @property
     def is_closed(self) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import BUILT_IN_SOURCES, SYNTHETIC, DataConfig
 from orchestrator.masking import mask_credentials
 from orchestrator.records import DatasetInfo
 
@@ -32,8 +32,10 @@ def _name(source: str) -> str:
 
 
 def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
-    if config.source == "synthetic":
-        return "synthetic", config.synthetic.model_dump(mode="json")
+    if config.source == SYNTHETIC:
+        return SYNTHETIC, config.synthetic.model_dump(mode="json")
+    if config.source in BUILT_IN_SOURCES:
+        return config.source.partition("/")[0], {"name": config.source}
     if Path(config.source).is_dir():
         return "local", {"uri": Path(config.source).resolve().as_uri()}
     return "hugging_face", {"path": config.source, "revision": config.revision}

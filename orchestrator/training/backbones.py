@@ -13,12 +13,10 @@ from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
 from orchestrator.training.freezing import freeze
 from orchestrator.training.seeds import derive_seed
-from orchestrator.training.weights import LoadedWeights, load_weights
+from orchestrator.training.weights import NETWORK_PREFIX, LoadedWeights, load_weights
 
 POOL = "pool"
 """What follows the last block and has nothing to train."""
-NETWORK_PREFIX = "network."
-"""The network's place among the keys of a checkpoint's state dict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +83,18 @@ def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) ->
     ]
 
 
-def describe_weights(model: ModelConfig) -> WeightsInfo:
+def describe_weights(model: ModelConfig, file: str | None = None) -> WeightsInfo:
     """Load the backbone's weights, make sure that they fit, and say what they are.
+
+    Args:
+        model: The backbone, and its weights.
+        file: Where they lie, if they are those of a sweep.
 
     Raises:
         ConfigError: The weights do not fit.
         SetupError: The weights cannot be brought.
     """
-    weights = load_weights(model)
+    weights = load_weights(model, file)
     return WeightsInfo() if weights is None else WeightsInfo(sha256=weights.sha256, notes=weights.notes)
 
 

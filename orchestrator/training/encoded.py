@@ -90,6 +90,12 @@ class EncodedImages:
         part.digests = [self.digests[row] for row in rows]
         return part
 
+    def keep(self, rows: NDArray[np.int64], labels: NDArray[np.int64], class_names: tuple[str, ...]) -> "EncodedImages":
+        """Keep some rows, with labels that are numbers among other classes."""
+        part = self.select(rows)
+        part.__dict__.update(labels=labels, _class_names=class_names)
+        return part
+
     def read(self, index: int, size: int) -> Pixels:
         """Decode one image.
 

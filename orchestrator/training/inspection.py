@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.models import DataConfig
-from orchestrator.training.data import SYNTHETIC, Images, open_synthetic
+from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
+from orchestrator.training.built_in import Images, open_built_in
 from orchestrator.training.duplicates import count_repeats, count_shared, group_equal
 from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey
 from orchestrator.training.images import ImageFacts
@@ -61,11 +61,11 @@ def inspect_data(config: DataConfig) -> DataReport:
         ConfigError: The data set cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    return _inspect_synthetic(config) if config.source == SYNTHETIC else _inspect_stored(config)
+    return _inspect_built_in(config) if config.source in BUILT_IN_SOURCES else _inspect_stored(config)
 
 
-def _inspect_synthetic(config: DataConfig) -> DataReport:
-    images, info = open_synthetic(config)
+def _inspect_built_in(config: DataConfig) -> DataReport:
+    images, info = open_built_in(config)
     size = config.image_size
     splits = {split: _Drawn(part, split, size) for split, part in images.items()}
     facts = {digest: ImageFacts(size, size, "RGB") for part in splits.values() for digest in part.digests}

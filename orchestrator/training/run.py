@@ -185,7 +185,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
     data = _load_data(spec, attempt.workplace.cache)
-    weights = _load_weights(spec)
+    weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
@@ -270,8 +270,8 @@ def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attemp
     return data.to(device), None
 
 
-def _load_weights(spec: RunSpec) -> LoadedWeights | None:
-    weights = load_weights(spec.model)
+def _load_weights(spec: RunSpec, file: str | None) -> LoadedWeights | None:
+    weights = load_weights(spec.model, file)
     found = None if weights is None else weights.sha256
     if found != spec.weights_sha256:
         expected = spec.weights_sha256 or "none"

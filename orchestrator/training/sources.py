@@ -31,6 +31,7 @@ from orchestrator.training.image_cache import CachedImages, open_stored
 from orchestrator.training.problems import Problems
 from orchestrator.training.quality import BrokenImage
 from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION, name_splits
+from orchestrator.training.subset import choose_subset
 
 # the HTTP library's base class stands among the bases of the client's own error, whichever library that is
 _HUB_ERRORS = tuple(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind is not Exception)
@@ -127,14 +128,16 @@ def examine_source(
     notes = _report_broken(broken, most, sum(map(len, stored.values())), config, problems)
     # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
     splits = whole if config.on_corrupt == "skip" else stored
+    class_names = columns.class_names
     if not any(NO_LABEL in images.labels for images in splits.values()):
         with problems.noting():
             splits, made = name_splits(splits, config)
-            notes += [*made, *_note_classes(splits, columns.class_names, config, problems)]
+            splits, class_names, left_out = _take_subset(splits, class_names, config)
+            notes += [*made, *left_out, *_note_classes(splits, class_names, config, problems)]
             notes += _note_shared(splits, config)
     return Source(
         splits=splits,
-        class_names=columns.class_names,
+        class_names=class_names,
         notes=tuple(notes),
         problems=problems,
         broken=tuple(broken),
@@ -240,6 +243,20 @@ def _take_out(
     return whole, broken
 
 
+def _take_subset(
+    splits: Mapping[str, EncodedImages], class_names: tuple[str, ...], config: DataConfig
+) -> tuple[dict[str, EncodedImages], tuple[str, ...], tuple[str, ...]]:
+    """Keep the images that the configuration asks for, with the names of their classes and notes."""
+    subset = choose_subset({split: images.labels for split, images in splits.items()}, class_names, config)
+    if subset is None:
+        return dict(splits), class_names, ()
+    kept = {
+        split: images.keep(subset.rows[split], subset.labels[split], subset.class_names)
+        for split, images in splits.items()
+    }
+    return kept, subset.class_names, subset.notes
+
+
 def _report_broken(
     broken: Sequence[BrokenImage], most: int | None, total: int, config: DataConfig, problems: Problems
 ) -> list[str]:
@@ -275,7 +292,7 @@ def _note_classes(
             continue
         which = f"{len(empty)} of {len(names)} classes have no {_ADJECTIVES[split]} images: {', '.join(empty[:10])}"
         if split == TRAIN:
-            problems.add(f"{config.source}: {which}", hint="add images, or take the class out of the data set")
+            problems.add(f"{config.source}: {which}", hint="add images, or leave the class out with data.classes")
         else:
             notes.append(f"{config.source}: {which}; the accuracy there says nothing of them")
     return notes

@@ -15,13 +15,15 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
-from orchestrator.config.models import ModelConfig
+from orchestrator.config.models import SWEEP_WEIGHTS, ModelConfig
 from orchestrator.errors import ConfigError, SetupError
 
 RANDOM_WEIGHTS = "none"
 _HEAD = "fc."
 _COUNTER = ".num_batches_tracked"
-_SUFFIXES = (".pth", ".pt", ".safetensors")
+_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt")
+NETWORK_PREFIX = "network."
+"""The network's place among the keys of a run's checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +50,14 @@ class LoadedWeights:
         return digest.hexdigest()
 
 
-def load_weights(model: ModelConfig) -> LoadedWeights | None:
+def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights | None:
     """Load what `model.weights` names; None for random weights.
 
     The head is left out always: each run trains a new one, from its seed.
+
+    Args:
+        model: The backbone, and its weights.
+        file: Where they lie, if `model.weights` names a sweep: who started this run has looked it up.
 
     Raises:
         ConfigError: The name is unknown, the file is not there, or it does not hold this backbone's state dict.
@@ -59,6 +65,8 @@ def load_weights(model: ModelConfig) -> LoadedWeights | None:
     """
     if model.weights == RANDOM_WEIGHTS:
         return None
+    if model.source_sweep is not None:
+        return _fit(_read_file(_require_file(model, file)), model, str(file))
     names = torchvision.models.get_model_weights(model.backbone)
     if model.weights in names.__members__:
         raw: object = _download(names[model.weights])
@@ -71,12 +79,21 @@ def load_weights(model: ModelConfig) -> LoadedWeights | None:
     return _fit(raw, model, where)
 
 
+def _require_file(model: ModelConfig, file: str | None) -> Path:
+    if file is None:
+        raise ConfigError(
+            f"model.weights: {model.weights} lies under a root, and none is known here",
+            hint="a sweep looks it up; elsewhere give the path of its best.ckpt",
+        )
+    return Path(file)
+
+
 def _unknown_name(model: ModelConfig, names: list[str]) -> ConfigError:
     choices = [*names, RANDOM_WEIGHTS]
     close = get_close_matches(model.weights.upper(), names, n=1) or get_close_matches(model.weights, choices, n=1)
     return ConfigError(
         f"model.weights: unknown weights {model.weights!r} of {model.backbone}; "
-        f"known: {', '.join(choices)}, or a path that ends in {', '.join(_SUFFIXES)}",
+        f"known: {', '.join(choices)}, a path that ends in {', '.join(_SUFFIXES)}, or {SWEEP_WEIGHTS}<experiment>",
         hint=f"did you mean {close[0]!r}?" if close else None,
     )
 
@@ -89,7 +106,7 @@ def _download(weights: Any) -> Mapping[str, Tensor]:
         raise SetupError(
             f"weights {weights} are not in the cache ({file}) and cannot be downloaded from {weights.url}: {error}",
             hint=f"connect once, or copy the file to {file}, or set model.weights to a path; "
-            "`make demo` needs no weights",
+            "`make demo` needs no download",
         ) from error
     except Exception as error:  # as in `_read_file`
         raise SetupError(
@@ -124,7 +141,7 @@ def _read_file(path: Path) -> object:
 
 
 def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
-    state = _require_state(raw, where)
+    state = _require_state(_unpack_checkpoint(raw, model, where), where)
     with torch.device("meta"):
         expected = torchvision.models.get_model(model.backbone, weights=None).state_dict()
     backbone = {name: tensor for name, tensor in state.items() if not name.startswith(_HEAD)}
@@ -155,6 +172,28 @@ def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
         for name, tensor in wanted.items()
     }
     return LoadedWeights(state=fitted, notes=_notes(state, where))
+
+
+def _unpack_checkpoint(raw: object, model: ModelConfig, where: str) -> object:
+    """Take the network out of a run's checkpoint; anything else stays as it is.
+
+    Raises:
+        ConfigError: It is of another backbone.
+    """
+    hparams = raw.get("hyper_parameters") if isinstance(raw, Mapping) else None
+    if not (isinstance(raw, Mapping) and isinstance(hparams, Mapping) and isinstance(raw.get("state_dict"), Mapping)):
+        return raw
+    backbone = hparams.get("backbone")
+    if backbone is not None and backbone != model.backbone:
+        raise ConfigError(
+            f"model.weights: {where} is a checkpoint of a {backbone}, and model.backbone is {model.backbone}",
+            hint=f"set model.backbone to {backbone}, or name another checkpoint",
+        )
+    return {
+        name.removeprefix(NETWORK_PREFIX): tensor
+        for name, tensor in raw["state_dict"].items()
+        if str(name).startswith(NETWORK_PREFIX)
+    }
 
 
 def _require_state(raw: object, where: str) -> dict[str, Tensor]:

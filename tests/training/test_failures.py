@@ -66,14 +66,14 @@ class Stumbling:
 @pytest.fixture
 def stumble(monkeypatch):
     """Make the sixth image of each split do something else than be read."""
-    opened = data_module.open_synthetic
+    opened = data_module.open_built_in
 
     def install(action):
-        def open_synthetic(config) -> tuple[dict, DatasetInfo]:
+        def open_built_in(config) -> tuple[dict, DatasetInfo]:
             images, info = opened(config)
             return {split: Stumbling(part, action) for split, part in images.items()}, info
 
-        monkeypatch.setattr(data_module, "open_synthetic", open_synthetic)
+        monkeypatch.setattr(data_module, "open_built_in", open_built_in)
 
     return install
 

@@ -57,7 +57,7 @@ def test_a_race_gives_the_results_of_runs_left_alone_and_trains_less(tmp_path, e
     )
     root, tracker = Root.at(tmp_path / "root"), MemoryTracker()
     root.create()
-    prepared = prepare(EXPERIMENT, root, None, str)
+    prepared = prepare(EXPERIMENT, root, None, None, str)
     search = OptunaSearch(root, EXPERIMENT, prepared.costs)
     loop = SweepLoop(
         prepared,
