@@ -301,7 +301,7 @@ def report(
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
-    keep_report(sweep, paths, mlflow_uri)
+    keep_report(sweep, paths, mlflow_uri, print_note)
 
 
 def _load(name: str, root: Path) -> "Sweep":
