@@ -325,7 +325,7 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
     from orchestrator.tracking.mlflow import MlflowTracker
     from orchestrator.tracking.spool import SpoolingTracker
 
-    mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)
+    mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri, say)
     mlflow.make_ready()
     trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
     if experiment.tracking.tensorboard:
@@ -335,13 +335,30 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
     return FanoutTracker(trackers)
 
 
-def keep_report(sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = None) -> None:
+def mend_store(root: Root, say: Callable[[str], None]) -> None:
+    """Let the root's own MLflow store look for artifacts where the root lies now, before somebody else opens it.
+
+    Where that cannot be done (it is being swept by another path, or cannot be written), `say` hears why.
+    """
+    from orchestrator.tracking.database import follow_root
+
+    try:
+        for said in follow_root(root):
+            say(said)
+    except OrchestratorError as error:
+        say(f"warning: {error.message}; artifacts may not be shown")
+
+
+def keep_report(
+    sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = None, say: Callable[[str], None] | None = None
+) -> None:
     """Keep pictures of a sweep as artifacts of its MLflow parent run.
 
     Args:
         sweep: The sweep.
         files: The pictures.
         mlflow_uri: The tracking store, where it is not the one that the study names: that has no credentials.
+        say: Hears what was mended in the store; None: the log does.
 
     Raises:
         SetupError: The tracking store cannot be reached.
@@ -356,7 +373,7 @@ def keep_report(sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = No
             f"the study does not keep the credentials of its tracking store, {uri}: the pictures are not kept there",
             hint="give its address: --mlflow-uri",
         )
-    MlflowTracker(sweep.root, experiment.name, uri).keep_files(files)
+    MlflowTracker(sweep.root, experiment.name, uri, say).keep_files(files)
 
 
 def find_git_commit() -> str | None:

@@ -55,6 +55,11 @@ class Root:
         return f"sqlite:///{self.mlflow_db}"
 
     @property
+    def identity(self) -> Path:
+        """File that says which root this is, wherever it lies; there once it has used a store that others may use."""
+        return self.path / "root.json"
+
+    @property
     def optuna_db(self) -> Path:
         """SQLite file of the Optuna studies."""
         return self.path / "optuna.db"

@@ -312,7 +312,7 @@ def report(
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
-    keep_report(sweep, paths, mlflow_uri)
+    keep_report(sweep, paths, mlflow_uri, print_note)
 
 
 def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:

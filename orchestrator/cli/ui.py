@@ -37,8 +37,11 @@ def ui(
     ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
+    from orchestrator.app import mend_store
     from orchestrator.ui import find_views, open_viewer
 
+    if mlflow_uri is None:
+        mend_store(Root.at(root), print_note)
     if host not in _LOOPBACKS:
         print_note(f"warning: {host} may be reached by others, and neither server asks for a password")
     print_note("starting the MLflow UI and TensorBoard (half a minute at the first time) ...")

@@ -18,6 +18,7 @@ from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import SetupError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.lock import read_owner
+from orchestrator.tracking.relocation import OUR_EXPERIMENTS, find_former_roots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,23 @@ _OPTUNA = _Program(
 def check_mlflow(path: Path, check: str = "mlflow") -> Finding:
     """Look at the MLflow store in a SQLite file."""
     return _check_database(check, path, _MLFLOW)
+
+
+def check_places(root: Root) -> Iterator[Finding]:
+    """Say whether the root's own MLflow store looks for artifacts where the root lies."""
+    if not root.mlflow_db.is_file():
+        return
+    try:
+        with open_database(root.mlflow_db) as connection:
+            former = find_former_roots(connection.execute(OUR_EXPERIMENTS), root)
+    except SetupError:  # the store's own check says what is wrong
+        return
+    if former:
+        yield warn(
+            "artifacts",
+            f"the root was {', '.join(map(str, former))} before, and its MLflow store looks for artifacts there",
+            "nothing to do: the next sweep, report or ui lets it look here",
+        )
 
 
 def check_optuna(root: Root) -> Finding:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from getpass import getuser
 from pathlib import Path
 from uuid import uuid4
@@ -47,10 +47,13 @@ class MlflowTracker:
         root: Where the default store and all artifacts lie.
         experiment_name: Name of the experiment, here and in MLflow.
         uri: Tracking URI; None: the SQLite store under the root.
+        say: Hears what was mended in the store, and what of it cannot be; None: the log does.
     """
 
-    def __init__(self, root: Root, experiment_name: str, uri: str | None) -> None:
-        self._store = MlflowStore(root, experiment_name, uri)
+    def __init__(
+        self, root: Root, experiment_name: str, uri: str | None, say: Callable[[str], None] | None = None
+    ) -> None:
+        self._store = MlflowStore(root, experiment_name, uri, say)
         self._name = experiment_name
         self._opened: tuple[MlflowClient, str] | None = None
         self._parent_id: str | None = None

@@ -1,11 +1,10 @@
 """The MLflow store: opened once, with its own errors translated at this one place."""
 
-import fcntl
 import glob
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,19 +12,26 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy import create_engine, inspect
-from sqlalchemy.engine import make_url
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from orchestrator import names
 from orchestrator.errors import NotFoundError, OrchestratorError, SetupError, SweepError
+from orchestrator.identity import Identity, take_identity
 from orchestrator.layout import Root, safe_name
 from orchestrator.masking import mask_credentials
+from orchestrator.tracking.database import (
+    find_file,
+    holding_others_off,
+    is_database,
+    is_initialised,
+    is_own,
+    mend_places,
+)
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
-_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 _FOREIGN = (
     MlflowException,
     SQLAlchemyError,
@@ -79,12 +85,21 @@ class MlflowStore:
         root: Where the default store and all artifacts lie.
         experiment_name: Name of the MLflow experiment.
         uri: Tracking URI; None: the SQLite store under the root.
+        say: Hears what was mended in the store, a sentence; None: the log does.
+
+    Attributes:
+        identity: Which root this is, where other roots may use the store too; None where they cannot, and before the
+            store is open.
     """
 
-    def __init__(self, root: Root, experiment_name: str, uri: str | None) -> None:
+    def __init__(
+        self, root: Root, experiment_name: str, uri: str | None, say: Callable[[str], None] | None = None
+    ) -> None:
         self._root = root
         self._experiment_name = experiment_name
         self._uri = uri or root.mlflow_uri
+        self._say = say or _LOG.warning
+        self.identity: Identity | None = None
 
     @property
     def root(self) -> Root:
@@ -99,7 +114,7 @@ class MlflowStore:
     def make_ready(self) -> None:
         """Make the tables of a store that is a file, ahead of `open`. Nothing is raised: `open` meets the same."""
         with suppress(OrchestratorError), self.translated("open", SetupError):
-            if self._uri.startswith(_DATABASES) and self._file() is not None:
+            if is_database(self._uri) and find_file(self._uri) is not None:
                 _quieten()
                 self._connect()
 
@@ -144,44 +159,32 @@ class MlflowStore:
         return "correct tracking.mlflow_uri (null: a file under the root), or move the damaged file away"
 
     def _connect(self) -> MlflowClient:
-        if not self._uri.startswith(_DATABASES):
-            return MlflowClient(tracking_uri=self._uri)
-        with self._one_at_a_time():
-            if not self._is_initialised():
+        if not is_database(self._uri):
+            client = MlflowClient(tracking_uri=self._uri)
+            self._take_identity()
+            return client
+        with holding_others_off(self._uri):
+            if not is_initialised(self._uri):
                 _LOG.info("initialising the MLflow store %s: this takes some seconds, once", self.uri)
-                if (file := self._file()) is not None:
-                    _make_store(file)
-            return MlflowClient(tracking_uri=self._uri)
+                if (file := find_file(self._uri)) is not None:
+                    _make_store(file, self._root)
+            client = MlflowClient(tracking_uri=self._uri)
+            self._take_identity()
+            for said in mend_places(self._uri, self._root, self._former_roots()):
+                artifact_places.clear()  # it remembers where the artifacts of a run lie, as long as the process lives
+                self._say(said)
+        return client
 
-    def _is_initialised(self) -> bool:
-        """Look into the database; fails at once where MLflow would try for minutes."""
-        file = self._file()
-        if file is not None and not file.exists():
-            return False
-        engine = create_engine(self._uri, poolclass=NullPool)
-        try:
-            return inspect(engine).has_table("alembic_version")
-        finally:
-            engine.dispose()
+    def _take_identity(self) -> None:
+        if self.identity is None and not is_own(self._uri, self._root):
+            self.identity, said = take_identity(self._root)
+            if said is not None:
+                self._say(said)
 
-    def _file(self) -> Path | None:
-        """Give the file of an SQLite store; None where the store is another one."""
-        url = make_url(self._uri)
-        named = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:"))
-        return Path(str(url.database)) if named else None
-
-    @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        """Hold others off: processes that migrate a fresh SQLite file at once all crash."""
-        file = self._file()
-        if file is None:
-            yield
-            return
-        lock = file.with_suffix(".lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield
+    def _former_roots(self) -> list[Path]:
+        """List where the root lay before, but for what is another root by now."""
+        former = (Root(Path(path)) for path in (self.identity.former if self.identity is not None else ()))
+        return [root.path for root in former if not root.identity.exists()]
 
     def _find_experiment(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(self._experiment_name)
@@ -189,7 +192,12 @@ class MlflowStore:
             # without a place MLflow takes ./mlruns of whatever folder the command runs in; a server knows its own
             local = not self._uri.startswith(_SERVERS)
             place = (self._root.artifacts / safe_name(self._experiment_name)).as_uri() if local else None
-            return client.create_experiment(self._experiment_name, artifact_location=place, tags=_EXPERIMENT_TAGS)
+            try:
+                return client.create_experiment(self._experiment_name, artifact_location=place, tags=_EXPERIMENT_TAGS)
+            except (MlflowException, OSError):  # another root was quicker, or the answer was lost on its way
+                found = client.get_experiment_by_name(self._experiment_name)
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
             raise SetupError(
                 f"the MLflow experiment {self._experiment_name!r} in {self.uri} is deleted",
@@ -204,17 +212,19 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _make_store(file: Path) -> None:
+def _make_store(file: Path, root: Root) -> None:
     """Make the tables in a file of another name, which then takes the name: MLflow cannot go on with half of them.
 
-    A file that is there already, and not empty, is left to MLflow: it may be anything.
+    MLflow's own experiment gets its place under the root, not in the folder that this runs in. A file that is there
+    already, and not empty, is left to MLflow: it may be anything.
     """
     if file.exists() and file.stat().st_size:
         return
     unfinished = file.with_name(f".{file.name}.tmp")
     for left in file.parent.glob(f"{glob.escape(unfinished.name)}*"):  # its journal too
         left.unlink()
-    MlflowClient(tracking_uri=f"sqlite:///{unfinished}")
+    store = SqlAlchemyStore(f"sqlite:///{unfinished}", root.artifacts.as_uri())  # type: ignore[no-untyped-call]
+    store.engine.dispose()
     unfinished.replace(file)
 
 

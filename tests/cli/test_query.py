@@ -200,7 +200,7 @@ def test_history_gives_a_row_an_epoch(ask):
 
 def test_report_prints_the_paths_it_wrote(ask, root, monkeypatch):
     kept: list[object] = []
-    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths, _uri: kept.extend(paths))
+    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths, *_: kept.extend(paths))
     monkeypatch.setattr("orchestrator.report.plots.write_report", lambda _sweep, folder: [folder / "accuracies.png"])
     answer = ask("report", "demo")
     assert answer.out.splitlines() == [str(root.reports("demo") / "accuracies.png")]

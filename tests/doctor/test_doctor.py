@@ -345,3 +345,19 @@ def test_tracking_stores_of_the_configuration_are_tried_and_credentials_masked(t
     assert "http://***@127.0.0.1:9/mlflow does not answer" in server.message
     assert "postgresql://***@db/mlflow: not tried" in other.message
     assert not any("secret" in each.model_dump_json() for each in (configuration, server, database, other))
+
+
+def test_a_root_that_was_moved_is_named_until_a_command_has_mended_it(mlflow_root, tmp_path):
+    from orchestrator.app import mend_store
+    from orchestrator.tracking.mlflow_store import MlflowStore
+
+    MlflowStore(mlflow_root, "demo", None).open()
+    assert list(stores.check_places(mlflow_root)) == []
+    root = Root.at(mlflow_root.path.rename(tmp_path / "new"))
+    (finding,) = stores.check_places(root)
+    assert finding.status == "warn"
+    assert finding.message.startswith(f"the root was {mlflow_root.path} before, and its MLflow store looks for")
+    said = []
+    mend_store(root, said.append)
+    assert [f"the root {root.path} was {mlflow_root.path} before" in each for each in said] == [True]
+    assert list(stores.check_places(root)) == []
