@@ -24,7 +24,8 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
-TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]
+TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
+"""`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
 
 
 class Record(BaseModel):
@@ -322,8 +323,6 @@ class TrialRecord(Record):
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
     scores: FrozenScores | None = None
     """What was known of its frozen set before anything trained."""
-    put_off: bool = False
-    """It failed because the sweep was stopped or died: the next one runs it again."""
 
     @property
     def is_settled(self) -> bool:
@@ -336,9 +335,14 @@ class TrialRecord(Record):
         return next((run.pruned_after for run in self.runs if run.pruned_after is not None), None)
 
     @property
+    def put_off(self) -> bool:
+        """Whether the sweep was stopped or died before it ended: it has not failed, and the next start goes on."""
+        return self.state == "put_off"
+
+    @property
     def has_failed(self) -> bool:
-        """Whether it failed for a reason of its own: it was not merely put off."""
-        return self.state == "failed" and not self.put_off
+        """Whether it failed for a reason of its own."""
+        return self.state == "failed"
 
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:

@@ -83,6 +83,10 @@ class TensorBoardRun:
         """Close the session as a failure."""
         self.fail(reason)
 
+    def put_off(self, reason: str) -> None:  # noqa: ARG002 - likewise
+        """Leave the session open: it has not ended."""
+        self.is_open = False
+
     def _write(self, events: Sequence[Event]) -> None:
         """Write events; where there is no file yet, or an earlier write has failed, all there is before them."""
         try:
