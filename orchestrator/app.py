@@ -194,7 +194,9 @@ def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> 
         limit = prepared.experiment.search.max_trainable_params
         observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
     for trial in search.reconcile():
-        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: it is gone on with")
+        observer.on_message(
+            f"trial {trial.number} ({trial.frozen}) was left running by a dead process: it is gone on with"
+        )
 
 
 def _begin_anew(root: Root, name: str, observer: Observer) -> None:

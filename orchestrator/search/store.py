@@ -167,9 +167,7 @@ def read_trials(study: optuna.Study, *, abandoned: bool = False) -> list[TrialRe
     ]
 
 
-def read_trial(
-    trial: FrozenTrial, scores: BlockScores | None = None, *, abandoned: bool = False
-) -> TrialRecord | None:
+def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandoned: bool = False) -> TrialRecord | None:
     """Read a trial's record; None for one that waits, was discarded, or died before it was described.
 
     Args:

@@ -151,7 +151,9 @@ def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_
 
 def put_off_run(client: MlflowClient, run_id: str, reason: str) -> None:
     """Leave a run, or a whole sweep, to the next start of the sweep. MLflow shows SCHEDULED as neither red nor busy."""
-    set_note(client, run_id, f"put off: {html.escape(reason, quote=False)}; the next start of the sweep goes on with it")
+    set_note(
+        client, run_id, f"put off: {html.escape(reason, quote=False)}; the next start of the sweep goes on with it"
+    )
     client.set_tag(run_id, names.PUT_OFF, "true")
     client.update_run(run_id, status="SCHEDULED")
 
