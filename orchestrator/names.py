@@ -126,6 +126,10 @@ RECORD_FILE: Final = "record.json"
 RUNG_FILE: Final = "rung-{:03d}.json"
 """Where a run stood after so many epochs."""
 
+# States.
+PUT_OFF: Final = "put_off"
+"""State of what was stopped before its end and is gone on with by the next start; tag of its MLflow run."""
+
 # Reasons.
 INTERRUPTED: Final = "interrupted"
 """Error of a run that was stopped on request, and that the next sweep continues."""

@@ -29,7 +29,8 @@ _IN_DATA_FINGERPRINT = {"source", "revision", "on_corrupt", "synthetic", "classe
 _WITHOUT_EFFECT = {"loader_workers", "memory_mb"}
 """Fields of the data that change no result."""
 
-TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]
+TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
+"""`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
 
 
 class Record(BaseModel):
@@ -338,8 +339,6 @@ class TrialRecord(Record):
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
     scores: FrozenScores | None = None
     """What was known of its frozen set before anything trained."""
-    put_off: bool = False
-    """It failed because the sweep was stopped or died: the next one runs it again."""
 
     @property
     def is_settled(self) -> bool:
@@ -352,9 +351,14 @@ class TrialRecord(Record):
         return next((run.pruned_after for run in self.runs if run.pruned_after is not None), None)
 
     @property
+    def put_off(self) -> bool:
+        """Whether the sweep was stopped or died before it ended: it has not failed, and the next start goes on."""
+        return self.state == "put_off"
+
+    @property
     def has_failed(self) -> bool:
-        """Whether it failed for a reason of its own: it was not merely put off."""
-        return self.state == "failed" and not self.put_off
+        """Whether it failed for a reason of its own."""
+        return self.state == "failed"
 
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator import names
 from orchestrator.interfaces import Choice, Proposal, RunStart, Search
 from orchestrator.jobs import Job, TrialRuns
 from orchestrator.labels import describe_values, find_varied
@@ -80,7 +79,7 @@ def fail_or_put_off(search: Search, trial: TrialRuns) -> TrialRecord | None:
     if lost:
         return search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
     if trial.stopped:
-        return search.fail(number, names.INTERRUPTED, runs, put_off=True)
+        return search.put_off(number, runs)
     return None
 
 

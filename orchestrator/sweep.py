@@ -94,11 +94,11 @@ class SweepLoop:
             self._close()
             self._outcome.stopped = self._stopping
             status = self._status()
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):  # what fails now follows from the first error, which says more
                 self._abandon()
             with suppress(Exception):
-                self._end("killed")
+                self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
         self._end(status)
         if self._has_failed_too_often():
@@ -284,7 +284,7 @@ class SweepLoop:
     def _put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
-            job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
+            job.tracker.put_off(f"stopped after epoch {job.epochs}" if job.epochs else "stopped before its first epoch")
         job.trial.stopped = True
         self._end_run(job, job.record(error=names.INTERRUPTED))
 
@@ -387,7 +387,7 @@ class SweepLoop:
     def _status(self) -> SweepStatus:
         if self._has_failed_too_often() or self._outcome.failed_trials:
             return "failed"
-        return "killed" if self._stopping else "finished"
+        return "put_off" if self._stopping else "finished"
 
     def _abandon(self) -> None:
         """Close what was under way when the sweep was torn down, so that no status lies."""
@@ -396,6 +396,6 @@ class SweepLoop:
             job.claim.close()
         for job in jobs:
             if job.tracker is not None:
-                job.tracker.kill(names.INTERRUPTED)
+                job.tracker.put_off(names.INTERRUPTED)
         for trial in self._strategy.under_way:
-            self._search.fail(trial.proposal.number, names.INTERRUPTED, trial.runs, put_off=True)
+            self._search.put_off(trial.proposal.number, trial.runs)

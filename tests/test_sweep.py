@@ -57,7 +57,7 @@ class Bench:
             for key in KEYS
         }
         search = OptunaSearch(self.root, self.experiment, costs)
-        search.reconcile("died")
+        search.reconcile()
         prepared = Prepared(experiment=self.experiment, data=self.data, weights_sha256=None, costs=costs)
         loop = SweepLoop(
             prepared,
@@ -148,16 +148,17 @@ def test_an_interrupted_sweep_closes_what_was_under_way_and_goes_on_later(tmp_pa
     bench = Bench(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         bench.sweep()
-    assert bench.tracker.status == "killed"
-    assert "running" not in {run.status for run in bench.tracker.runs}
+    assert bench.tracker.status == "put_off"
+    assert {run.status for run in bench.tracker.runs} == {"finished", "put_off"}
     interrupted = next(trial for trial in bench.trials if trial.frozen == "stem")
-    assert (interrupted.state, interrupted.error) == ("failed", "interrupted")
+    assert (interrupted.state, interrupted.error, interrupted.has_failed) == ("put_off", None, False)
     done = sum(trial.state == "complete" for trial in bench.trials)
 
     monkeypatch.delenv("FAKE_INTERRUPT")
     again = Bench(tmp_path)
     assert again.sweep().trained == 4 - done
-    assert sum(trial.state == "complete" for trial in again.trials) == 4
+    assert [trial.state for trial in again.trials] == ["complete"] * 4
+    assert [trial.number for trial in again.trials if trial.frozen == "stem"] == [interrupted.number]
 
 
 def test_a_result_without_a_record_is_used_not_trained_again(tmp_path):
@@ -199,16 +200,19 @@ def test_a_stop_ends_the_run_with_its_epoch_and_starts_no_other(tmp_path):
     outcome = bench.sweep()
     assert outcome.stopped
     assert (outcome.failed_runs, outcome.failed_trials) == (0, [])
-    assert bench.tracker.status == "killed"
+    assert bench.tracker.status == "put_off"
     stopped = bench.tracker.runs[-1]
-    assert (stopped.start.spec.frozen, stopped.status) == ("stem", "killed")
-    assert stopped.reason == "stopped after 1 epochs; the next sweep continues it"
+    assert (stopped.start.spec.frozen, stopped.status) == ("stem", "put_off")
+    assert stopped.reason == "stopped after epoch 1"
     (trial,) = [trial for trial in bench.trials if trial.frozen == "stem"]
-    assert (trial.state, trial.error, trial.put_off) == ("failed", "interrupted", True)
+    assert (trial.state, trial.error) == ("put_off", None)
+    rows = Sweep(bench.root, bench.experiment, bench.trials).run_rows()
+    assert [(row["state"], row["error"]) for row in rows if row["frozen"] == "stem"] == [("put_off", None)] * 2
 
     again = Bench(tmp_path, seeds=(0, 1))
     assert not again.sweep().stopped
-    assert sorted(trial.frozen for trial in again.trials if trial.state == "complete") == sorted(KEYS)
+    assert [(trial.number, trial.state) for trial in again.trials] == [(n, "complete") for n in range(4)]
+    assert [t.frozen for t in again.trials if t.number == trial.number] == ["stem"]
     assert Sweep(again.root, again.experiment, again.trials).open_failures == ()
 
 
@@ -300,7 +304,7 @@ class FullStore(OptunaSearch):
     def tell(self, number, runs):
         raise OSError("No space left on device")
 
-    def fail(self, number, error, runs, *, put_off=False):
+    def put_off(self, number, runs):
         raise OSError("no space for this either")
 
 

@@ -115,7 +115,7 @@ def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
         record["failures"] = [_say_failure(failure) for failure in record["failures"]]
     print_record(record, form)
     if not record["alive"] and record["runs"]:
-        print_note("no sweep is alive: it died or was stopped with these runs; the next sweep continues them")
+        print_note("no sweep is alive: it died or was stopped with these runs; the same command goes on with them")
 
 
 def describe_status(sweep: "Sweep") -> dict[str, Any]:
@@ -141,6 +141,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "pruned": pruned,
         "failed": sum(trial.has_failed for trial in sweep.trials),
         "running": sum(trial.state == "running" for trial in sweep.trials),
+        names.PUT_OFF: sum(trial.put_off for trial in sweep.trials),
         "left": None if planned is None else max(0, planned - done),
         "to_go_s": progress.to_go_s if progress and owner else None,
         "runs": [run.model_dump() for run in progress.runs] if progress else [],

@@ -149,7 +149,7 @@ def describe_trials(sweep: Sweep) -> str:
 
 
 def _left_out(sweep: Sweep) -> list[str]:
-    states = describe_states(trial for trial in sweep.trials if trial.state != "complete" and not trial.put_off)
+    states = describe_states(trial for trial in sweep.trials if trial.state not in {"complete", "put_off"})
     return [f"not shown: {states}"] if states else []
 
 

@@ -142,11 +142,13 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.CHECKPOINT: _text(checkpoint_path(run, root)),
         names.FINGERPRINT: run.fingerprint,
         names.REUSED_FROM: run.reused_from,
-        names.ERROR: run.error,
+        names.ERROR: None if run.was_stopped else run.error,
     }
 
 
 def _state_of(run: RunRecord) -> str:
+    if run.was_stopped:
+        return names.PUT_OFF
     if run.pruned_after is not None:
         return "pruned"
     return "failed" if run.result is None else "complete"

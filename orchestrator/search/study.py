@@ -27,6 +27,7 @@ from orchestrator.search.plan import plan_choices
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
+    DISCARDED,
     EXPERIMENT,
     HYPERPARAMETERS,
     PUT_OFF,
@@ -225,12 +226,21 @@ class OptunaSearch:
         self._study.tell(number, values)
         return self._record(number)
 
-    def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
-        """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as failed, with the reason and the runs it has."""
         self._keep_runs(number, runs)
-        self._set_attr(number, PUT_OFF, put_off)
         self._set_attr(number, names.ERROR, error)
         self._study.tell(number, state=TrialState.FAIL)
+        self._lost += 1
+        return self._record(number)
+
+    def put_off(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Leave a trial to the next start of the sweep, which goes on with it under the same number.
+
+        Optuna has no state for that: there it stays RUNNING, which `read_trial` reads with the mark that is set here.
+        """
+        self._keep_runs(number, runs)
+        self._set_attr(number, PUT_OFF, value=True)
         self._lost += 1
         return self._record(number)
 
@@ -241,20 +251,24 @@ class OptunaSearch:
         self._study.tell(number, state=TrialState.PRUNED)
         return self._record(number)
 
-    def reconcile(self, reason: str) -> list[TrialRecord]:
-        """Fail the trials that a dead owner left running, so that they are planned again."""
-        failed = []
+    def reconcile(self) -> list[TrialRecord]:
+        """Put off the trials that a dead owner left running, and give up those that the plan no longer asks for."""
+        left = []
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if read_trial(trial) is None:  # its owner died before it said what it is
+            record = read_trial(trial)
+            if record is None:  # its owner died before it said what it is
                 self._study.tell(trial.number, state=TrialState.FAIL)
-            else:
-                failed.append(self.fail(trial.number, reason, (), put_off=True))
+            elif self._plan is not None and _choice_of(record) not in self._plan:
+                self._set_attr(trial.number, DISCARDED, value=True)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            elif not record.put_off:
+                left.append(self.put_off(trial.number, record.runs))
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):  # nobody would ask for them
             storage, trial_id = self._study._storage, trial._trial_id  # noqa: SLF001 - as in `_set_attr`
             storage.set_trial_state_values(trial_id, TrialState.RUNNING)  # Optuna copies no trial that never began
             storage.set_trial_state_values(trial_id, TrialState.FAIL)
         self._lost = 0  # they count against that owner's call
-        return failed
+        return left
 
     def trials(self) -> list[TrialRecord]:
         """List all trials by number, but for those that merely wait in the queue."""
@@ -267,8 +281,13 @@ class OptunaSearch:
         return self._propose_again(left[0])
 
     def _propose_again(self, choice: Choice) -> Proposal:
-        """Start a trial of a point that is known."""
+        """Start a trial of a point that is known, or go on with the one that was put off."""
         self._proposed.append(choice)
+        for record in self.trials():
+            waits = self._study.get_trials(deepcopy=False)[record.number].state == TrialState.RUNNING
+            if waits and record.put_off and _choice_of(record) == choice:
+                self._set_attr(record.number, PUT_OFF, value=False)
+                return Proposal(number=record.number, choice=choice)
         self._study.enqueue_trial(self._space.encode(choice), skip_if_exists=False)
         while True:
             trial = self._study.ask(self._distributions)

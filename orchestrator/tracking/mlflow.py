@@ -21,9 +21,10 @@ from orchestrator.tracking.mlflow_run import (
     end_run,
     log_metrics,
     log_params,
-    remove_note,
+    put_off_run,
     set_note,
     set_tags,
+    take_up_run,
 )
 from orchestrator.tracking.mlflow_store import MlflowStore
 
@@ -37,6 +38,7 @@ RUN_KEY = "run_key"
 _GENERATION = "generation"
 _PAGE = 1000
 _PARENT = "mlflow.parentRunId"
+_UNFINISHED = ("RUNNING", "SCHEDULED")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -99,9 +101,9 @@ class MlflowTracker:
                 tags = self._tags(names.KIND_SWEEP, self.origin) | {_GENERATION: generation, names.EPOCHS_FROM: "1"}
                 parent = client.create_run(experiment, run_name=self._name, tags=tags)
             else:
-                client.update_run(parent.info.run_id, status="RUNNING")
+                take_up_run(client, parent)
             for other in parents:
-                if other.info.status == "RUNNING" and other.info.run_id != parent.info.run_id:
+                if other.info.status in _UNFINISHED and other.info.run_id != parent.info.run_id:
                     client.set_terminated(other.info.run_id, "KILLED")
             self._parent_id = parent.info.run_id
             # the newest come first, and they win
@@ -124,8 +126,8 @@ class MlflowTracker:
         """Open a child run with its params, data set and specification, or go on with an unfinished one.
 
         Where `start.resumes_from` is not 0, that is the newest of its fingerprint: unfinished, or finished by a
-        process that died before anybody else heard of it. Others of it that seem to run are closed as KILLED, unless
-        this tracker opened them.
+        process that died before anybody else heard of it. Others of it that seem to run are closed as KILLED, and those
+        that were put off are deleted, unless this tracker opened them.
 
         Args:
             start: What is known of the run.
@@ -229,7 +231,9 @@ class MlflowTracker:
                     client.set_tag(child.info.run_id, names.PARETO, pareto)
 
     def close_stale_runs(self, reason: str) -> None:
-        """End the runs of a dead owner: this one holds the sweep's lock, so nobody runs them.
+        """Put off the runs of a dead owner: this one holds the sweep's lock, so nobody runs them.
+
+        Those of a sweep that was begun anew since are not gone on with: they end as KILLED.
 
         Raises:
             SetupError: The store is lost.
@@ -237,7 +241,11 @@ class MlflowTracker:
         client, _ = self._require_open()
         with self._store.translated("write to", SetupError):
             for child in self._find_children("RUNNING"):
-                end_run(client, child.info.run_id, "KILLED", f"killed: {reason}")
+                if child.data.tags.get(_PARENT) == self._parent_id:
+                    put_off_run(client, child.info.run_id, reason)
+                else:
+                    end_run(client, child.info.run_id, "KILLED", f"killed: {reason}")
+            self._give_up(lambda child: child.data.tags.get(_PARENT) != self._parent_id, "the sweep was begun anew")
         self._live.clear()
 
     def end_sweep(self, status: SweepStatus) -> None:
@@ -247,8 +255,23 @@ class MlflowTracker:
             SweepError: The store is lost.
         """
         client, _ = self._require_open()
+        parent = self._require_parent()
         with self._store.translated("write to"):
-            client.set_terminated(self._require_parent(), _STATUS[status])
+            if status == "put_off":
+                client.set_tag(parent, names.PUT_OFF, "true")
+                client.update_run(parent, status="SCHEDULED")
+                return
+            if status == "finished":
+                self._give_up(lambda child: child.data.tags.get(_PARENT) == parent, "the sweep no longer asks for it")
+            client.set_terminated(parent, _STATUS[status])
+
+    def _give_up(self, which: Callable[[Run], bool], reason: str) -> None:
+        """End runs that were put off and that nothing goes on with."""
+        client, _ = self._require_open()
+        for child in self._find_children("SCHEDULED"):
+            if which(child):
+                end_run(client, child.info.run_id, "KILLED", f"killed: {reason}")
+                client.delete_tag(child.info.run_id, names.PUT_OFF)
 
     def keep_files(self, files: Iterable[Path]) -> None:
         """Keep files as artifacts of the parent run of a sweep that was tracked earlier.
@@ -322,15 +345,16 @@ class MlflowTracker:
         for run in same:
             if run.info.status == "RUNNING" and (found is None or run.info.run_id != found.info.run_id):
                 end_run(client, run.info.run_id, "KILLED", f"killed: {start.name} took its place")
+            elif run.info.status == "SCHEDULED" and found is None:
+                client.delete_run(run.info.run_id)  # the same training begins again
         return found
 
     def _reopen(self, run: Run, name: str, tags: Mapping[str, str]) -> None:
         """Go on with a run under another name. It keeps the keys of its earlier starts."""
         client, _ = self._require_open()
         keys = run.data.tags.get(RUN_KEY, "").split()
-        remove_note(client, run)
         set_tags(client, run.info.run_id, {**tags, RUN_KEY: " ".join(dict.fromkeys([*keys, tags[RUN_KEY]]))})
-        client.update_run(run.info.run_id, status="RUNNING", name=name)
+        take_up_run(client, run, name)
 
     def _write_table(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Replace the trial table. `log_table` would append to it; the format and the tag are the ones it uses."""

@@ -116,6 +116,12 @@ class MlflowRun:
         """End as KILLED, with the reason as a note."""
         self._end("KILLED", f"killed: {reason}", at_ms)
 
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep: SCHEDULED, with the reason as a note and the tag `put_off`."""
+        with self._store.translated("write to"):
+            put_off_run(self._client, self._run_id, reason)
+        self.ended = True
+
     @contextmanager
     def failing_if_raised(self, note: str) -> Iterator[None]:
         """End the run as FAILED, with `note`, when the body raises: nobody else may. Not where the store is gone."""
@@ -160,6 +166,23 @@ def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_
     """End a run with a note, which shows as it is: the page reads Markdown, and HTML in it."""
     set_note(client, run_id, html.escape(note, quote=False))
     client.set_terminated(run_id, status, end_time=at_ms)
+
+
+def put_off_run(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Leave a run, or a whole sweep, to the next start of the sweep. MLflow shows SCHEDULED as neither red nor busy."""
+    set_note(
+        client, run_id, f"put off: {html.escape(reason, quote=False)}; the next start of the sweep goes on with it"
+    )
+    client.set_tag(run_id, names.PUT_OFF, "true")
+    client.update_run(run_id, status="SCHEDULED")
+
+
+def take_up_run(client: MlflowClient, run: Run, name: str | None = None) -> None:
+    """Go on with a run, under another name where one is given: it says no longer that it was put off, or ended."""
+    remove_note(client, run)
+    if names.PUT_OFF in run.data.tags:
+        client.delete_tag(run.info.run_id, names.PUT_OFF)
+    client.update_run(run.info.run_id, status="RUNNING", name=name)
 
 
 def set_note(client: MlflowClient, run_id: str, note: str) -> None:

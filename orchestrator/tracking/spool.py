@@ -55,6 +55,10 @@ class SpoolingRun:
         """End as KILLED."""
         self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="killed", reason=reason))
 
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep."""
+        self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="put_off", reason=reason))
+
 
 class SpoolingTracker:
     """Tracks a sweep in MLflow. Once it has started, nothing raises because of the store.
@@ -216,6 +220,8 @@ class SpoolingTracker:
                 run.finish(message.result, at_ms=message.at_ms)
             elif message.status == "failed":
                 run.fail(message.reason, at_ms=message.at_ms)
+            elif message.status == "put_off":
+                run.put_off(message.reason)
             else:
                 run.kill(message.reason, at_ms=message.at_ms)
 

@@ -44,7 +44,7 @@ class Ended(Record):
     op: Literal["end"] = "end"
     key: str
     at_ms: int
-    status: Literal["finished", "failed", "killed"]
+    status: SweepStatus
     result: RunResult | None = None
     reason: str = ""
 

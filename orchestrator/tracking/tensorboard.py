@@ -86,6 +86,10 @@ class TensorBoardRun:
         """Close the session as a failure."""
         self.fail(reason)
 
+    def put_off(self, reason: str) -> None:  # noqa: ARG002 - likewise
+        """Leave the session open: it has not ended."""
+        self.is_open = False
+
     def _write(self, events: Sequence[Event]) -> None:
         """Write events; where there is no file yet, or an earlier write has failed, all there is before them."""
         try:
@@ -147,7 +151,7 @@ class TensorBoardTracker:
         """Open the run's folder; what an earlier attempt left there is removed.
 
         A run that continues repeats its epochs, so nothing of its old file is needed, be it torn: the folder that it
-        had under another name goes. Others of the fingerprint that nobody ended are closed as failures.
+        had under another name goes, and so do others of the fingerprint that nobody ended: this run takes their place.
         """
         folder = self._directory / safe_name(start.name)
         kept = {folder, *(run.folder for run in self._runs if run.is_open)}
@@ -157,7 +161,7 @@ class TensorBoardTracker:
                 shutil.rmtree(files.pop().parent)
             for file in files:
                 if _read_status(file) is None and not _end_file(file).exists():
-                    _end_session(file)
+                    shutil.rmtree(file.parent)
         run = TensorBoardRun(folder, start, self._say, self._epochs_from)
         self._runs.append(run)
         return run
@@ -220,13 +224,8 @@ def _read_first_step(file: Path) -> int | None:
 
 
 def _end_file(file: Path) -> Path:
+    """Name the file by which an older version ended the session of a dead owner."""
     return file.with_name(f"{file.name}.end")
-
-
-def _end_session(file: Path) -> None:
-    """End the session of a file whose owner is dead, by a second file beside it: the first one may be torn."""
-    end = _build_event(_build_session_end(api_pb2.STATUS_FAILURE))
-    _append(_end_file(file), [Event(wall_time=time.time(), file_version=_VERSION), end])
 
 
 def _append(file: Path, events: Iterable[Event]) -> None:

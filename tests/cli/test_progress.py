@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_is_not_lost(start):
         live.on_plan(make_experiment(), [CHOICE], [])
         live.on_run_start(start)
         live.on_run_end(start, stopped)
-        live.on_trial_end(make_trial(frozen="stem").model_copy(update={"state": "failed", "put_off": True}))
+        live.on_trial_end(make_trial(frozen="stem").model_copy(update={"state": "put_off"}))
     last = screen.getvalue().rsplit("run", 1)[-1]
     assert "stopped" in last
     assert "0 of 1 trials done" in last

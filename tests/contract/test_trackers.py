@@ -310,14 +310,31 @@ def test_a_run_may_continue_more_than_once(case):
     assert_each_epoch_once(seen)
 
 
-def test_a_run_that_starts_over_leaves_the_old_one_closed(case):
-    begin(case)
+@pytest.mark.parametrize("end", [None, "put_off"])
+def test_a_run_that_starts_over_takes_the_place_of_the_old_one(case, end):
+    begin(case, end=end)
     go_on(case, make_run_start(4))
     seen = case.read()
-    assert sorted(seen) == ["trial_000_stem_seed0", "trial_004_stem_seed0"]
-    assert seen["trial_000_stem_seed0"].status == case.killed
-    assert [step for step, _ in seen["trial_000_stem_seed0"].curves["val/acc"]] == [1, 2]
+    assert list(seen) == ["trial_004_stem_seed0"]
     assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_what_was_put_off_is_no_failure_and_goes_on(case):
+    begin(case, number=1, end="put_off")
+    assert case.read()["trial_001_stem_seed0"].status in {"put_off", "scheduled", "running"}
+    go_on(case, make_run_start(1, resumes_from=2))
+    (seen,) = case.read().values()
+    assert seen.status == "finished"
+    assert_each_epoch_once(seen)
+
+
+def test_what_a_finished_sweep_has_not_gone_on_with_is_killed(case):
+    begin(case, number=1, end="put_off")
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    tracker.end_sweep("finished")
+    (seen,) = case.read().values()
+    assert seen.status in {"killed", "running"}  # TensorBoard knows no sweep
 
 
 def test_a_run_that_continues_what_is_gone_opens_a_new_one(case):

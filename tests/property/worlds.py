@@ -130,7 +130,7 @@ class World:
         search = Proposals(self.root, experiment, self.costs)
         prepared = Prepared(experiment=experiment, data=DATA, weights_sha256=None, costs=self.costs)
         search.require_identity(prepared.identity)
-        search.reconcile("died")
+        search.reconcile()
         stop = threading.Event()
         its_ledger = Claims(self.root, claims)
         loop = SweepLoop(

@@ -97,15 +97,43 @@ def test_what_is_known_before_training_is_a_metric_of_run_and_sweep(tracker, sto
     assert len(found) == 10
 
 
-def test_runs_of_a_dead_owner_are_closed(tracker, store, mlflow_root):
+def test_runs_of_a_dead_owner_are_put_off(tracker, store, mlflow_root):
     tracker.start_run(make_run_start(0)).finish(make_result())
     tracker.start_run(make_run_start(1))
     MlflowTracker(mlflow_root, "demo", None).start_sweep(make_sweep_start())
     runs = store.runs()
     assert runs["trial_000_stem_seed0"].info.status == "FINISHED"
     stale = runs["trial_001_stem_seed0"]
-    assert (stale.info.status, stale.info.end_time is not None) == ("KILLED", True)
-    assert stale.data.tags["mlflow.note.content"] == "killed: the process that ran it died"
+    assert (stale.info.status, stale.data.tags["put_off"]) == ("SCHEDULED", "true")
+    note = "put off: the process that ran it died; the next start of the sweep goes on with it"
+    assert stale.data.tags["mlflow.note.content"] == note
+
+
+def test_a_sweep_that_was_put_off_is_neither_red_nor_busy(tracker, store, mlflow_root):
+    run = tracker.start_run(make_run_start(1))
+    run.log_epoch(make_history()[0])
+    run.put_off("stopped after epoch 1")
+    tracker.end_sweep("put_off")
+    (child,) = store.runs().values()
+    for seen in (child, store.parent()):
+        assert (seen.info.status, seen.data.tags["put_off"]) == ("SCHEDULED", "true")
+
+    again = MlflowTracker(mlflow_root, "demo", None)
+    again.start_sweep(make_sweep_start())
+    again.start_run(make_run_start(1, resumes_from=1))
+    (continued,) = store.runs().values()
+    assert continued.info.run_id == child.info.run_id
+    for seen in (continued, store.parent()):
+        assert seen.info.status == "RUNNING"
+        assert not {"put_off", "mlflow.note.content"} & set(seen.data.tags)
+
+
+def test_what_was_put_off_in_a_study_that_was_begun_anew_since_is_killed(tracker, store, mlflow_root):
+    tracker.start_run(make_run_start(1)).put_off("stopped after epoch 1")
+    tracker.end_sweep("put_off")
+    MlflowTracker(mlflow_root, "demo", None).start_sweep(make_sweep_start(generation=1))
+    (child,) = store.runs().values()
+    assert (child.info.status, "put_off" in child.data.tags) == ("KILLED", False)
 
 
 def test_a_run_is_a_child_with_tags_and_params(tracker, store):

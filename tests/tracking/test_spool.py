@@ -130,8 +130,11 @@ def test_the_next_start_of_the_sweep_delivers_what_is_left(tracker, mlflow_root)
     assert runs["trial_000_stem_seed0"].data.tags["config_hash"] == "c0ffee00"  # it was started by the first call
     assert runs["trial_000_stem_seed0"].data.params["git_commit"].startswith("0123")
     stale = runs["trial_001_stem_seed1"]
-    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("KILLED", [1])
-    assert stale.data.tags["mlflow.note.content"] == "killed: the process that ran it died"
+    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("SCHEDULED", [1])
+    assert (
+        stale.data.tags["mlflow.note.content"]
+        == "put off: the process that ran it died; the next start of the sweep goes on with it"
+    )
     assert (runs["demo"].info.status, runs["demo"].data.tags["mlflow.note.content"]) == ("RUNNING", "## Late")
     assert second.said == [f"7 messages of an earlier call reached the MLflow store {mlflow_root.mlflow_uri}"]
 

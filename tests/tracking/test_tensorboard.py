@@ -131,15 +131,14 @@ def test_a_sweep_that_counts_from_0_goes_on_so(tracker, root):
         assert read_points(root, f"trial_00{number}_{key}_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
 
 
-def test_a_run_that_starts_over_ends_the_dead_one_as_a_failure(tracker, root):
+def test_a_run_that_starts_over_takes_the_place_of_the_dead_one(tracker, root):
     tracker.start_run(make_run_start(1, "stem")).log_epoch(make_history()[0])
     (file,) = (root.tensorboard("demo") / "trial_001_stem_seed0").iterdir()
     os.truncate(file, file.stat().st_size - 7)
     for number in (2, 3):
         TensorBoardTracker(root, "demo").start_run(make_run_start(number, "stem"))
     statuses = {row.name: row.sessions[0].status for row in read_rows(root)}
-    expected = {"trial_001_stem_seed0": api_pb2.STATUS_FAILURE, "trial_002_stem_seed0": api_pb2.STATUS_FAILURE}
-    assert statuses == expected | {"trial_003_stem_seed0": api_pb2.STATUS_UNKNOWN}
+    assert statuses == {"trial_003_stem_seed0": api_pb2.STATUS_UNKNOWN}
 
 
 def test_an_adopted_run_has_the_new_name_in_the_hparams_tab(tracker, root):
