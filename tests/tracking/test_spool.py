@@ -186,7 +186,7 @@ def test_a_full_disk_under_the_artifacts_fails_no_run(tracker, mlflow_root, monk
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient.log_figure", fill_up)
+        patch.setattr("mlflow.MlflowClient.log_artifact", fill_up)
         run.finish(make_result(val_acc=0.8, history=EPOCHS))
     assert "No space left on device" in tracker.said[0]
     tracker.end_sweep("finished")
