@@ -31,7 +31,8 @@ _TAIL_LINES = 15
 _GUARD = """
 import os, signal, subprocess, sys, threading
 def end_with_parent():
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):
+        pass
     os.killpg(0, signal.SIGKILL)
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -40,7 +41,7 @@ code = child.wait()
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
     os.kill(os.getpid(), -code)
-sys.exit(code)
+os._exit(code)
 """
 """Runs a command and ends as it does. Once its standard input ends, which it does with the process that holds the other
 end however that died, it kills its group: the command and all that the command has started."""
