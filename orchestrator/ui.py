@@ -212,7 +212,10 @@ def find_free_port(host: str, port: int, taken: Sequence[int] | set[int] = ()) -
     for candidate in range(port, last):
         if candidate not in taken and _is_free(host, candidate):
             return candidate
-    raise SetupError(f"the ports {port} to {last - 1} of {host} are all busy", hint="name another port")
+    raise SetupError(
+        f"the ports {port} to {last - 1} of {host} are all busy",
+        hint="name another one with --mlflow-port or --tensorboard-port",
+    )
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -240,7 +243,7 @@ def _require_stores(root: Root, mlflow_uri: str | None) -> None:
         )
     raise NotFoundError(
         f"there is nothing to show under {root.path}: no sweep has run there",
-        hint="run one first (orchestrator sweep demo), or name another --root",
+        hint=f"run one first (orchestrator sweep NAME{root.option}), or name another --root",
     )
 
 
