@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,11 @@ class Root:
             raise SetupError(f"cannot create the root {self.path}: {error}", hint="choose another --root") from error
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise SetupError(f"the root {self.path} cannot be written", hint="choose another --root")
+
+    @property
+    def option(self) -> str:
+        """What a command needs after its name to find this root: empty for the default one, else ` --root PATH`."""
+        return "" if self.path == Path(DEFAULT_ROOT).resolve() else f" --root {shlex.quote(str(self.path))}"
 
     @property
     def mlflow_db(self) -> Path:

@@ -20,6 +20,7 @@ import psutil
 from orchestrator import names
 from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.hosts import WILDCARDS, explain_reach, list_hosts, list_origins, name_host
 from orchestrator.layout import Root
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
@@ -27,7 +28,23 @@ _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.2
 _PORTS_TO_TRY = 20
 _TAIL_LINES = 15
-_WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
+_GUARD = """
+import os, signal, subprocess, sys, threading
+def end_with_parent():
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=end_with_parent, daemon=True).start()
+code = child.wait()
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+"""Runs a command and ends as it does. Once its standard input ends, which it does with the process that holds the other
+end however that died, it kills its group: the command and all that the command has started."""
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -65,7 +82,7 @@ class _Server:
 
     @property
     def page(self) -> Page:
-        return Page(name=self.name, url=f"http://{_url_host(self.host)}:{self.port}")
+        return Page(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +91,11 @@ class Viewer:
 
     Attributes:
         pages: What a browser can open, in order.
+        reach: How a browser elsewhere gets there, a sentence each.
     """
 
     pages: tuple[Page, ...]
+    reach: tuple[str, ...] = ()
     _servers: tuple[_Server, ...]
 
     def wait(self) -> None:
@@ -99,6 +118,7 @@ def open_viewer(
     mlflow_port: int = MLFLOW_PORT,
     tensorboard_port: int = TENSORBOARD_PORT,
     mlflow_uri: str | None = None,
+    allowed_hosts: Sequence[str] = (),
     say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Viewer]:
     """Start the MLflow UI and TensorBoard; the context begins when both answer and stops both at its end.
@@ -109,6 +129,7 @@ def open_viewer(
         mlflow_port: Port of the MLflow UI; the next free one where it is busy.
         tensorboard_port: Port of TensorBoard, likewise.
         mlflow_uri: Another tracking store than the root's. A server's address (`http...`) is only passed on.
+        allowed_hosts: Names by which both servers may be asked for besides those of this machine; `*` is any.
         say: Hears what a person should know, a sentence.
 
     Raises:
@@ -118,21 +139,23 @@ def open_viewer(
     _require_stores(root, mlflow_uri)
     store = mlflow_uri or root.mlflow_uri
     remote = store.startswith(("http://", "https://"))
+    hosts = list_hosts(host, allowed_hosts)
     with ExitStack() as stack:
         servers: list[_Server] = []
         if not remote:
             port = find_free_port(host, mlflow_port)
             _say_port(say, "MLflow UI", mlflow_port, port)
-            command = mlflow_command(root, store, host, port)
+            command = mlflow_command(root, store, host, port, hosts)
             servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health")))
         taken = {server.port for server in servers}
         port = find_free_port(host, tensorboard_port, taken)
         _say_port(say, "TensorBoard", tensorboard_port, port)
-        command = tensorboard_command(root, host, port)
+        command = tensorboard_command(root, host, port, hosts)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
         pages = [Page(name="MLflow UI", url=store)] if remote else []
-        yield Viewer(pages=(*pages, *(server.page for server in servers)), _servers=tuple(servers))
+        reach = tuple(explain_reach(host, [server.port for server in servers]))
+        yield Viewer(pages=(*pages, *(server.page for server in servers)), reach=reach, _servers=tuple(servers))
 
 
 def find_views(address: str) -> list[Page]:
@@ -162,18 +185,21 @@ def find_views(address: str) -> list[Page]:
     return views
 
 
-def mlflow_command(root: Root, store: str, host: str, port: int) -> list[str]:
+def mlflow_command(root: Root, store: str, host: str, port: int, hosts: Sequence[str]) -> list[str]:
     """Build the command line of the MLflow server. One worker: it serves one person."""
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+        *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(list_origins(hosts))),
         *("--backend-store-uri", store, "--artifacts-destination", root.artifacts.as_uri()),
     ]
 
 
-def tensorboard_command(root: Root, host: str, port: int) -> list[str]:
+def tensorboard_command(root: Root, host: str, port: int, hosts: Sequence[str]) -> list[str]:
     """Build the command line of TensorBoard, over all experiments of the root."""
-    logs = str(root.tensorboard())
-    return [sys.executable, "-m", "tensorboard.main", "--logdir", logs, "--host", host, "--port", str(port)]
+    return [
+        *(sys.executable, "-m", "orchestrator.tracking.tensorboard_server", ",".join(hosts)),
+        *("--logdir", str(root.tensorboard()), "--host", host, "--port", str(port)),
+    ]
 
 
 def find_free_port(host: str, port: int, taken: Sequence[int] | set[int] = ()) -> int:
@@ -186,7 +212,10 @@ def find_free_port(host: str, port: int, taken: Sequence[int] | set[int] = ()) -
     for candidate in range(port, last):
         if candidate not in taken and _is_free(host, candidate):
             return candidate
-    raise SetupError(f"the ports {port} to {last - 1} of {host} are all busy", hint="name another port")
+    raise SetupError(
+        f"the ports {port} to {last - 1} of {host} are all busy",
+        hint="name another one with --mlflow-port or --tensorboard-port",
+    )
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -214,7 +243,7 @@ def _require_stores(root: Root, mlflow_uri: str | None) -> None:
         )
     raise NotFoundError(
         f"there is nothing to show under {root.path}: no sweep has run there",
-        hint="run one first (orchestrator sweep demo), or name another --root",
+        hint=f"run one first (orchestrator sweep NAME{root.option}), or name another --root",
     )
 
 
@@ -227,8 +256,8 @@ def _say_port(say: Callable[[str], None], name: str, wanted: int, port: int) -> 
 def _serve(name: str, command: list[str], host: str, port: int, health: str) -> Iterator[_Server]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            command,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", "-c", _GUARD, *command],
+            stdin=subprocess.PIPE,  # nothing is written: it ends with this process
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **_ENVIRONMENT},
@@ -238,6 +267,8 @@ def _serve(name: str, command: list[str], host: str, port: int, health: str) -> 
             yield _Server(name=name, host=host, port=port, health=health, process=process, log=log)
         finally:
             _stop_group(process)
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
@@ -280,7 +311,7 @@ def _wait_until_healthy(servers: Sequence[_Server]) -> None:
 
 
 def _answers(server: _Server) -> bool:
-    host = LOOPBACK if server.host in _WILDCARDS else server.host
+    host = LOOPBACK if server.host in WILDCARDS else server.host
     connection = http.client.HTTPConnection(host, server.port, timeout=5)
     try:
         connection.request("GET", server.health)
@@ -302,8 +333,3 @@ def _tail(log: IO[bytes]) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").splitlines()
     return "\n".join(["the end of its log:", *lines[-_TAIL_LINES:]]) if lines else ""
-
-
-def _url_host(host: str) -> str:
-    shown = LOOPBACK if host in _WILDCARDS else host
-    return f"[{shown}]" if ":" in shown else shown

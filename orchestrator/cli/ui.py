@@ -12,9 +12,9 @@ import typer
 from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.cli.output import print_note
 from orchestrator.cli.query import RootOption
+from orchestrator.hosts import LOOPBACKS
 from orchestrator.layout import DEFAULT_ROOT, Root
 
-_LOOPBACKS = {LOOPBACK, "localhost", "::1"}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,6 +35,13 @@ def ui(
     mlflow_uri: Annotated[
         str | None, typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri.")
     ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further name of this machine in the address, such as a proxy's; `*` allows any. May be given several "
+            "times, or with commas."
+        ),
+    ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
     from orchestrator.app import mend_store
@@ -42,7 +49,8 @@ def ui(
 
     if mlflow_uri is None:
         mend_store(Root.at(root), print_note)
-    if host not in _LOOPBACKS:
+    names = [name.strip() for given in allowed_hosts or () for name in given.split(",") if name.strip()]
+    if host not in LOOPBACKS:
         print_note(f"warning: {host} may be reached by others, and neither server asks for a password")
     print_note("starting the MLflow UI and TensorBoard (half a minute at the first time) ...")
     try:
@@ -54,6 +62,7 @@ def ui(
                 mlflow_port=mlflow_port,
                 tensorboard_port=tensorboard_port,
                 mlflow_uri=mlflow_uri,
+                allowed_hosts=names,
                 say=print_note,
             ) as viewer,
         ):
@@ -61,6 +70,8 @@ def ui(
                 typer.echo(f"{page.name:<12} {page.url}")
             for view in find_views(viewer.pages[0].url) if mlflow_uri is None else ():
                 typer.echo(f"  {view.name}\n    {view.url}")
+            for line in viewer.reach:
+                print_note(line)
             print_note("Ctrl-C stops both")
             viewer.wait()
     except KeyboardInterrupt:

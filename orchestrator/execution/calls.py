@@ -1,5 +1,6 @@
 """One call of a function in a process that is forked as workers are: what it loads and takes goes with that process."""
 
+import errno
 import pickle
 import threading
 import traceback
@@ -21,7 +22,10 @@ from orchestrator.execution.child import (
 from orchestrator.execution.target import as_run_error, load_function, module_of
 from orchestrator.execution.worker import settle
 
-_HINT = "too little memory? see the system's log; with execution: inline all happens in one process"
+_INLINE = "with -s execution.mode=inline all happens in one process"
+_HINT = f"too little memory? see the system's log; {_INLINE}"
+_EXHAUSTED = {errno.ENOMEM, errno.EAGAIN}
+"""Errors of a system that has no memory, or no process more for this user."""
 _ENDING_S = 0.5
 """Longest time that a process which has answered is given to end by itself, before its error is raised."""
 
@@ -143,7 +147,13 @@ class _CallApart:
     def _explain_death(self) -> SetupError:
         self._thread.join()
         if self._failure is not None:
-            return SetupError(f"no process could be started for {self._function}: {self._failure!r}", hint=_HINT)
+            exhausted = isinstance(self._failure, (EOFError, MemoryError)) or (
+                isinstance(self._failure, OSError) and self._failure.errno in _EXHAUSTED
+            )
+            return SetupError(
+                f"no process could be started for {self._function}: {self._failure!r}",
+                hint=_HINT if exhausted else _INLINE,
+            )
         return SetupError(f"{self._function} died from {name_death(self._code)}", hint=_HINT)
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import RunError
+from orchestrator.execution.sockets import settle_socket_folder
 from orchestrator.execution.worker import WORKER_LOG
 
 GRACE_S = 5.0
@@ -26,9 +27,14 @@ _LOG_TAIL = 2000
 
 
 def start_method(*modules: str) -> Any:
-    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes."""
+    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes.
+
+    Raises:
+        SetupError: There is no folder for the sockets of processes.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    settle_socket_folder()
     context = multiprocessing.get_context("forkserver")
     # torch would initialise CUDA to look for devices, and no process can use it after a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

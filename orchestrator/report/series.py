@@ -87,7 +87,7 @@ def build_series(sweep: Sweep) -> list[Series]:
         states = describe_states(sweep.trials) or "none has started"
         raise NotFoundError(
             f"nothing to draw: no trial of {sweep.experiment.name!r} is complete yet ({states})",
-            hint=f"go on with `orchestrator sweep {sweep.experiment.name}`",
+            hint=f"go on with `orchestrator sweep {sweep.experiment.name}{sweep.root.option}`",
         )
     trials.sort(key=lambda trial: (trial.trainable_params or 0, trial.val_acc or 0.0, trial.number))
     ranks = {True: 0, False: 0}

@@ -330,7 +330,7 @@ class Sweep:
             states = describe_states(self.trials) or "none has started"
             raise NotFoundError(
                 f"no trial of {self.experiment.name!r} is complete yet: {states}",
-                hint=f"go on with `orchestrator sweep {self.experiment.name}`",
+                hint=f"go on with `orchestrator sweep {self.experiment.name}{self.root.option}`",
             )
         return candidates
 

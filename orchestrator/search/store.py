@@ -53,7 +53,7 @@ def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
         close = get_close_matches(name, known, n=1)
         raise NotFoundError(
             f"no sweep called {name!r} in {root.path}; there are: {', '.join(known) or 'none'}",
-            hint=f"did you mean {close[0]!r}?" if close else f"start one with `orchestrator sweep {name}`",
+            hint=f"did you mean {close[0]!r}?" if close else f"start one with `orchestrator sweep {name}{root.option}`",
         )
     # asked first: what an owner that ends meanwhile leaves is not taken for put off
     abandoned = read_owner(root.lock(name)) is None

@@ -287,7 +287,7 @@ class MlflowTracker:
             if parent is None:
                 raise NotFoundError(
                     f"the MLflow store {self._store.uri} has no sweep {self._name!r}",
-                    hint=f"run it first: orchestrator sweep {self._name}",
+                    hint=f"run it first: orchestrator sweep {self._name}{self._store.root.option}",
                 )
             for path in files:
                 client.log_artifact(parent.info.run_id, str(path))

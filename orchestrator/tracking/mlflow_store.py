@@ -4,6 +4,8 @@ import glob
 import json
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -201,7 +203,8 @@ class MlflowStore:
         if found.lifecycle_stage != "active":
             raise SetupError(
                 f"the MLflow experiment {self._experiment_name!r} in {self.uri} is deleted",
-                hint=f"restore it (mlflow experiments restore --experiment-id {found.experiment_id}), or rename yours",
+                hint=f"restore it (MLFLOW_TRACKING_URI={shlex.quote(self.uri)} {sys.executable} -m mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}), or rename yours",
             )
         return found.experiment_id
 

@@ -50,7 +50,7 @@ def test_looking_for_studies_creates_nothing(tmp_path):
     assert study_names(root) == []
     with pytest.raises(NotFoundError, match=r"no sweep called 'beans' in .*nowhere; there are: none") as caught:
         read_study(root, "beans")
-    assert caught.value.hint == "start one with `orchestrator sweep beans`"
+    assert caught.value.hint == f"start one with `orchestrator sweep beans --root {root.path}`"
     assert not root.path.exists()
 
 
