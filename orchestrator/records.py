@@ -305,6 +305,9 @@ class RunRecord(Record):
     """Best checkpoint, relative to the root."""
     pruned_after: int | None = None
     """Epochs after which a race dropped it: it is not lost, and `error` says why it was dropped."""
+    at_once: float | None = None
+    """Runs of its sweep under way while it trained, itself among them, on average; None: not known, or it was not
+    trained in one piece, so that its duration compares with no other."""
 
     @property
     def was_stopped(self) -> bool:

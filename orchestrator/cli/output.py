@@ -41,7 +41,17 @@ _FIXED_DIGITS = {
         4,
     ),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
-    **dict.fromkeys((names.DURATION_S, names.DURATION_S_EFFECT, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
+    **dict.fromkeys(
+        (
+            names.DURATION_S,
+            names.DURATION_S_EFFECT,
+            names.DURATION_S_EFFECT_LOW,
+            names.DURATION_S_EFFECT_HIGH,
+            names.PEAK_MEMORY_MB,
+            names.IMAGES_PER_S,
+        ),
+        1,
+    ),
     **dict.fromkeys((names.P_FRONT, names.LOGME, names.GRAD_SHARE_FROZEN, *COMPARISON_COLUMNS[5:]), 3),
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH, names.PED_ANOVA), 2),
     **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN, names.GFLOPS_TRAIN_EFFECT), 3),

@@ -104,7 +104,9 @@ class MlflowTracker:
             # the newest come first, and they win
             self._parents = {run.data.tags.get(_GENERATION, "0"): run.info.run_id for run in reversed(parents)}
             self._parents[generation] = self._parent_id
-            self._epochs_from = {run.data.tags.get(_GENERATION, "0"): _epochs_from(run) for run in [*reversed(parents), parent]}
+            self._epochs_from = {
+                run.data.tags.get(_GENERATION, "0"): _epochs_from(run) for run in [*reversed(parents), parent]
+            }
             self._store.keep_views(client, experiment, find_varied(start.experiment))
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")

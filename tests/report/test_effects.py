@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from orchestrator.blocks import all_sets
-from orchestrator.effects import BlockEffect, Estimate, Spread
+from orchestrator.effects import BlockEffect, Estimate
 from orchestrator.report.blocks import build_table, say_effects
 from orchestrator.report.effects import draw_effects
 from orchestrator.report.html import write_page
 from orchestrator.report.note import write_note
 from orchestrator.report.series import build_series, describe_trials
 from orchestrator.results import BlockEffects
+from orchestrator.timing import TimeEffect
 from tests.factories import PREFIXES, RESNET18, make_trial
 from tests.lattices import draw_right, make_lattice_sweep
 from tests.report.sweeps import make_sweep
@@ -37,7 +38,7 @@ def make_effects(*means: float, error: float | None = 0.01, **fields) -> BlockEf
                 accuracy=Estimate(mean=mean, n_seeds=3, **interval),
                 gflops_train=-1.5,
                 trainable_params=-147_968,
-                duration_s=Spread(mean=-4.0, low=-9.0, high=1.0),
+                duration_s=TimeEffect(mean=-4.0, low=-9.0, high=1.0, n_pairs=16),
                 **fields,
             )
         )
@@ -147,7 +148,10 @@ def test_the_table_leaves_empty_columns_out():
         "seconds a run",
         "pairs",
     ]
-    assert rows == [["stem", "-3.1 (-5.1 to -1.1)", "-1.5", "-147,968", "-4.0", "16"], ["layer1", *[""] * 4, "0"]]
+    assert rows == [
+        ["stem", "-3.1 (-5.1 to -1.1)", "-1.5", "-147,968", "-4.0 (-9.0 to +1.0)", "16"],
+        ["layer1", *[""] * 4, "0"],
+    ]
 
 
 def test_page_and_note_have_the_table_of_blocks(tmp_path):
