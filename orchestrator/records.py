@@ -124,6 +124,17 @@ class RunSpec(Record):
     """Times that the study was begun anew before: what was trained then does not answer."""
 
     @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Returns what its trial may vary besides the frozen set."""
+        trainer = self.trainer
+        return Hyperparameters(
+            lr=trainer.lr,
+            weight_decay=trainer.weight_decay,
+            batch_size=self.data.batch_size,
+            optimizer=trainer.optimizer,
+        )
+
+    @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
         data = self.data.model_dump(

@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from orchestrator.cli import cache, config, data, doctor, query, sweep, ui
+from orchestrator.cli.output import print_note
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
 
 EXIT_UNEXPECTED = 1
@@ -43,9 +44,9 @@ def run() -> NoReturn:
     try:
         app()
     except OrchestratorError as error:
-        typer.echo(f"error: {error.message}", err=True)
+        print_note(f"error: {error.message}")
         if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
+            print_note(f"hint: {error.hint}")
         sys.exit(_EXIT_CODES.get(type(error), EXIT_UNEXPECTED))
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -23,9 +23,10 @@ FRONT_COLUMNS = (
     names.FROZEN,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
     names.VAL_ACC_LOW,
     names.VAL_ACC_HIGH,
-    names.SUPPORTED,
     names.P_FRONT,
     names.VAL_ACC_CORRECTED,
     names.TRAINABLE_PCT,
@@ -37,9 +38,11 @@ FRONT_COLUMNS = (
 _TRIAL_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
-    names.STATE,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
+    names.STATE,
     names.VAL_ACC_CORRECTED,
     names.P_FRONT,
     names.TRAINABLE_PCT,
@@ -47,8 +50,6 @@ _TRIAL_COLUMNS = (
     names.GRAD_SHARE_FROZEN,
     names.BEST_EPOCH,
     names.DURATION_S,
-    names.PARETO,
-    names.SUPPORTED,
     names.ERROR,
 )
 _BLOCK_COLUMNS = (
