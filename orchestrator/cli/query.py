@@ -1,4 +1,4 @@
-"""`orchestrator status|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
+"""`orchestrator status|list|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -95,6 +95,9 @@ def complete_name(context: typer.Context, incomplete: str) -> list[str]:
 
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.", autocompletion=complete_name)]
+OptionalNameArgument = Annotated[
+    str | None, typer.Argument(help="Name of the experiment; none: all.", autocompletion=complete_name)
+]
 RootOption = Annotated[
     Path,
     typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
@@ -107,10 +110,21 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, report):
         app.command(rich_help_panel="Ask")(command)
+    app.command("list", rich_help_panel="Ask")(list_sweeps)
 
 
-def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
-    """Say whether a sweep is alive, how far it is, what failed and why, and where everything lies."""
+def list_sweeps(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print the sweeps under the root, a line each: how far each is, and its highest measured val_acc."""
+    from orchestrator.cli.overview import print_sweeps
+
+    print_sweeps(Root.at(root), form)
+
+
+def status(name: OptionalNameArgument = None, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Say whether a sweep is alive, how far it is, what failed and why; without a name, list the sweeps."""
+    if name is None:
+        list_sweeps(root, form)
+        return
     sweep = _load(name, root)
     record = describe_status(sweep)
     if form is Format.table:
