@@ -210,7 +210,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
             wide.print(table)
         for line in captured.get().splitlines():
             print(line.rstrip())
-    if any(row.get(_MARK) for row in rows):
+    if any(column.key == _MARK and any(column.cells) for column in layout):
         supported = f", {_ON_SUPPORTED} on the supported front" if names.SUPPORTED in rows[0] else ""
         print_note(f"{_ON_FRONT} on the Pareto front{supported}")
 

@@ -212,6 +212,8 @@ class LiveObserver:
 
 _COLUMNS = ("epoch", "val_acc", "checkpoint", "trainable", "time")
 """Of each run; `val_acc` is that of the last epoch, `checkpoint` that of the epoch with the lowest val_loss so far."""
+_GAP = 2
+"""Cells between two columns."""
 _LEAST_NAME = 22
 """Cells that the name of a run has at the least: columns are left out before it is shorter."""
 
@@ -230,10 +232,10 @@ def build_table(rows: Sequence[_Row], varied: Sequence[str], width: int) -> Tabl
     ]
     states = [_state(row) for row in rows]
     widths = [max(measure(head), *(measure(line[i]) for line in cells), 0) for i, head in enumerate(heads)]
-    room = width - sum(widths) - len(heads)
+    room = width - sum(widths) - _GAP * len(heads)
     for place in (len(heads) - 1, len(heads) - 2):  # time, then parameters
         if room < _LEAST_NAME:
-            room += widths[place] + 1
+            room += widths[place] + _GAP
             heads = heads[:place]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", no_wrap=True, overflow="ellipsis", min_width=12)

@@ -75,7 +75,7 @@ def _say_effect(effect: BlockEffect) -> str:
 def _say_change(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    text = f"{100 * estimate.mean:+.1f}"
+    text = f"{round(100 * estimate.mean, 1) + 0.0:+.1f}"  # what rounds to 0 has no minus
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
