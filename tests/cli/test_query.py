@@ -171,8 +171,10 @@ def test_blocks_gives_a_row_a_block(ask):
         "each effect is of also freezing the block when all before it are frozen: no others were tried",
         "without the predictions of each run an effect on accuracy has no interval",
         "one seed: the intervals cover other images, another seed may well show something else",
-        "seconds are stated where at least two pairs of trials or two seeds have runs that trained in one piece, "
-        "beside about as many others: else a difference may be the machine's",
+        (
+            "seconds are stated where at least two pairs of trials or two seeds have runs that trained in one piece, "
+            "beside about as many others: else a difference may be the machine's"
+        ),
         "PED-ANOVA needs at least 17 complete trials, and there are 5",
     ]
 
