@@ -1,5 +1,7 @@
 """A sweep's runs on their way, and what a call of the sweep did."""
 
+import time
+from collections.abc import Callable, Iterator, MutableSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +62,15 @@ class Job:
     """Epochs that were seen: a run that continues repeats the earlier ones."""
     claim: ExitStack = field(default_factory=ExitStack)
     """Keeps other sweeps from training the same meanwhile."""
+    pieces: int = 0
+    """Times that it began or went on."""
+    at_once: float | None = None
+    """Runs under way during its last piece, itself among them, on average."""
+
+    @property
+    def trained_at_once(self) -> bool:
+        """Whether it trained in one piece: it neither paused nor continued, and was not tried again."""
+        return self.pieces == 1 and self.attempts == 1 and not self.start.resumes_from
 
     def record(self, **known: Any) -> RunRecord:
         """Write down how the run ended, with `known` fields of the record."""
@@ -68,6 +79,49 @@ class Job:
             seed=self.start.spec.seed,
             fingerprint=self.start.spec.fingerprint,
             attempts=max(1, self.attempts),
+            at_once=self.at_once if self.trained_at_once else None,
             mlflow_run_id=self.tracker.run_id if self.tracker is not None else None,
             **known,
         )
+
+
+class JobsUnderWay(MutableSet[Job]):
+    """The jobs under way. It notes for each how many there were on average while it was one of them.
+
+    Args:
+        clock: Seconds from any moment on.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._now = clock()
+        self._work = 0.0
+        """Jobs under way, summed over time: seconds."""
+        self._began: dict[Job, tuple[float, float]] = {}
+
+    def __contains__(self, job: object) -> bool:
+        return job in self._began
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._began)
+
+    def __len__(self) -> int:
+        return len(self._began)
+
+    def add(self, value: Job) -> None:
+        """Note that a job begins, or goes on after a pause."""
+        self._advance()
+        value.pieces += 1
+        self._began[value] = (self._now, self._work)
+
+    def discard(self, value: Job) -> None:
+        """Note that a job has ended or paused, if it is there."""
+        self._advance()
+        began, work = self._began.pop(value, (self._now, self._work))
+        if self._now > began:
+            value.at_once = (self._work - work) / (self._now - began)
+
+    def _advance(self) -> None:
+        now = self._clock()
+        self._work += len(self) * (now - self._now)
+        self._now = now

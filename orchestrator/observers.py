@@ -14,8 +14,7 @@ _LOG = logging.getLogger("orchestrator")
 class LoggingObserver:
     """Logs messages and lost runs as warnings, starts and ends as info, epochs as debug."""
 
-    def __init__(self) -> None:
-        self._experiment: Experiment | None = None
+    _experiment: Experiment | None = None
 
     def on_message(self, text: str) -> None:
         """Log the message."""

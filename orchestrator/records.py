@@ -130,6 +130,17 @@ class RunSpec(Record):
     """Times that the study was begun anew before: what was trained then does not answer."""
 
     @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Returns what its trial may vary besides the frozen set."""
+        trainer = self.trainer
+        return Hyperparameters(
+            lr=trainer.lr,
+            weight_decay=trainer.weight_decay,
+            batch_size=self.data.batch_size,
+            optimizer=trainer.optimizer,
+        )
+
+    @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
         data = self.data.model_dump(mode="json", exclude=_IN_DATA_FINGERPRINT | _WITHOUT_EFFECT)
@@ -311,6 +322,9 @@ class RunRecord(Record):
     """Best checkpoint, relative to the root."""
     pruned_after: int | None = None
     """Epochs after which a race dropped it: it is not lost, and `error` says why it was dropped."""
+    at_once: float | None = None
+    """Runs of its sweep under way while it trained, itself among them, on average; None: not known, or it was not
+    trained in one piece, so that its duration compares with no other."""
 
     @property
     def was_stopped(self) -> bool:

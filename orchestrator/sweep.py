@@ -20,7 +20,7 @@ from dataclasses import replace
 from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
-from orchestrator.jobs import Job, SweepOutcome
+from orchestrator.jobs import Job, JobsUnderWay, SweepOutcome
 from orchestrator.labels import label_planned
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
@@ -75,7 +75,7 @@ class SweepLoop:
         self._stopping = False
         self._outcome = SweepOutcome()
         self._waiting: deque[Job] = deque()
-        self._active: set[Job] = set()
+        self._active = JobsUnderWay()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._thread = threading.get_ident()
 

@@ -1,4 +1,4 @@
-"""A trial is called by its frozen set and by whatever else varies in its sweep: in rows, sentences, notes, run names."""
+"""A trial is called by its frozen set and whatever else varies in its sweep: in rows, sentences, notes, run names."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def make_searched(**search) -> SearchConfig:
 
 @pytest.fixture
 def sweep(tmp_path) -> Sweep:
-    """Three frozen sets, each with two learning rates; the higher rate is better, but for the last, where it is equal."""
+    """Three frozen sets, two learning rates each: the higher one is better, but for the last set."""
     keys = [PREFIXES[0], PREFIXES[0], PREFIXES[2], PREFIXES[2], PREFIXES[5], PREFIXES[5]]
     drawn = draw_correct((0.80, 0.92, 0.80, 0.92, 0.5, 0.5), seeds=1, seed=3)
     trials = []

@@ -80,7 +80,7 @@ def test_what_is_dropped_is_killed_with_the_reason_and_the_rest_is_finished(undi
     assert world.trackers["race"].status == "finished"
     for run in runs:  # one tracked run from rung to rung
         steps = [step for step, _ in run.curves["val/acc"]]
-        assert steps == list(range(world.epochs[run.start.spec.frozen, run.start.spec.seed]))
+        assert steps == list(range(1, world.epochs[run.start.spec.frozen, run.start.spec.seed] + 1))
     assert len(runs) == len(world.epochs)
 
 
@@ -238,4 +238,4 @@ def test_a_paused_run_that_another_sweep_finishes_is_answered_by_it(world, undis
     assert_nothing_twice(world)
     (run,) = [run for run in world.trackers["race"].runs if run.start.spec.frozen == CLEAR[1]]
     assert run.status == "finished"
-    assert [step for step, _ in run.curves["val/acc"]] == list(range(EPOCHS))
+    assert [step for step, _ in run.curves["val/acc"]] == list(range(1, EPOCHS + 1))

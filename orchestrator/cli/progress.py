@@ -10,8 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.layout import measure
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
+from orchestrator.labels import find_varied, format_value
 from orchestrator.progress import estimate_to_go
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
@@ -110,7 +112,7 @@ class PlainObserver:
             self._write(f"{self._done} of {self._total} trials done")
 
     def _write(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
 
 class LiveObserver:
@@ -122,6 +124,7 @@ class LiveObserver:
         self._done: list[TrialRecord] = []
         self._total: int | None = None
         self._experiment: Experiment | None = None
+        self._varied: tuple[str, ...] = ()
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
         self._started = False
@@ -142,6 +145,7 @@ class LiveObserver:
         self._done = list(done)
         self._total = None if choices is None else len(choices) + len(done)
         self._experiment = experiment
+        self._varied = find_varied(experiment)
         self.on_message(describe_plan(experiment, choices, done))
         if choices != []:
             self._live.start()
@@ -172,14 +176,9 @@ class LiveObserver:
         self._done.append(trial)
 
     def _render(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("run", no_wrap=True, overflow="ellipsis", min_width=12)
-        for column in ("epoch", "val_acc", "best", "trainable", "time"):
-            table.add_column(column, justify="right", no_wrap=True)
         rows = list(self._rows.values())
         room = max(3, self._console.height - 5)
-        for row in rows[-room:]:
-            table.add_row(*_cells(row))
+        table = build_table(rows[-room:], self._varied, self._console.width)
         return Group(table, Text(self._summary(len(rows) - room), style="dim"))
 
     def _summary(self, hidden: int) -> str:
@@ -193,7 +192,7 @@ class LiveObserver:
             parts.append(f"{failed} failed")
         accuracies = [trial.val_acc for trial in self._done if trial.val_acc is not None]
         if accuracies:
-            parts.append(f"best val_acc {max(accuracies):.4f}")
+            parts.append(f"highest measured val_acc {max(accuracies):.4f}")
         parts.append(format_duration(time.monotonic() - self._began))
         to_go = self._estimate(done)
         if to_go is not None:
@@ -211,24 +210,73 @@ class LiveObserver:
         return estimate_to_go(self._experiment, self._total - done, ended=ended, under_way=under_way)
 
 
-def _cells(row: _Row) -> tuple[RenderableType, ...]:
+_COLUMNS = ("epoch", "val_acc", "checkpoint", "trainable", "time")
+"""Of each run; `val_acc` is that of the last epoch, `checkpoint` that of the epoch with the lowest val_loss so far."""
+_GAP = 2
+"""Cells between two columns."""
+_LEAST_NAME = 22
+"""Cells that the name of a run has at the least: columns are left out before it is shorter."""
+
+
+def build_table(rows: Sequence[_Row], varied: Sequence[str], width: int) -> Table:
+    """Build the table of the runs under way: numbers are whole, the names of runs as long as there is room for.
+
+    Args:
+        rows: The runs.
+        varied: What varies in the sweep: columns of their own.
+        width: Cells that there are.
+    """
+    heads = [*varied, *_COLUMNS]
+    cells = [
+        [format_value(getattr(row.start.spec.hyperparameters, name)) for name in varied] + _cells(row) for row in rows
+    ]
+    states = [_state(row) for row in rows]
+    widths = [max(measure(head), *(measure(line[i]) for line in cells), 0) for i, head in enumerate(heads)]
+    room = width - sum(widths) - _GAP * len(heads)
+    for place in (len(heads) - 1, len(heads) - 2):  # time, then parameters
+        if room < _LEAST_NAME:
+            room += widths[place] + _GAP
+            heads = heads[:place]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True, overflow="ellipsis", min_width=12)
+    for head, least in zip(heads, widths, strict=False):
+        table.add_column(head, justify="right", no_wrap=True, min_width=least)
+    for row, state, line in zip(rows, states, cells, strict=True):
+        name = _shorten(row.start.name, max(room - state.cell_len, 0))
+        table.add_row(state.append(name), *line[: len(heads)])
+    return table
+
+
+def _shorten(name: str, room: int) -> str:
+    """Cut a run's name in its middle: trial and seed stay."""
+    if measure(name) <= room:
+        return name
+    end = name[name.rfind("_") :]
+    return f"{name[: max(0, room - len(end) - 1)]}…{end}"
+
+
+def _state(row: _Row) -> Text:
+    if row.record is None:
+        return Text.from_markup("[dim]waits[/] " if row.waits else "")
+    if row.record.pruned_after is not None:
+        return Text.from_markup("[dim]pruned[/] ")
+    if row.record.result is None:
+        return Text.from_markup("[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] ")
+    return Text.from_markup("[green]done[/] ")
+
+
+def _cells(row: _Row) -> list[str]:
     last = row.history[-1] if row.history else None
-    best = max((metrics.val_acc for metrics in row.history), default=None)
-    state = "[dim]waits[/] " if row.waits else ""
-    if row.record is not None and row.record.pruned_after is not None:
-        state = "[dim]pruned[/] "
-    elif row.record is not None:
-        lost = "[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] "
-        state = lost if row.record.result is None else "[green]done[/] "
-        best = row.record.result.val_acc if row.record.result else best
-    return (
-        Text.from_markup(state).append(row.start.name),
+    kept = min(row.history, key=lambda metrics: metrics.val_loss).val_acc if row.history else None
+    if row.record is not None and row.record.result is not None:
+        kept = row.record.result.val_acc
+    return [
         f"{last.number}/{row.start.spec.trainer.max_epochs}" if last else "starts",
         f"{last.val_acc:.4f}" if last else "",
-        f"{best:.4f}" if best is not None else "",
+        f"{kept:.4f}" if kept is not None else "",
         f"{row.start.cost.trainable_params:,}",
         format_duration(row.seconds),
-    )
+    ]
 
 
 def describe_plan(experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> str:

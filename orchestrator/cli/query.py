@@ -1,4 +1,4 @@
-"""`orchestrator status|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
+"""`orchestrator status|list|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,10 @@ FRONT_COLUMNS = (
     names.FROZEN,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
     names.VAL_ACC_LOW,
     names.VAL_ACC_HIGH,
-    names.SUPPORTED,
     names.P_FRONT,
     names.VAL_ACC_CORRECTED,
     names.TRAINABLE_PCT,
@@ -37,9 +38,11 @@ FRONT_COLUMNS = (
 _TRIAL_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
-    names.STATE,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
+    names.STATE,
     names.VAL_ACC_CORRECTED,
     names.P_FRONT,
     names.TRAINABLE_PCT,
@@ -47,8 +50,6 @@ _TRIAL_COLUMNS = (
     names.GRAD_SHARE_FROZEN,
     names.BEST_EPOCH,
     names.DURATION_S,
-    names.PARETO,
-    names.SUPPORTED,
     names.ERROR,
 )
 _BLOCK_COLUMNS = (
@@ -61,6 +62,8 @@ _BLOCK_COLUMNS = (
     names.GFLOPS_TRAIN_EFFECT,
     names.TRAINABLE_PARAMS_EFFECT,
     names.DURATION_S_EFFECT,
+    names.DURATION_S_EFFECT_LOW,
+    names.DURATION_S_EFFECT_HIGH,
     names.INTERACTION,
     names.INTERACTION_LOW,
     names.INTERACTION_HIGH,
@@ -92,6 +95,9 @@ def complete_name(context: typer.Context, incomplete: str) -> list[str]:
 
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.", autocompletion=complete_name)]
+OptionalNameArgument = Annotated[
+    str | None, typer.Argument(help="Name of the experiment; none: all.", autocompletion=complete_name)
+]
 RootOption = Annotated[
     Path,
     typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
@@ -104,10 +110,21 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, report):
         app.command(rich_help_panel="Ask")(command)
+    app.command("list", rich_help_panel="Ask")(list_sweeps)
 
 
-def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
-    """Say whether a sweep is alive, how far it is, what failed and why, and where everything lies."""
+def list_sweeps(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print the sweeps under the root, a line each: how far each is, and its highest measured val_acc."""
+    from orchestrator.cli.overview import print_sweeps
+
+    print_sweeps(Root.at(root), form)
+
+
+def status(name: OptionalNameArgument = None, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Say whether a sweep is alive, how far it is, what failed and why; without a name, list the sweeps."""
+    if name is None:
+        list_sweeps(root, form)
+        return
     sweep = _load(name, root)
     record = describe_status(sweep)
     if form is Format.table:

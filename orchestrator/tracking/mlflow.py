@@ -147,14 +147,11 @@ class MlflowTracker:
         with self._store.translated("write to"):
             found = self._find_run(start, key if again else None)
             if found is None:
-                made = client.create_run(experiment, start_time=at_ms, run_name=start.name, tags=tags)
-                run = MlflowRun(
-                    self._store, client, made.info.run_id, epochs_from=int(tags[names.EPOCHS_FROM]), fresh=True
-                )
+                run_id = client.create_run(experiment, start_time=at_ms, run_name=start.name, tags=tags).info.run_id
             else:
-                epochs_from = _epochs_from(found)
-                self._reopen(found, start.name, tags | {names.EPOCHS_FROM: str(epochs_from)})
-                run = MlflowRun(self._store, client, found.info.run_id, epochs_from=epochs_from)
+                run_id, tags[names.EPOCHS_FROM] = found.info.run_id, str(_epochs_from(found))
+                self._reopen(found, start.name, tags)
+        run = MlflowRun(self._store, client, run_id, epochs_from=int(tags[names.EPOCHS_FROM]), fresh=found is None)
         params: dict[str, object] = {**run_params(start), names.FINGERPRINT: start.spec.fingerprint}
         if origin.git_commit is not None:
             params["git_commit"] = origin.git_commit

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan, format_duration
-from orchestrator.config.models import ExecutionConfig
+from orchestrator.config.models import ExecutionConfig, SearchConfig
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord
 from tests.factories import make_experiment, make_result, make_spec, make_trial
@@ -156,3 +156,36 @@ def test_the_table_shows_who_waits_who_goes_on_and_who_is_pruned(start):
         last = look()
         assert "pruned trial_000_stem_seed0" in last
         assert "1 of 1 trials done · 1 of them pruned" in last
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_of_a_narrow_terminal_has_whole_numbers_what_varies_and_the_seed(start, width):
+    search = SearchConfig.model_validate({"lr": {"choices": [1e-4, 3e-4]}})
+    rows = [
+        replace(start, name=f"trial_{number:03d}_stem+layer1+layer2+layer3_lr=0.0001_seed{seed}")
+        for number in (0, 1)
+        for seed in (0, 1)
+    ]
+    with LiveObserver(Console(file=io.StringIO(), width=width, height=30, force_terminal=True)) as live:
+        live.on_plan(make_experiment(search=search), [CHOICE], [])
+        for row in rows:
+            live.on_run_start(row)
+            live.on_epoch(row, EPOCH)
+        page = io.StringIO()
+        Console(file=page, width=width).print(live._render())
+    head, *lines = [line.rstrip() for line in page.getvalue().splitlines()[:5]]
+    assert all(len(line) <= width for line in (head, *lines))
+    assert head.split()[:5] == ["run", "lr", "epoch", "val_acc", "checkpoint"]
+    assert ("trainable" in head, "time" in head) == (width >= 80, width >= 80)
+    assert len({line.split()[0] for line in lines}) == 4
+    for line, row in zip(lines, rows, strict=True):
+        name, *values = line.split()
+        assert (name[:9], name[-6:]) == (row.name[:9], row.name[-6:])
+        assert values[:4] == ["0.0001", "3/3", f"{EPOCH.val_acc:.4f}", f"{EPOCH.val_acc:.4f}"]
+
+
+def test_the_summary_says_that_it_is_the_highest_measured(start):
+    live = LiveObserver(Console(file=io.StringIO(), width=120))
+    live.on_trial_end(make_trial(frozen="stem", val_acc=0.75))
+    assert "highest measured val_acc 0.7500" in live._summary(0)
+    assert "best" not in live._summary(0)
