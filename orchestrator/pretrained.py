@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.config.models import SWEEP_WEIGHTS, Experiment
 from orchestrator.errors import ConfigError, NotFoundError
-from orchestrator.files import is_whole
+from orchestrator.files import digest_path, is_whole
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import RunRecord, TrialRecord
 from orchestrator.results import Sweep, load_sweep
@@ -61,7 +61,7 @@ def find_pretrained(root: Root, experiment: Experiment, command: str = SWEEP_COM
     trial = next(trial for trial in sweep.trials if trial.number == best.number)
     run = _best_run(trial)
     file = root.path / (run.checkpoint or "")
-    if not is_whole(file):
+    if not file.is_file() or (digest_path(file).exists() and not is_whole(file)):
         what = "is damaged" if file.is_file() else "is gone"
         raise ConfigError(
             f"{said}: the checkpoint of its best run, {run.name}, {what}: {file}",

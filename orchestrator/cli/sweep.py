@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -74,12 +75,12 @@ def sweep(
     sources = list_sources(experiment, config, overrides or [], root) if with_source else []
     stopper = _Stopper()
     with stopper.listening():
-        for source in sources:
-            print_note(f"{source.name} comes first: {experiment.name} starts from its best network")
+        for source, after in pairwise([*sources, experiment]):
+            print_note(f"{source.name} comes first: {after.name} starts from its best network")
             _, outcome = _run(source, root, stopper.event, verbosity=verbose - quiet, command=command)
             if outcome.stopped:
                 break
-            print_note(f"{source.name}: {outcome.trained} runs trained. Now {experiment.name}")
+            print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
         else:
             result, outcome = _run(
                 experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh, command=command

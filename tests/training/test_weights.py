@@ -190,3 +190,43 @@ def test_a_damaged_cache_names_the_file(own_caches):
     (cache / "resnet18-f37072fd.pth").write_bytes(b"half a download")
     with pytest.raises(SetupError, match=r"cached weights .*resnet18-f37072fd\.pth are damaged"):
         load_weights(ModelConfig(weights="IMAGENET1K_V1"))
+
+
+# The network of another sweep
+
+
+def checkpoint(state, **hparams) -> dict:
+    return {
+        "state_dict": {
+            **{f"network.{name}": tensor for name, tensor in state.items()},
+            "accuracy.total": torch.zeros(1),
+        },
+        "hyper_parameters": {"backbone": "resnet18", "num_classes": 200, **hparams},
+        "epoch": 3,
+    }
+
+
+def test_a_runs_checkpoint_gives_its_network_by_path_and_as_a_sweeps(state, tmp_path):
+    path = tmp_path / "best.ckpt"
+    torch.save(checkpoint(state), path)
+    plain = describe_weights(save(state, tmp_path / "w.pth"))
+    for found in (
+        describe_weights(ModelConfig(weights=str(path))),
+        describe_weights(ModelConfig(weights="sweep:source"), str(path)),
+    ):
+        assert found.sha256 == plain.sha256
+        assert found.notes == (f"{path}: its head of 200 classes is dropped; each run trains a new head",)
+
+
+def test_a_checkpoint_of_another_backbone_is_named(state, tmp_path):
+    path = tmp_path / "best.ckpt"
+    torch.save(checkpoint(state, backbone="resnet50"), path)
+    with pytest.raises(
+        ConfigError, match=r"best\.ckpt is a checkpoint of a resnet50, and model\.backbone is resnet18$"
+    ):
+        load_weights(ModelConfig(weights="sweep:source"), str(path))
+
+
+def test_a_sweeps_weights_have_to_be_looked_up():
+    with pytest.raises(ConfigError, match=r"^model\.weights: sweep:source lies under a root, and none is known here$"):
+        load_weights(ModelConfig(weights="sweep:source"))
