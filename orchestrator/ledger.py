@@ -72,6 +72,12 @@ class Ledger:
         except (FileNotFoundError, ValidationError):
             return None
 
+    def find_tracked(self, experiment: str) -> set[str]:
+        """List the MLflow runs of the finished trainings that were made for an experiment."""
+        found = (self.find_entry(path.parent.name) for path in self._root.run_dir("*").parent.glob(f"*/{RECORD_FILE}"))
+        ids = (entry.run.mlflow_run_id for entry in found if entry is not None and entry.experiment == experiment)
+        return {each for each in ids if each is not None}
+
     def enter(self, experiment: str, run: RunRecord) -> None:
         """Note for which run a finished training was made.
 

@@ -99,6 +99,11 @@ class MlflowStore:
         """Tracking URI as it may be shown: credentials are masked."""
         return mask_credentials(self._uri)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store is a server's, not a database."""
+        return not is_database(self._uri)
+
     def make_ready(self) -> None:
         """Make the tables of a store that is a file, ahead of `open`. Nothing is raised: `open` meets the same."""
         with suppress(OrchestratorError), self.translated("open", SetupError):
