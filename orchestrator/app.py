@@ -149,7 +149,7 @@ def _run_locked(
         _arrange_trials(search, prepared)
     strategy = build_strategy(prepared, search, Ledger(root))
     observer.on_plan(prepared.experiment, strategy.left, [trial for trial in search.trials() if trial.is_settled])
-    if strategy.left == [] and search.is_closed and not root.spool(experiment.name).exists():
+    if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     loop = SweepLoop(
@@ -176,6 +176,11 @@ def _run_locked(
     )
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _owes_records(root: Root, name: str) -> bool:
+    """Whether something waits for the tracking store."""
+    return root.spool(name).exists() or root.refused(name).exists()
 
 
 def calling(experiment: Experiment, function: str, *args: object) -> "AbstractContextManager[Call]":

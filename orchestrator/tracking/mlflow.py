@@ -4,12 +4,13 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
 from uuid import uuid4
 
 from orchestrator import names
-from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.errors import NotFoundError, OrchestratorError, SetupError
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
@@ -170,6 +171,13 @@ class MlflowTracker:
             raise NotFoundError(f"the MLflow store {self._store.uri} has no run that was started as {key}")
         return MlflowRun(self._store, client, found.info.run_id)
 
+    def answers(self) -> bool:
+        """Whether the store answers an easy question."""
+        client, experiment = self._require_open()
+        with suppress(OrchestratorError), self._store.translated("read"):
+            return bool(client.get_experiment(experiment))
+        return False
+
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
 
@@ -213,7 +221,7 @@ class MlflowTracker:
                     client.log_artifact(parent, str(path))
             for child in self._runs.find_children(parent):
                 trial = find_trial(child)
-                pareto = _bool(trial in summary.front)
+                pareto = str(trial in summary.front).lower()
                 if trial is not None and child.data.tags.get(names.PARETO) != pareto:
                     client.set_tag(child.info.run_id, names.PARETO, pareto)
 
@@ -383,10 +391,6 @@ def _plain(value: object) -> str:
 def _json_value(value: object) -> object:
     """JSON knows no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _bool(value: bool) -> str:  # noqa: FBT001 - the value itself
-    return "true" if value else "false"
 
 
 def _user_tag() -> dict[str, str]:

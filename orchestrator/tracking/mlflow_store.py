@@ -4,6 +4,7 @@ import glob
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
@@ -47,6 +48,9 @@ _REFUSALS = {
     "INVALID_STATE",
     "BAD_REQUEST",
 }
+_OF_THE_SERVER = {401, 403, 404, 407, 408, 421, 425, 429}
+"""Status codes that say nothing of the very request: who asks, where, and how often."""
+_STATUS = re.compile(r"^API request to endpoint \S* ?failed with error code (\d{3}) != ")
 _COLUMNS = [
     f"params.`{names.FROZEN}`",
     *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
@@ -214,14 +218,34 @@ def _make_store(file: Path, root: Root) -> None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Tell whether a store that answers said no: the same would be refused again, however often it is sent."""
+    """Tell whether the store itself says no: MLflow's own form, not a page of something in between."""
     if isinstance(error, NotFoundError):
         return True
     cause = error.__cause__
+    if isinstance(cause, RestException):
+        return "error_code" in cause.json and str(cause.error_code) in _REFUSALS
     if isinstance(cause, MlflowException):
-        return str(cause.error_code) in _REFUSALS
+        return str(cause.error_code) in _REFUSALS and _find_status(cause) is None
     # a page in JSON's place is another server's answer; requests raises its errors as both
     return isinstance(cause, ValueError) and not isinstance(cause, OSError | json.JSONDecodeError)
+
+
+def is_rebuff(error: BaseException) -> bool:
+    """Tell whether something before the store, such as a proxy, says no to this very request: it may be too large."""
+    cause = error.__cause__
+    if isinstance(cause, RestException):
+        return "error_code" not in cause.json
+    status = _find_status(cause)
+    return status is not None and 400 <= status < 500 and status not in _OF_THE_SERVER
+
+
+def _find_status(cause: BaseException | None) -> int | None:
+    """Find the HTTP status of an answer that is not in MLflow's own form."""
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status
+    said = _STATUS.search(str(cause)) if isinstance(cause, MlflowException) else None
+    return int(said[1]) if said else None
 
 
 @contextmanager
