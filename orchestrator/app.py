@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cache import format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
+from orchestrator.databases import OPTUNA
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import (
     Choice,
@@ -33,6 +34,7 @@ from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
 from orchestrator.sweep import SweepLoop
+from orchestrator.troubles import hint_at_cause
 
 if TYPE_CHECKING:
     from orchestrator.execution.calls import Call
@@ -97,13 +99,13 @@ def run_sweep(
     """
     place = Root.at(root)
     place.create()
-    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
+    with _reporting_lost_disk(place), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
         return _run_locked(experiment, place, watching, stop, fresh=fresh)
 
 
 @contextmanager
-def _reporting_lost_disk() -> Iterator[None]:
+def _reporting_lost_disk(root: Root) -> Iterator[None]:
     """Turn what a disk or a database raises that is full or gone into `SweepError`."""
     try:
         yield
@@ -115,9 +117,12 @@ def _reporting_lost_disk() -> Iterator[None]:
         if not isinstance(error, (OSError, *STORE_ERRORS)):
             raise
         reason = str(error) if isinstance(error, OSError) else explain(error)
+        cause = hint_at_cause(error, OPTUNA, f"sqlite:///{root.optuna_db}", root.optuna_db)
         raise SweepError(
             f"the sweep cannot go on: {reason}",
-            hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",
+            hint=f"what finished is kept; {cause}"
+            if cause is not None
+            else "what finished is kept: once that is mended (is the disk full?), the same command goes on",
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.files import digest_path, is_whole, write_atomically
+from orchestrator.files import digest_path, is_whole, make_folder, write_atomically
 from orchestrator.layout import Root
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records import Record, RungResult, RunRecord, RunResult
@@ -97,7 +97,7 @@ class Ledger:
         The system releases the claim of a process that dies, however it dies.
         """
         folder = self.directory(fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with ExitStack() as stack:
             file = stack.enter_context((folder / _CLAIM).open("a"))
             try:

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from getpass import getuser
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +25,8 @@ from orchestrator.tracking.mlflow_run import (
     remove_note,
     set_note,
     set_tags,
+    sync_artifacts,
+    user_tag,
 )
 from orchestrator.tracking.mlflow_runs import GENERATION, PARENT, RUN_KEY, Family, SweepRuns, find_trial, started
 from orchestrator.tracking.mlflow_store import MlflowStore
@@ -245,7 +246,9 @@ class MlflowTracker:
         """
         client, _ = self._require_open()
         with self._store.translated("write to"):
-            client.set_terminated(self._find_living_parent(), _STATUS[status])
+            parent = self._find_living_parent()
+            sync_artifacts(client.get_run(parent))
+            client.set_terminated(parent, _STATUS[status])
 
     def keep_files(self, files: Iterable[Path]) -> None:
         """Keep files as artifacts of the parent run of a sweep that was tracked earlier.
@@ -319,7 +322,7 @@ class MlflowTracker:
         return self._parent_id
 
     def _tags(self, kind: str, origin: Origin) -> dict[str, str]:
-        tags = {names.KIND: kind, names.SWEEP: self._name, names.CONFIG_HASH: origin.config_hash, **_user_tag()}
+        tags = {names.KIND: kind, names.SWEEP: self._name, names.CONFIG_HASH: origin.config_hash, **user_tag()}
         tags |= self._runs.tags
         if origin.git_commit is not None:
             tags |= {"git_commit": origin.git_commit, "mlflow.source.git.commit": origin.git_commit}
@@ -391,10 +394,3 @@ def _plain(value: object) -> str:
 def _json_value(value: object) -> object:
     """JSON knows no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _user_tag() -> dict[str, str]:
-    try:
-        return {"mlflow.user": getuser()}
-    except (OSError, KeyError):  # a container may run as a user without a name
-        return {}

@@ -4,15 +4,18 @@ import html
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from getpass import getuser
 from typing import Literal
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import sync_tree
 from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.confusion import draw_confusion
 from orchestrator.tracking.entries import curve_points, summary_metrics
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.relocation import to_path
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
 from mlflow.entities import Metric, Param, Run, RunTag  # isort: skip
@@ -92,6 +95,7 @@ class MlflowRun:
             self._log_confusion(result)
             self._log_predictions(result)
             remove_note(self._client, run)
+            sync_artifacts(run)
             self._client.set_terminated(self._run_id, "FINISHED", end_time=at_ms)
         self.ended = True
 
@@ -137,6 +141,13 @@ class MlflowRun:
             self._client.log_artifact(self._run_id, str(file))
 
 
+def sync_artifacts(run: Run) -> None:
+    """Make the artifacts of a run last over a power cut, where they are on a local disk: then it may say FINISHED."""
+    folder = to_path(run.info.artifact_uri or "")
+    if folder is not None and folder.is_dir():
+        sync_tree(folder)
+
+
 def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_ms: int | None = None) -> None:
     """End a run with a note, which shows as it is: the page reads Markdown, and HTML in it."""
     set_note(client, run_id, html.escape(note, quote=False))
@@ -177,6 +188,14 @@ def log_params(client: MlflowClient, run_id: str, values: Mapping[str, object], 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags in one call."""
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def user_tag() -> dict[str, str]:
+    """Tag of a run that says who started it."""
+    try:
+        return {"mlflow.user": getuser()}
+    except (OSError, KeyError):  # a container may run as a user without a name
+        return {}
 
 
 def now_ms() -> int:

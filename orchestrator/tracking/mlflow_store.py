@@ -18,7 +18,9 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as art
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
+from orchestrator.databases import MLFLOW
 from orchestrator.errors import NotFoundError, OrchestratorError, SetupError, SweepError
+from orchestrator.files import sync_folder
 from orchestrator.identity import Identity, take_identity
 from orchestrator.layout import Root, safe_name
 from orchestrator.masking import mask_credentials
@@ -30,6 +32,7 @@ from orchestrator.tracking.database import (
     is_own,
     mend_places,
 )
+from orchestrator.troubles import hint_at_cause
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
@@ -138,14 +141,21 @@ class MlflowStore:
                 yield
         except _FOREIGN as error:
             detail = mask_credentials(str(error)).strip().partition("\n")[0]
-            raise kind(f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind)) from error
+            raise kind(
+                f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind, error)
+            ) from error
 
-    def _hint(self, kind: type[OrchestratorError]) -> str:
+    def _hint(self, kind: type[OrchestratorError], error: Exception) -> str:
+        if is_database(self._uri):
+            with suppress(SQLAlchemyError, ValueError):  # an address that cannot be read
+                cause = hint_at_cause(error, MLFLOW, self.uri, find_file(self._uri))
+                if cause is not None:
+                    return cause
         if not issubclass(kind, SetupError):
             return "once the store answers, give the same command again: what finished is kept"
         if self._uri.startswith(_SERVERS):
             return "start the server, or correct tracking.mlflow_uri (null: a file under the root, no server)"
-        return "correct tracking.mlflow_uri (null: a file under the root), or move the damaged file away"
+        return "correct tracking.mlflow_uri (null: a file under the root); `orchestrator doctor` looks at that file"
 
     def _connect(self) -> MlflowClient:
         if not is_database(self._uri):
@@ -199,6 +209,8 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # it shows a traceback of what it then raises, ahead of our own line
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _make_store(file: Path, root: Root) -> None:
@@ -215,6 +227,7 @@ def _make_store(file: Path, root: Root) -> None:
     store = SqlAlchemyStore(f"sqlite:///{unfinished}", root.artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     unfinished.replace(file)
+    sync_folder(file.parent)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from orchestrator.files import write_atomically
+from orchestrator.files import make_folder, write_atomically
 from orchestrator.interfaces import RunStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.records import EpochMetrics, Record, RunResult
@@ -276,7 +276,7 @@ class Spool:
         self._unwritten = 0
 
     def _make_folder(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path.parent, mode=0o700)
 
     def _set_aside(self, text: str) -> None:
         with self.refused_path.open("a") as file:

@@ -224,7 +224,7 @@ def turn_away(monkeypatch, status, names, times):
 
 def test_a_proxy_that_answers_everything_with_a_page_of_its_own_is_waited_for(tracker, mlflow_root, monkeypatch):
     run = tracker.start_run(make_run_start(0))
-    turn_away(monkeypatch, 400, EVERYTHING, 5)  # the first epoch and a question, then each time the first alone
+    turn_away(monkeypatch, 400, EVERYTHING, 7)  # the first epoch and a question, then each time the first alone
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     assert len(mlflow_root.spool("demo").read_text().splitlines()) == 3
