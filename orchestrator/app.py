@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cache import format_size
 from orchestrator.config import config_hash, to_yaml
 from orchestrator.config.models import Experiment
+from orchestrator.databases import OPTUNA
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import (
     Choice,
@@ -35,6 +36,7 @@ from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
 from orchestrator.sweep import SweepLoop
+from orchestrator.troubles import hint_at_cause
 
 if TYPE_CHECKING:
     from orchestrator.execution.calls import Call
@@ -101,13 +103,13 @@ def run_sweep(
     """
     place = Root.at(root)
     place.create()
-    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
+    with _reporting_lost_disk(place), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
         return _run_locked(experiment, place, watching, stop, fresh=fresh, command=command)
 
 
 @contextmanager
-def _reporting_lost_disk() -> Iterator[None]:
+def _reporting_lost_disk(root: Root) -> Iterator[None]:
     """Turn what a disk or a database raises that is full or gone into `SweepError`."""
     try:
         yield
@@ -119,9 +121,12 @@ def _reporting_lost_disk() -> Iterator[None]:
         if not isinstance(error, (OSError, *STORE_ERRORS)):
             raise
         reason = str(error) if isinstance(error, OSError) else explain(error)
+        cause = hint_at_cause(error, OPTUNA, f"sqlite:///{root.optuna_db}", root.optuna_db)
         raise SweepError(
             f"the sweep cannot go on: {reason}",
-            hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",
+            hint=f"what finished is kept; {cause}"
+            if cause is not None
+            else "what finished is kept: once that is mended (is the disk full?), the same command goes on",
         ) from error
 
 
@@ -160,7 +165,7 @@ def _run_locked(
         _arrange_trials(search, prepared)
     strategy = build_strategy(prepared, search, Ledger(root))
     observer.on_plan(prepared.experiment, strategy.left, [trial for trial in search.trials() if trial.is_settled])
-    if strategy.left == [] and search.is_closed and not root.spool(experiment.name).exists():
+    if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     loop = SweepLoop(
@@ -187,6 +192,11 @@ def _run_locked(
     )
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _owes_records(root: Root, name: str) -> bool:
+    """Whether something waits for the tracking store."""
+    return root.spool(name).exists() or root.refused(name).exists()
 
 
 def calling(experiment: Experiment, function: str, *args: object) -> "AbstractContextManager[Call]":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import IO
 
 DIGEST_SUFFIX = ".sha256"
+_SYNCED_ABOVE = 4
+"""Folders above a tree that may have been made with it: the run's, the experiment's, the artifacts' and the root."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -90,7 +92,8 @@ def sync_tree(folder: Path) -> None:
             with (Path(place) / name).open("rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(place))
-    sync_folder(folder.parent)
+    for above in list(folder.parents)[:_SYNCED_ABOVE]:
+        sync_folder(above)
 
 
 @contextmanager

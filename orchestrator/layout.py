@@ -100,6 +100,10 @@ class Root:
         """File of what the tracking store has not received yet."""
         return self.path / "spool" / f"{safe_name(experiment)}.jsonl"
 
+    def refused(self, experiment: str) -> Path:
+        """File of what the tracking store has refused; it is offered again with each start of the sweep."""
+        return self.path / "spool" / f"{safe_name(experiment)}.refused.jsonl"
+
     @property
     def cache(self) -> Path:
         """Folder of what was worked out once and may be worked out again."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
 from orchestrator.config.models import Experiment
+from orchestrator.databases import OPTUNA
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
 from orchestrator.lock import read_owner
@@ -19,6 +20,7 @@ from orchestrator.masking import mask_credentials
 from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
 from orchestrator.records import TrialState as State
 from orchestrator.scores import BlockScores
+from orchestrator.troubles import hint_at_cause
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -31,6 +33,8 @@ PUT_OFF = names.PUT_OFF
 DISCARDED = "discarded"
 """Mark of a trial that was put off and that no sweep asks for any more."""
 SCORES = "scores"
+_WAIT_S = 20
+"""Seconds to wait for another process that writes."""
 STORE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What the store raises once it is open: its disk is full or gone, or another process keeps it locked."""
 _STATES: dict[TrialState, State] = {
@@ -127,7 +131,9 @@ def count_archives(root: Root, name: str) -> int:
 def open_storage(root: Root) -> optuna.storages.RDBStorage:
     """Open the storage of a root; the file is made where it is not there yet."""
     # another process may be writing: wait for it instead of failing at once
-    return optuna.storages.RDBStorage(f"sqlite:///{root.optuna_db}", engine_kwargs={"connect_args": {"timeout": 20}})
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{root.optuna_db}", engine_kwargs={"connect_args": {"timeout": _WAIT_S}}
+    )
 
 
 @contextmanager
@@ -138,7 +144,8 @@ def translated(root: Root) -> Iterator[None]:
     except (*STORE_ERRORS, RuntimeError) as error:
         raise SetupError(
             f"cannot use the studies in {root.optuna_db}: {explain(error)}",
-            hint="is the disk full, the file damaged or from a newer version? move it away to start anew",
+            hint=hint_at_cause(error, OPTUNA, f"sqlite:///{root.optuna_db}", root.optuna_db)
+            or "is the file one of Optuna's? `orchestrator doctor` looks at it",
         ) from error
 
 

@@ -1,27 +1,33 @@
 """One child run in MLflow, and how anything is written there: clipped, masked, and never twice."""
 
 import html
+import json
 import logging
+import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from getpass import getuser
 from pathlib import Path
 from typing import Literal
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import sync_tree
 from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.confusion import render_confusion
 from orchestrator.tracking.entries import curve_points, epoch_step, summary_metrics
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.relocation import to_path
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
 from mlflow.entities import Metric, Param, Run, RunTag  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
 _LOG = logging.getLogger("orchestrator")
+TABLE_FILE = "trials.json"
 NOTE = "mlflow.note.content"
 _PARAM_LIMIT = 6000
 _TAG_LIMIT = 8000
@@ -103,6 +109,7 @@ class MlflowRun:
             self._log_confusion(result)
             self._log_predictions(result)
             remove_note(self._client, run)
+            sync_artifacts(run)
             self._client.set_terminated(self._run_id, "FINISHED", end_time=at_ms)
         self.ended = True
 
@@ -162,6 +169,13 @@ class MlflowRun:
             self._client.log_artifact(self._run_id, str(file))
 
 
+def sync_artifacts(run: Run) -> None:
+    """Make the artifacts of a run last over a power cut, where they are on a local disk: then it may say FINISHED."""
+    folder = to_path(run.info.artifact_uri or "")
+    if folder is not None and folder.is_dir():
+        sync_tree(folder)
+
+
 def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_ms: int | None = None) -> None:
     """End a run with a note, which shows as it is: the page reads Markdown, and HTML in it."""
     set_note(client, run_id, html.escape(note, quote=False))
@@ -183,6 +197,19 @@ def take_up_run(client: MlflowClient, run: Run, name: str | None = None) -> None
     if names.PUT_OFF in run.data.tags:
         client.delete_tag(run.info.run_id, names.PUT_OFF)
     client.update_run(run.info.run_id, status="RUNNING", name=name)
+
+
+def write_table(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Replace the trial table. `log_table` would append to it; the format and the tag are the ones it uses."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = {"columns": columns, "data": [[_json_value(row.get(key)) for key in columns] for row in rows]}
+    client.log_text(run_id, mask_credentials(json.dumps(table, default=str)), TABLE_FILE)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
+
+
+def _json_value(value: object) -> object:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def set_note(client: MlflowClient, run_id: str, note: str) -> None:
@@ -219,6 +246,14 @@ def log_params(client: MlflowClient, run_id: str, values: Mapping[str, object], 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags in one call."""
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def user_tag() -> dict[str, str]:
+    """Tag of a run that says who started it."""
+    try:
+        return {"mlflow.user": getuser()}
+    except (OSError, KeyError):  # a container may run as a user without a name
+        return {}
 
 
 def now_ms() -> int:

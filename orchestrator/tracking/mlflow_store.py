@@ -4,6 +4,7 @@ import glob
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +14,15 @@ from pathlib import Path
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
+from orchestrator.databases import MLFLOW
 from orchestrator.errors import NotFoundError, OrchestratorError, SetupError, SweepError
+from orchestrator.files import sync_folder
 from orchestrator.identity import Identity, take_identity
 from orchestrator.layout import Root, safe_name
 from orchestrator.masking import mask_credentials
@@ -31,6 +34,7 @@ from orchestrator.tracking.database import (
     is_own,
     mend_places,
 )
+from orchestrator.troubles import hint_at_cause
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
@@ -49,6 +53,9 @@ _REFUSALS = {
     "INVALID_STATE",
     "BAD_REQUEST",
 }
+_OF_THE_SERVER = {401, 403, 404, 407, 408, 421, 425, 429}
+"""Status codes that say nothing of the very request: who asks, where, and how often."""
+_STATUS = re.compile(r"^API request to endpoint \S* ?failed with error code (\d{3}) != ")
 _FRONT_COLUMNS = [
     *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
     *(f"metrics.`{name}`" for name in (names.GAP_TRAIN_VAL, names.DURATION_S)),
@@ -113,6 +120,11 @@ class MlflowStore:
         """Tracking URI as it may be shown: credentials are masked."""
         return mask_credentials(self._uri)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store is a server's, not a database."""
+        return not is_database(self._uri)
+
     def make_ready(self) -> None:
         """Make the tables of a store that is a file, ahead of `open`. Nothing is raised: `open` meets the same."""
         with suppress(OrchestratorError), self.translated("open", SetupError):
@@ -151,14 +163,21 @@ class MlflowStore:
                 yield
         except _FOREIGN as error:
             detail = mask_credentials(str(error)).strip().partition("\n")[0]
-            raise kind(f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind)) from error
+            raise kind(
+                f"cannot {action} the MLflow store {self.uri}: {detail}", hint=self._hint(kind, error)
+            ) from error
 
-    def _hint(self, kind: type[OrchestratorError]) -> str:
+    def _hint(self, kind: type[OrchestratorError], error: Exception) -> str:
+        if is_database(self._uri):
+            with suppress(SQLAlchemyError, ValueError):  # an address that cannot be read
+                cause = hint_at_cause(error, MLFLOW, self.uri, find_file(self._uri))
+                if cause is not None:
+                    return cause
         if not issubclass(kind, SetupError):
             return "once the store answers, give the same command again: what finished is kept"
         if self._uri.startswith(_SERVERS):
             return "start the server, or correct tracking.mlflow_uri (null: a file under the root, no server)"
-        return "correct tracking.mlflow_uri (null: a file under the root), or move the damaged file away"
+        return "correct tracking.mlflow_uri (null: a file under the root); `orchestrator doctor` looks at that file"
 
     def _connect(self) -> MlflowClient:
         if not is_database(self._uri):
@@ -213,6 +232,8 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # it shows a traceback of what it then raises, ahead of our own line
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _make_store(file: Path, root: Root) -> None:
@@ -229,17 +250,38 @@ def _make_store(file: Path, root: Root) -> None:
     store = SqlAlchemyStore(f"sqlite:///{unfinished}", root.artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     unfinished.replace(file)
+    sync_folder(file.parent)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Tell whether a store that answers said no: the same would be refused again, however often it is sent."""
+    """Tell whether the store itself says no: MLflow's own form, not a page of something in between."""
     if isinstance(error, NotFoundError):
         return True
     cause = error.__cause__
+    if isinstance(cause, RestException):
+        return "error_code" in cause.json and str(cause.error_code) in _REFUSALS
     if isinstance(cause, MlflowException):
-        return str(cause.error_code) in _REFUSALS
+        return str(cause.error_code) in _REFUSALS and _find_status(cause) is None
     # a page in JSON's place is another server's answer; requests raises its errors as both
     return isinstance(cause, ValueError) and not isinstance(cause, OSError | json.JSONDecodeError)
+
+
+def is_rebuff(error: BaseException) -> bool:
+    """Tell whether something before the store, such as a proxy, says no to this very request: it may be too large."""
+    cause = error.__cause__
+    if isinstance(cause, RestException):
+        return "error_code" not in cause.json
+    status = _find_status(cause)
+    return status is not None and 400 <= status < 500 and status not in _OF_THE_SERVER
+
+
+def _find_status(cause: BaseException | None) -> int | None:
+    """Find the HTTP status of an answer that is not in MLflow's own form."""
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status
+    said = _STATUS.search(str(cause)) if isinstance(cause, MlflowException) else None
+    return int(said[1]) if said else None
 
 
 @contextmanager

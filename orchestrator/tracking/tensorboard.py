@@ -19,6 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from orchestrator import names
 from orchestrator.errors import SetupError
+from orchestrator.files import make_folder, sync_file, sync_folder
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root, safe_name
 from orchestrator.records import EpochMetrics, RunResult
@@ -74,12 +75,12 @@ class TensorBoardRun:
         """Write the HParams row's metrics and close the session as a success."""
         metrics = summary_metrics(result)
         events = [_build_event(_build_scalar(name, metrics[name]), 0) for name in _HPARAMS_METRICS]
-        self._write([*events, _build_event(_build_session_end(api_pb2.STATUS_SUCCESS))])
+        self._write([*events, _build_event(_build_session_end(api_pb2.STATUS_SUCCESS))], durable=True)
         self.is_open = False
 
     def fail(self, error: str) -> None:  # noqa: ARG002 - there is no place for a text that the HParams tab shows
         """Close the session as a failure."""
-        self._write([_build_event(_build_session_end(api_pb2.STATUS_FAILURE))])
+        self._write([_build_event(_build_session_end(api_pb2.STATUS_FAILURE))], durable=True)
         self.is_open = False
 
     def kill(self, reason: str) -> None:
@@ -90,16 +91,22 @@ class TensorBoardRun:
         """Leave the session open: it has not ended."""
         self.is_open = False
 
-    def _write(self, events: Sequence[Event]) -> None:
-        """Write events; where there is no file yet, or an earlier write has failed, all there is before them."""
+    def _write(self, events: Sequence[Event], *, durable: bool = False) -> None:
+        """Write events; where there is no file yet, or an earlier write has failed, all there is before them.
+
+        What ends a run is written to last over a power cut: nobody writes the file again once the run is entered. What
+        comes before need not be, since a run that continues writes it anew.
+        """
         try:
             if self._file is None:
                 events = [*self._begin(), *chain.from_iterable(self._epochs.values()), *events]
                 if self.folder.exists():  # an earlier attempt: its points would be drawn together with these
                     shutil.rmtree(self.folder)
-                self.folder.mkdir(parents=True)
+                make_folder(self.folder)
             file = self._file or self.folder / _name_file(self._start.spec.fingerprint)
             _append(file, events)
+            if durable:
+                sync_file(file)
             self._file = file
         except OSError as error:
             self._file = None  # its end may be torn
@@ -138,7 +145,7 @@ class TensorBoardTracker:
             SetupError: The directory cannot be created.
         """
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory)
         except OSError as error:
             raise SetupError(
                 f"cannot create the TensorBoard folder {self._directory}: {error}", hint="choose another --root"
@@ -179,6 +186,7 @@ class TensorBoardTracker:
                 if folder.exists():
                     shutil.rmtree(folder)
                 finished[-1].parent.rename(folder)
+                sync_folder(self._directory)
 
     def update_sweep(self, summary: SweepSummary) -> None:
         """Do nothing: TensorBoard has no page for a sweep."""

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.doctor import caches, examine, machine, packages, stores
 from orchestrator.doctor.configuration import check_configuration
-from orchestrator.doctor.databases import find_revisions, newest_revision
+from orchestrator.databases import find_revisions, newest_revision
 from orchestrator.doctor.finding import Finding
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock

@@ -344,7 +344,7 @@ def test_files_of_an_unknown_sweep_have_no_place(mlflow_root):
 
 
 def test_a_long_sweep_is_read_over_many_pages(tracker, store, monkeypatch):
-    monkeypatch.setattr("orchestrator.tracking.mlflow._PAGE", 2)
+    monkeypatch.setattr("orchestrator.tracking.mlflow_runs._PAGE", 2)
     for i in range(5):
         tracker.start_run(make_run_start(i)).finish(make_result())
     tracker.update_sweep(make_summary(make_trials(), list(range(5))))

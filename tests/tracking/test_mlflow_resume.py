@@ -136,7 +136,9 @@ def test_what_is_adopted_must_be_there(tracker):
 
 def test_a_parent_that_a_dead_call_left_running_is_closed(tracker, store):
     old = store.parent().info.run_id
-    stray = store.client.create_run(store.experiment.experiment_id, start_time=1, tags={"kind": "sweep"})
+    stray = store.client.create_run(
+        store.experiment.experiment_id, start_time=1, tags={"kind": "sweep", "sweep": "demo"}
+    )
     tracker.start_sweep(make_sweep_start())
     assert store.client.get_run(stray.info.run_id).info.status == "KILLED"
     assert store.client.get_run(old).info.status == "RUNNING"
