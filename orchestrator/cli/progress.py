@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
-from orchestrator.progress import estimate_to_go
+from orchestrator.progress import Pace
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
 
@@ -37,6 +37,24 @@ class _Row:
     record: RunRecord | None = None
     ended: float | None = None
     waits: bool = False
+
+    @property
+    def is_reused(self) -> bool:
+        return self.record is not None and self.record.reused_from is not None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that it has, here or in the training that answered it."""
+        if self.record is not None and self.record.result is not None:
+            return self.record.result.epochs_run
+        return self.history[-1].epoch + 1 if self.history else 0
+
+    @property
+    def val_acc(self) -> float | None:
+        """Of its last epoch."""
+        if self.record is not None and self.record.result is not None and self.record.result.history:
+            return self.record.result.history[-1].val_acc
+        return self.history[-1].val_acc if self.history else None
 
     @property
     def seconds(self) -> float:
@@ -121,7 +139,8 @@ class LiveObserver:
         self._rows: dict[str, _Row] = {}
         self._done: list[TrialRecord] = []
         self._total: int | None = None
-        self._experiment: Experiment | None = None
+        self._pace = Pace()
+        self._is_race = False
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
         self._started = False
@@ -141,7 +160,8 @@ class LiveObserver:
         """Print the plan and start the table where something is left."""
         self._done = list(done)
         self._total = None if choices is None else len(choices) + len(done)
-        self._experiment = experiment
+        self._pace.plan(experiment, choices)
+        self._is_race = experiment.search.strategy == "race"
         self.on_message(describe_plan(experiment, choices, done))
         if choices != []:
             self._live.start()
@@ -149,12 +169,14 @@ class LiveObserver:
 
     def on_run_start(self, start: RunStart) -> None:
         """Add the run's row; one that has waited comes to the end."""
+        self._pace.start(start)
         before = self._rows.pop(start.name, None)
         history = before.history if before is not None and before.waits else []
         self._rows[start.name] = _Row(start, time.monotonic(), history=history)
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """Update the run's row."""
+        self._pace.epoch(start, metrics)
         self._rows[start.name].history.append(metrics)
 
     def on_run_pause(self, start: RunStart, epochs: int) -> None:  # noqa: ARG002 - its last epoch was seen
@@ -164,6 +186,7 @@ class LiveObserver:
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Show the result in the run's row."""
+        self._pace.end(start, record)
         row = self._rows.setdefault(start.name, _Row(start, time.monotonic()))
         row.record, row.ended = record, time.monotonic()
 
@@ -191,40 +214,35 @@ class LiveObserver:
             parts.append(f"{pruned} of them pruned")
         if failed:
             parts.append(f"{failed} failed")
+        reused = sum(row.is_reused for row in self._rows.values())
+        if reused:
+            parts.append(f"{reused} {'run' if reused == 1 else 'runs'} answered from finished trainings")
         accuracies = [trial.val_acc for trial in self._done if trial.val_acc is not None]
         if accuracies:
             parts.append(f"best val_acc {max(accuracies):.4f}")
         parts.append(format_duration(time.monotonic() - self._began))
-        to_go = self._estimate(done)
-        if to_go is not None:
-            parts.append(f"about {format_duration(to_go)} to go")
+        if self._total and done < self._total and not self._is_race:
+            to_go = self._pace.estimate_s()
+            parts.append("time to go unknown yet" if to_go is None else f"about {format_duration(max(1, to_go))} to go")
         if hidden > 0:
             parts.append(f"{hidden} earlier runs above")
         return " · ".join(parts)
 
-    def _estimate(self, done: int) -> float | None:
-        if self._experiment is None or not self._total or done >= self._total:
-            return None
-        rows = self._rows.values()
-        ended = [row.seconds for row in rows if row.record and row.record.result and row.record.reused_from is None]
-        under_way = [row.seconds for row in rows if row.record is None]
-        return estimate_to_go(self._experiment, self._total - done, ended=ended, under_way=under_way)
-
 
 def _cells(row: _Row) -> tuple[RenderableType, ...]:
-    last = row.history[-1] if row.history else None
     best = max((metrics.val_acc for metrics in row.history), default=None)
     state = "[dim]waits[/] " if row.waits else ""
     if row.record is not None and row.record.pruned_after is not None:
         state = "[dim]pruned[/] "
     elif row.record is not None:
         lost = "[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] "
-        state = lost if row.record.result is None else "[green]done[/] "
+        done = "[green]reused[/] " if row.is_reused else "[green]done[/] "
+        state = lost if row.record.result is None else done
         best = row.record.result.val_acc if row.record.result else best
     return (
         Text.from_markup(state).append(row.start.name),
-        f"{last.epoch + 1}/{row.start.spec.trainer.max_epochs}" if last else "starts",
-        f"{last.val_acc:.4f}" if last else "",
+        f"{row.epochs}/{row.start.spec.trainer.max_epochs}" if row.epochs else "starts",
+        f"{row.val_acc:.4f}" if row.val_acc is not None else "",
         f"{best:.4f}" if best is not None else "",
         f"{row.start.cost.trainable_params:,}",
         format_duration(row.seconds),

@@ -84,7 +84,7 @@ class _Stopper:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends this process at once.
 
     At once means as a crash does: unwinding could hang in what it interrupts, such as a database's lock, and each point
-    at which a sweep can die has its way back. The workers die with this process.
+    at which a sweep can die has its way back. The workers have a second to keep their last whole epoch, and die.
     """
 
     def __init__(self) -> None:
@@ -111,6 +111,9 @@ class _Stopper:
             self._first = number
             self.event.set()
             return
+        # only where it was loaded: whoever hears a signal waits for no library
+        if (processes := sys.modules.get("orchestrator.execution.processes")) is not None:
+            processes.end_at_once()
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides it
         os.write(sys.stderr.fileno(), f"{show_cursor}\nended at once; {_resuming_words()}\n".encode())
         os._exit(128 + number)
