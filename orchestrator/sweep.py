@@ -23,13 +23,11 @@ from orchestrator.interfaces import Executor, Observer, Search, Summarise, Sweep
 from orchestrator.jobs import Job, SweepOutcome
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Step, Workplace
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
-
-
 _Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
 
 
@@ -86,6 +84,7 @@ class SweepLoop:
             SweepError: `execution.max_failures` runs were lost, or the disk is full; what finished is kept.
         """
         self._thread = threading.get_ident()
+        self._observer.on_message(Step("opening the sweep in its stores"))
         self._tracker.start_sweep(start)
         try:
             with self._executor:
@@ -377,6 +376,7 @@ class SweepLoop:
             self._observer.on_trial_end(trial)
 
     def _end(self, status: SweepStatus) -> None:
+        self._observer.on_message(Step("drawing the pictures"))
         try:
             self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
         finally:

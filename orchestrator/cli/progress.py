@@ -1,19 +1,25 @@
 """What a person sees while a sweep runs: one live table in a terminal, else a plain line an epoch."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.progress import Pace
-from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+from orchestrator.records import EpochMetrics, RunRecord, Step, TrialRecord
+
+SILENCE_S = 4.0
+"""Seconds without a line after which what is being done is said again."""
+_POLL_S = 0.5
 
 
 def format_duration(seconds: float) -> str:
@@ -62,7 +68,9 @@ class _Row:
 
 
 class PlainObserver:
-    """Writes one line an event to standard error: for logs and pipes.
+    """Writes one line an event to standard error: for logs and pipes. A context manager.
+
+    Within its context, whatever is being done that takes long is said again every few seconds.
 
     Args:
         console: Where the lines go.
@@ -72,21 +80,41 @@ class PlainObserver:
     def __init__(self, console: Console, *, verbosity: int = 0) -> None:
         self._console = console
         self._verbosity = verbosity
+        self.on_prepared: Callable[[], None] = lambda: None
+        """Called once it is known what will run."""
         self._done = 0
         self._total: int | None = None
+        self._step: tuple[str, float] | None = None
+        self._wrote = time.monotonic()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._keep_saying, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closed.set()
+        self._thread.join()
 
     def on_message(self, text: str) -> None:
         """Write the message."""
+        if isinstance(text, Step):
+            self._step = (text, time.monotonic())
+            if self._verbosity < 0:
+                return
         self._write(text)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Write how many trials are done and left."""
+        self.on_prepared()
         self._done = len(done)
         self._total = None if choices is None else len(choices) + len(done)
         self._write(describe_plan(experiment, choices, done))
 
     def on_run_start(self, start: RunStart) -> None:
         """Write which run starts."""
+        self._step = None
         if self._verbosity >= 0:
             self._write(f"{start.name}: starts, {start.cost.trainable_params:,} parameters train")
 
@@ -128,13 +156,22 @@ class PlainObserver:
             self._write(f"{self._done} of {self._total} trials done")
 
     def _write(self, text: str) -> None:
+        self._wrote = time.monotonic()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _keep_saying(self) -> None:
+        while not self._closed.wait(_POLL_S):
+            step, now = self._step, time.monotonic()
+            if step is not None and self._verbosity >= 0 and now - self._wrote >= SILENCE_S:
+                self._write(f"{step[0]}, for {format_duration(now - step[1])} so far")
 
 
 class LiveObserver:
     """Keeps one live table on standard error: for terminals. A context manager."""
 
     def __init__(self, console: Console) -> None:
+        self.on_prepared: Callable[[], None] = lambda: None
+        """Called once it is known what will run."""
         self._console = console
         self._rows: dict[str, _Row] = {}
         self._done: list[TrialRecord] = []
@@ -142,6 +179,8 @@ class LiveObserver:
         self._pace = Pace()
         self._is_race = False
         self._began = time.monotonic()
+        self._step: str | None = None
+        self._status: Status | None = None
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=False)
         self._started = False
 
@@ -149,26 +188,39 @@ class LiveObserver:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end_status()
         if self._started:
             self._live.stop()
 
     def on_message(self, text: str) -> None:
-        """Print the message above the table."""
+        """Print the message above the table; what is being done is shown until the next thing is."""
+        if isinstance(text, Step):
+            self._step = text
+            if self._started:
+                return
+            if self._status is None:
+                self._status = self._console.status(text)
+                self._status.start()
+            self._status.update(text)
+            return
         self._console.print(text, markup=False, highlight=False)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Print the plan and start the table where something is left."""
+        self.on_prepared()
         self._done = list(done)
         self._total = None if choices is None else len(choices) + len(done)
         self._pace.plan(experiment, choices)
         self._is_race = experiment.search.strategy == "race"
         self.on_message(describe_plan(experiment, choices, done))
         if choices != []:
+            self._end_status()
             self._live.start()
             self._started = True
 
     def on_run_start(self, start: RunStart) -> None:
         """Add the run's row; one that has waited comes to the end."""
+        self._step = None
         self._pace.start(start)
         before = self._rows.pop(start.name, None)
         history = before.history if before is not None and before.waits else []
@@ -193,6 +245,11 @@ class LiveObserver:
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Count the trial."""
         self._done.append(trial)
+
+    def _end_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -224,6 +281,8 @@ class LiveObserver:
         if self._total and done < self._total and not self._is_race:
             to_go = self._pace.estimate_s()
             parts.append("time to go unknown yet" if to_go is None else f"about {format_duration(max(1, to_go))} to go")
+        if self._step is not None:
+            parts.append(self._step)
         if hidden > 0:
             parts.append(f"{hidden} earlier runs above")
         return " · ".join(parts)
