@@ -31,7 +31,7 @@ from orchestrator.observers import LoggingObserver, ObserverGroup
 from orchestrator.prepared import Prepared
 from orchestrator.pretrained import SWEEP_COMMAND, find_pretrained
 from orchestrator.progress import ProgressFile
-from orchestrator.records import Cost
+from orchestrator.records import Cost, Step
 from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
@@ -148,15 +148,22 @@ def _run_locked(
     fresh: bool,
     command: str,
 ) -> tuple[Sweep, SweepOutcome]:
-    from orchestrator.search import OptunaSearch, count_archives, read_scores
+    observer.on_message(Step("loading Optuna"))
+    from orchestrator.search import OptunaSearch, archive_sweep, count_archives, finish_archive, read_scores
 
+    archived = finish_archive(root, experiment.name)
+    observer.on_message(Step("opening the studies"))
     kept = None if fresh else read_scores(root, experiment.name)
     file = _find_weights_file(root, experiment, command, observer)
     with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept, file) as preparation:
         tracker = build_tracker(root, experiment, observer.on_message)
+        observer.on_message(Step("loading PyTorch"))
         prepared: Prepared = preparation.result(observer.on_message)
-    if fresh:
-        _begin_anew(root, experiment.name, observer)
+    observer.on_message(Step("reading the study"))
+    if fresh and archived is None:
+        archived = archive_sweep(root, experiment.name)
+    if archived is not None:
+        observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
     prepared = replace(prepared, generation=count_archives(root, experiment.name))
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
@@ -231,19 +238,6 @@ def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> 
         observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: it is gone on with")
 
 
-def _begin_anew(root: Root, name: str, observer: Observer) -> None:
-    """Put an experiment's study, event files and pictures aside, so that it is swept anew."""
-    from orchestrator.search import archive_study
-
-    archived = archive_study(root, name)
-    if archived is None:
-        return
-    for place in (root.tensorboard, root.reports):
-        if place(name).exists():
-            place(name).rename(place(archived))
-    observer.on_message(f"the sweep of {name} begins anew; the old study is {archived!r}")
-
-
 def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
     """Make `execution.workers` a number.
 
@@ -287,6 +281,7 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
     if experiment.trainer.accelerator == "cpu":
         return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
     classes = len(prepared.data.class_names)
+    observer.on_message(Step("measuring what a run takes of a GPU"))
     with calling(experiment, f"{_PREPARATION}:measure_gpu_share", experiment, classes) as measuring:
         share = measuring.result(observer.on_message)
     if share is None:
@@ -331,11 +326,13 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
 
     MLflow is loaded, and a store that is a file gets its tables: that takes seconds.
     """
+    say(Step("loading MLflow"))
     from orchestrator.tracking.fanout import FanoutTracker
     from orchestrator.tracking.mlflow import MlflowTracker
     from orchestrator.tracking.spool import SpoolingTracker
 
     mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri, say)
+    say(Step("opening the MLflow store"))
     mlflow.make_ready()
     trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
     if experiment.tracking.tensorboard:

@@ -228,7 +228,7 @@ class Observer(Protocol):
     """Watches a sweep on behalf of a person. Called from the sweep's own thread only."""
 
     def on_message(self, text: str) -> None:
-        """Hear what the user should know, a sentence."""
+        """Hear what the user should know, a sentence; or, as a `Step`, what is being done now and may take a while."""
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """See what will run (None: a sampler decides) and what is done already."""

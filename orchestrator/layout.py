@@ -104,6 +104,10 @@ class Root:
         """File of what the tracking store has refused; it is offered again with each start of the sweep."""
         return self.path / "spool" / f"{safe_name(experiment)}.refused.jsonl"
 
+    def archiving(self, experiment: str) -> Path:
+        """File that is there while the experiment's last sweep is being put aside to begin anew."""
+        return self.path / "locks" / f"{safe_name(experiment)}.archiving"
+
     @property
     def cache(self) -> Path:
         """Folder of what was worked out once and may be worked out again."""
@@ -115,5 +119,8 @@ class Root:
 
 
 def safe_name(name: str) -> str:
-    """Make `name` safe as one path component: no separators, no leading dot."""
-    return re.sub(r"[^\w+.=-]", "_", name).lstrip(".") or "_"
+    """Make `name` safe as one path component: no separators, no leading dot.
+
+    A `~` stays: it marks what was put aside (`beans~1`), and no experiment of a configuration file has one.
+    """
+    return re.sub(r"[^\w+.=~-]", "_", name).lstrip(".") or "_"

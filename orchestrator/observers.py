@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, Observer, RunStart
 from orchestrator.labels import label_planned
-from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+from orchestrator.records import EpochMetrics, RunRecord, Step, TrialRecord
 
 _LOG = logging.getLogger("orchestrator")
 
@@ -17,8 +17,8 @@ class LoggingObserver:
     _experiment: Experiment | None = None
 
     def on_message(self, text: str) -> None:
-        """Log the message."""
-        _LOG.warning(text)
+        """Log the message; what is merely being done is info."""
+        _LOG.log(logging.INFO if isinstance(text, Step) else logging.WARNING, text)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Log how many trials are done and left."""

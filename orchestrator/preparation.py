@@ -12,7 +12,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.layout import Root
 from orchestrator.packing import GpuShare
 from orchestrator.prepared import Prepared
-from orchestrator.records import CachePlace, Cost
+from orchestrator.records import CachePlace, Cost, Step
 from orchestrator.scores import BlockScores
 from orchestrator.scoring import find_scores
 from orchestrator.training.backbones import describe_weights
@@ -44,9 +44,12 @@ def prepare(
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
     trainer = resolve_trainer(experiment.trainer)
+    if experiment.model.weights != "none":
+        say(Step(f"loading the weights {experiment.model.weights}"))
     weights = describe_weights(experiment.model, weights_file)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
     cache = Cache.at(place, say) if place.images else None
+    say(Step(f"reading the data, {experiment.data.source}"))
     data = describe_data(experiment.data, cache=cache)
     concrete = experiment.model_copy(update={"trainer": trainer})
     images = sum(data.split_sizes.values())
@@ -60,6 +63,7 @@ def prepare(
             f"{', '.join(data.class_names)}",
             hint=f"set model.num_classes to {classes}, or leave it out",
         )
+    say(Step("counting what each frozen set costs"))
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
     boundaries = list_boundaries(

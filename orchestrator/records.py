@@ -40,6 +40,12 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
 
+class Step(str):
+    """A message that says what is being done now and may take a while: `loading PyTorch`. It is no news."""
+
+    __slots__ = ()
+
+
 class Hyperparameters(Record):
     """What a trial may vary besides the frozen set."""
 

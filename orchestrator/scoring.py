@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 
 from orchestrator.prepared import Prepared
+from orchestrator.records import Step
 from orchestrator.scores import BlockScores
 
 _VERSION = 1
@@ -28,6 +29,7 @@ def find_scores(prepared: Prepared, kept: BlockScores | None, say: Callable[[str
     key = _name_scores(prepared)
     if kept is not None and kept.key == key:
         return kept
+    say(Step("scoring the blocks"))
     from orchestrator.training.transferability import score_blocks
 
     try:

@@ -24,13 +24,11 @@ from orchestrator.jobs import Job, JobsUnderWay, SweepOutcome
 from orchestrator.labels import label_planned
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Step, Workplace
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
-
-
 _Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
 
 
@@ -87,6 +85,7 @@ class SweepLoop:
             SweepError: `execution.max_failures` runs were lost, or the disk is full; what finished is kept.
         """
         self._thread = threading.get_ident()
+        self._observer.on_message(Step("opening the sweep in its stores"))
         self._tracker.start_sweep(start)
         try:
             with self._executor:
@@ -379,6 +378,7 @@ class SweepLoop:
             self._observer.on_trial_end(trial)
 
     def _end(self, status: SweepStatus) -> None:
+        self._observer.on_message(Step("drawing the pictures"))
         try:
             self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
         finally:

@@ -64,6 +64,8 @@ def sweep(
 
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
+    if not (quiet or dry_run):
+        print_note(f"{name}: reading {config}")
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
@@ -77,14 +79,12 @@ def sweep(
     with stopper.listening():
         for source, after in pairwise([*sources, experiment]):
             print_note(f"{source.name} comes first: {after.name} starts from its best network")
-            _, outcome = _run(source, root, stopper.event, verbosity=verbose - quiet, command=command)
+            _, outcome = _run(source, root, stopper, verbosity=verbose - quiet, command=command)
             if outcome.stopped:
                 break
             print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
         else:
-            result, outcome = _run(
-                experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh, command=command
-            )
+            result, outcome = _run(experiment, root, stopper, verbosity=verbose - quiet, fresh=fresh, command=command)
             _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
@@ -101,13 +101,23 @@ def _resuming_words() -> str:
 class _Stopper:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends this process at once.
 
+    So does the first one as long as nothing runs: there is nothing to wait for.
     At once means as a crash does: unwinding could hang in what it interrupts, such as a database's lock, and each point
-    at which a sweep can die has its way back. The workers die with this process.
+    at which a sweep can die has its way back. The workers have a second to keep their last whole epoch, and die.
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self._first: int | None = None
+        self._runs = False
+
+    def prepare(self) -> None:
+        """Hear that a sweep is being prepared: nothing runs yet."""
+        self._runs = False
+
+    def begin(self) -> None:
+        """Hear that all is prepared, and runs are about to start."""
+        self._runs = True
 
     @property
     def exit_code(self) -> int:
@@ -125,20 +135,24 @@ class _Stopper:
                 signal.signal(number, handler if self._first is None else signal.SIG_IGN)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self._first is None:
+        if self._first is None and self._runs:
             self._first = number
             self.event.set()
             return
+        # only where it was loaded: whoever hears a signal waits for no library
+        if (processes := sys.modules.get("orchestrator.execution.processes")) is not None:
+            processes.end_at_once()
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides it
+        said = "ended at once" if self._runs else "interrupted before anything has run"
         with suppress(OSError):  # nobody sees it
-            os.write(2, f"{show_cursor}\nended at once; {_resuming_words()}\n".encode(errors="backslashreplace"))
+            os.write(2, f"{show_cursor}\n{said}; {_resuming_words()}\n".encode(errors="backslashreplace"))
         os._exit(128 + number)
 
 
 def _run(
     experiment: "Experiment",
     root: Path,
-    stop: threading.Event,
+    stopper: _Stopper,
     *,
     verbosity: int,
     command: str,
@@ -146,15 +160,18 @@ def _run(
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
-    from orchestrator.app import run_sweep
     from orchestrator.cli.progress import LiveObserver, PlainObserver
+    from orchestrator.records import Step
 
     console = Console(stderr=True)
-    if console.is_terminal and verbosity == 0:
-        with LiveObserver(console) as live:
-            return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh, command=command)
-    plain = PlainObserver(console, verbosity=verbosity)
-    return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh, command=command)
+    live = console.is_terminal and verbosity == 0
+    with LiveObserver(console) if live else PlainObserver(console, verbosity=verbosity) as observer:
+        stopper.prepare()
+        observer.on_prepared = stopper.begin
+        observer.on_message(Step("loading the program"))
+        from orchestrator.app import run_sweep
+
+        return run_sweep(experiment, observer=observer, root=root, stop=stopper.event, fresh=fresh, command=command)
 
 
 def _print_plan(experiment: "Experiment", output: Format) -> None:

@@ -28,13 +28,15 @@ from orchestrator.execution.child import (
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
-from orchestrator.execution.worker import work
+from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
 from orchestrator.packing import count_cores
 from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""
+AT_ONCE_S = 1.5
+"""Seconds that workers have to keep their last whole epoch where all is ended at once."""
 _POLL_S = 0.1
 """Seconds from one look at the workers to the next."""
 _CLOSED = "the executor was closed before the run ended"
@@ -260,6 +262,23 @@ class ProcessExecutor:
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
 
 
+def end_at_once(grace_s: float = AT_ONCE_S) -> None:
+    """Let the runs of this process keep their last whole epoch, if that is done in time, and end all else.
+
+    For a signal handler that ends the process next: it takes no lock. Nothing is told to anybody.
+    """
+    running = [task.process for executor in list(_OPEN) for task in list(executor._running)]  # noqa: SLF001 - our own
+    workers = [process for process in running if process is not None and process.pid is not None]
+    for process in workers:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid or 0, STOP_AT_ONCE)
+    deadline = time.monotonic() + grace_s
+    while workers and (left := deadline - time.monotonic()) > 0:
+        ended = wait([process.sentinel for process in workers], left)
+        workers = [process for process in workers if process.sentinel not in ended]
+    _kill_fork_server()
+
+
 @contextmanager
 def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
     """Let the fork server load what workers need while this process does other things. It ends with the context.
@@ -295,11 +314,16 @@ def _start_fork_server(rest: str | None) -> None:
 
 def _end_fork_server() -> None:
     """End the fork server, also one that still imports. `multiprocessing` has no public end of it."""
+    _kill_fork_server()
+    forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def _kill_fork_server() -> None:
+    """Kill the fork server; its children die with it."""
     server: Any = forkserver._forkserver  # noqa: SLF001
     if server._forkserver_pid is not None:  # noqa: SLF001
         with suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
-    server._stop()  # noqa: SLF001
 
 
 def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunOutcome | RunError | None:

@@ -106,28 +106,6 @@ def study_names(root: Root) -> list[str]:
         return sorted(optuna.get_all_study_names(open_storage(root)))
 
 
-def archive_study(root: Root, name: str) -> str | None:
-    """Keep a study under another name, `<name>~<number>`, and free its own; None where there is no such study.
-
-    Raises:
-        SetupError: The store cannot be written.
-    """
-    if name not in study_names(root):
-        return None
-    archived = f"{name}~{count_archives(root, name) + 1}"
-    with translated(root):
-        storage = open_storage(root)
-        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=storage, to_study_name=archived)
-        optuna.delete_study(study_name=name, storage=storage)
-    return archived
-
-
-def count_archives(root: Root, name: str) -> int:
-    """Count the times that a study was begun anew: the highest number of its archived studies."""
-    numbers = [known.removeprefix(f"{name}~") for known in study_names(root) if known.startswith(f"{name}~")]
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
-
-
 def open_storage(root: Root) -> optuna.storages.RDBStorage:
     """Open the storage of a root; the file is made where it is not there yet."""
     # another process may be writing: wait for it instead of failing at once

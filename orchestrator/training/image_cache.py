@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from orchestrator.arrayfile import Write
 from orchestrator.cache import Cache, Entry
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import CacheError
+from orchestrator.records import Step
 from orchestrator.training.images import Pixels, describe_decoder
 
 KIND = "images"
 FORMAT = 1
 """Raised when what is kept of the same images changes its form."""
+
+_SAYING_S = 2.0
+"""Seconds from one count of what is decoded to the next."""
 
 Read = Callable[[int], Pixels | str]
 """Decodes the image of a row, or says why it is broken."""
@@ -156,14 +161,16 @@ def _open(cache: Cache, identity: str, count: int, config: DataConfig, read: Rea
             shape=shape,
             dtype="|u1",
             of=of,
-            build=lambda write: _decode(read, shape, config.loader_workers, write),
+            build=lambda write: _decode(read, shape, config.loader_workers, write, cache.say),
         )
     except CacheError as error:
         cache.say(error.message)
         return None
 
 
-def _decode(read: Read, shape: tuple[int, int, int, int], threads: int, write: Write) -> dict[str, object]:
+def _decode(
+    read: Read, shape: tuple[int, int, int, int], threads: int, write: Write, say: Callable[[str], None]
+) -> dict[str, object]:
     """Decode all images; broken ones are black, and named by their row in what is told besides."""
     black = np.zeros((1, *shape[1:]), dtype=np.uint8)
 
@@ -173,7 +180,12 @@ def _decode(read: Read, shape: tuple[int, int, int, int], threads: int, write: W
         return found if isinstance(found, str) else None
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        reasons = list(pool.map(fill, range(shape[0])))
+        reasons, said = [], time.monotonic()
+        for reason in pool.map(fill, range(shape[0])):
+            reasons.append(reason)
+            if time.monotonic() - said > _SAYING_S:
+                said = time.monotonic()
+                say(Step(f"decoding the images, {len(reasons)} of {shape[0]}"))
     return {"broken": {str(row): reason for row, reason in enumerate(reasons) if reason is not None}}
 
 

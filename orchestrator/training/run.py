@@ -4,8 +4,8 @@ import gc
 import platform
 import resource
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -198,10 +198,10 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         computed=len(prefix.parts) if prefix else 0,
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
-    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share, until)
+    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)
     trainer = build_trainer(spec, attempt.workplace, folder, epochs, files)
     module.train()
-    with own_interrupts():
+    with own_interrupts(), _keeping_the_last_epoch(epochs):
         paused = _fit(trainer, module, data, attempt, epochs)
         files.write_held()
         best = attempt.progress(finished=True).best
@@ -215,6 +215,16 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         test = _sum_up(_evaluate(trainer, module, data, TEST), data, TEST)
     result = _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
+
+
+@contextmanager
+def _keeping_the_last_epoch(epochs: EpochCheckpoint) -> Iterator[None]:
+    """Write what is held in memory of a run that is ended at once after its last epoch."""
+    try:
+        yield
+    except RunStoppedError:
+        epochs.write_held()
+        raise
 
 
 def _fit(

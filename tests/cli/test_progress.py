@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan, format_duration
+from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan
+from orchestrator.cli.run_table import format_duration
 from orchestrator.config.models import ExecutionConfig, SearchConfig
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord
@@ -104,12 +105,25 @@ def test_the_time_to_go_counts_runs_side_by_side_and_those_under_way(start, monk
     live.on_plan(make_experiment(execution=ExecutionConfig(workers=2)), [CHOICE] * 5, [])
     live.on_run_start(start)
     now[0] += 50
-    assert "to go" not in live._summary(0)
+    assert "time to go unknown yet" in live._summary(0)
     live.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", result=make_result()))
     live.on_trial_end(make_trial(number=0, frozen="stem"))
     live.on_run_start(replace(start, name="trial_001_stem_seed0"))
     now[0] += 20
     assert "about 1 min 30 s to go" in live._summary(0)  # (4 * 50 - 20) / 2
+
+
+def test_a_run_that_was_answered_is_shown_as_such(start):
+    live = LiveObserver(Console(file=io.StringIO(), width=120))
+    result = make_result(val_acc=0.75, best_epoch=2, epochs_run=3)
+    record = RunRecord(name=start.name, seed=0, fingerprint="f", result=result, reused_from="other/trial_000")
+    live.on_run_end(start, record)
+    page = io.StringIO()
+    Console(file=page, width=120).print(live._render())
+    assert "reused trial_000_stem_seed0" in page.getvalue()
+    assert "3/3" in page.getvalue()
+    assert "starts" not in page.getvalue()
+    assert "1 run answered from finished trainings" in page.getvalue()
 
 
 def pruned(start):

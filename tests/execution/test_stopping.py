@@ -69,6 +69,26 @@ def test_stopping_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypat
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("target", ["sleep", "go_on_for_ever"])
+def test_ended_at_once_a_worker_leaves_its_epoch(tmp_path, target):
+    """It unwinds, so that a run writes what it holds, and nothing is left of it."""
+    with ProcessExecutor(f"{HERE}:{target}") as executor:
+        submit(executor, tmp_path)
+        worker = read_pid(tmp_path / "worker")
+        began = time.monotonic()
+        processes.end_at_once(10)
+        assert time.monotonic() - began < 5
+        wait_until(lambda: not is_alive(worker))
+
+
+def test_ended_at_once_what_hears_nothing_is_killed(tmp_path):
+    with ProcessExecutor(f"{HERE}:hang") as executor:
+        submit(executor, tmp_path)
+        worker = read_pid(tmp_path / "worker")
+        processes.end_at_once(0.5)
+        wait_until(lambda: not is_alive(worker))
+
+
 def test_stop_is_safe_in_a_signal_handler_whatever_it_interrupts(tmp_path):
     with ProcessExecutor(f"{HERE}:go_on_for_ever") as executor:
         future = submit(executor, tmp_path)
