@@ -101,6 +101,21 @@ class FrozenScores(Record):
     better."""
 
 
+_NO_RESULT = {
+    "source",
+    "revision",
+    "splits",
+    "class_folder",
+    "on_unread",
+    "follow_links",
+    "loader_workers",
+    "memory_mb",
+    "on_corrupt",
+    "synthetic",
+}
+"""Fields of the data that change no result, or only by the fingerprint of the data."""
+
+
 class RunSpec(Record):
     """All that a run needs besides data and weights: from it alone the run can be repeated."""
 
@@ -126,9 +141,7 @@ class RunSpec(Record):
     @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
-        data = self.data.model_dump(
-            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
-        )
+        data = self.data.model_dump(mode="json", exclude=_NO_RESULT)
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         return {**plain, "data": data}
 
