@@ -33,6 +33,13 @@ _OFFLINE_HINT = (
 _CACHE_HINT = "set HF_HOME to a folder that can be written and has room"
 
 
+class _TornError(Exception):
+    """The library's own copy of a data set is damaged and could not be made again; the cause says why not."""
+
+    def __init__(self, damage: Exception) -> None:
+        super().__init__(_first_line(damage))
+
+
 def load_hub(config: DataConfig) -> tuple[dict[str, Dataset], list[str]]:
     """Load a data set of the hub, or what the cache has of it.
 
@@ -44,7 +51,6 @@ def load_hub(config: DataConfig) -> tuple[dict[str, Dataset], list[str]]:
         SetupError: Neither network nor cache has it, or the cache cannot be written.
     """
     _require_cache()
-    what = f"data.source: {config.source!r} (revision {config.revision or 'newest'})"
     try:
         with _quiet(hide=not sys.stderr.isatty()):
             found, notes = _load_twice(
@@ -57,13 +63,21 @@ def load_hub(config: DataConfig) -> tuple[dict[str, Dataset], list[str]]:
             f"or it is private: {error}",
             hint="check the name and `hf auth login`",
         ) from error
+    except _TornError as error:
+        _raise_if_full(error)
+        raise SetupError(
+            f"the copy of {config.source} that the datasets library keeps in {datasets.config.HF_DATASETS_CACHE} is "
+            f"damaged ({error}), and could not be made again: {_first_line(error.__cause__ or error)}",
+            hint="connect once, or remove the folder of this data set there",
+        ) from error
     except _UNUSABLE as error:
         _raise_if_full(error)
         raise _unusable(config.source, error) from error
     except _HUB_ERRORS as error:
         _raise_if_full(error)
         raise SetupError(
-            f"{what} is not in the cache ({datasets.config.HF_DATASETS_CACHE}) and cannot be downloaded: {error}",
+            f"data.source: {config.source!r} (revision {config.revision or 'newest'}) is not in the cache "
+            f"({datasets.config.HF_DATASETS_CACHE}) and cannot be downloaded: {error}",
             hint=_OFFLINE_HINT,
         ) from error
     if not isinstance(found, DatasetDict):
@@ -98,7 +112,7 @@ def load_tables(
     try:
         with _quiet(hide=True):
             found, notes = _load_twice(load, source)
-    except (*_UNUSABLE, *_HUB_ERRORS, EOFError) as error:
+    except (*_UNUSABLE, *_HUB_ERRORS, _TornError) as error:
         _raise_if_full(error)
         raise _unusable(source, error) from error
     return dict(found), notes
@@ -156,7 +170,11 @@ def _load_twice(load: Callable[[str], DatasetDict], source: str) -> tuple[Datase
     except Exception as error:
         if not _may_be_torn(error):
             raise
-    found = load("reuse_cache_if_exists")
+        first = error
+    try:
+        found = load("reuse_cache_if_exists")
+    except (*_UNUSABLE, *_HUB_ERRORS, EOFError) as error:
+        raise _TornError(first) from error
     note = f"{source}: the copy that the datasets library keeps in {datasets.config.HF_DATASETS_CACHE} was damaged"
     return found, [f"{note}, and was made again"]
 

@@ -15,7 +15,7 @@ from orchestrator.training.accounting import (
     take_stock,
 )
 from orchestrator.training.kinds import Kind, unpack
-from orchestrator.training.labelled import order_labels, read_entries
+from orchestrator.training.labelled import SUFFIXES, order_labels, read_entries
 from orchestrator.training.layouts import Layout, read_layout
 from orchestrator.training.loading import list_saved, load_saved, load_tables, refuse_script
 from orchestrator.training.opened import Opened, assign_stored, read_columns
@@ -123,6 +123,7 @@ def _open_images(here: _Folder) -> Opened:
     here.notes += [*layout.notes, *_note_renamed(account, here.source)]
     names = tuple(sorted({label for labelled in layout.images.values() for _, label in labelled}))
     require_text(names, here.source)
+    _note_one_folder(here, names)
     rows = _list_files(here, layout, names)
     _check_columns(config)
     note_empty_folders(here.path, here.listing, names, here.source, here.problems)
@@ -142,6 +143,17 @@ def _opened(
         files=files,
         reading=reading,
     )
+
+
+def _note_one_folder(here: _Folder, names: tuple[str, ...]) -> None:
+    """Note images that lie in one folder beside a list, which may be the one of their labels."""
+    lists = [path for path in here.account.kinds if path[-1].lower().endswith(SUFFIXES)]
+    if len(names) == 1 and lists:
+        here.problems.add(
+            f"data.source: {here.source}: all images lie in one folder only ({show(names[0])}), and "
+            f"{show('/'.join(lists[0]))} may hold their labels",
+            hint=f"point data.source at it, if it has the columns path and label: {show(here.file(lists[0]))}",
+        )
 
 
 def _list_files(here: _Folder, layout: Layout, names: tuple[str, ...]) -> dict[str, FileRows]:
@@ -272,7 +284,7 @@ def _open_metadata(here: _Folder, metadata: list[Parts]) -> Opened:
 def _refuse_empty(here: _Folder) -> ConfigError:
     kinds = here.account.kinds
     archives = here.account.find("archive")
-    lists = [path for path in kinds if path[-1].lower().endswith((".csv", ".tsv"))]
+    lists = [path for path in kinds if path[-1].lower().endswith(SUFFIXES)]
     hint = "a folder holds Parquet files named train-, validation- and test-, or a folder of images a class"
     if lists:
         hint = f"point data.source at the list of paths and labels: {show(here.file(lists[0]))}"

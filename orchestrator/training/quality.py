@@ -175,5 +175,5 @@ def describe_broken(broken: Sequence[BrokenImage]) -> list[str]:
         first = images[0]
         shown = "; ".join(place(image.split, image.row, image.file) for image in images[:_SHOWN])
         what = first.reason if all(image.reason == first.reason for image in images) else f"{first.reason} (or alike)"
-        lines.append(f"{len(images)} images, each of which {what}: {shown}; and {len(images) - _SHOWN} more")
+        lines.append(f"{len(images)} images, each of which {what}, such as {shown}; and {len(images) - _SHOWN} more")
     return lines
