@@ -24,7 +24,18 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
-_IN_DATA_FINGERPRINT = {"source", "revision", "on_corrupt", "synthetic", "classes", "max_train_images"}
+_IN_DATA_FINGERPRINT = {
+    "source",
+    "revision",
+    "splits",
+    "class_folder",
+    "on_unread",
+    "follow_links",
+    "on_corrupt",
+    "synthetic",
+    "classes",
+    "max_train_images",
+}
 """Fields of the data whose effect the fingerprint of the data holds."""
 _WITHOUT_EFFECT = {"loader_workers", "memory_mb"}
 """Fields of the data that change no result."""

@@ -19,6 +19,7 @@ from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.splits import SplitsConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,14 +58,24 @@ class DataConfig(Section):
     """Where images come from and how they are prepared."""
 
     source: str = Field(min_length=1)
-    """A Hugging Face data set name, a local folder (Parquet files or one folder a class), `sklearn/digits` (handwritten
-    digits that come with scikit-learn), or `synthetic`."""
+    """A Hugging Face data set name, a local folder (one folder a class, Parquet files, or what `save_to_disk` wrote), a
+    CSV of paths and labels, `sklearn/digits` (handwritten digits that come with scikit-learn), or `synthetic`."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face data set; null: the newest."""
     image_column: str | None = None
     """Column that holds the images; null: detected by its type."""
     label_column: str | None = None
     """Column that holds the labels; null: detected by its type."""
+    splits: SplitsConfig | None = None
+    """Which part of the source is which split; null: as folders and files are called."""
+    class_folder: Literal["auto", "inner", "outer"] = "auto"
+    """Which folder names the class where images lie several folders deep: the one that holds them (`inner`) or the one
+    next to the split (`outer`); `auto` refuses to guess."""
+    on_unread: Literal["fail", "skip"] = "fail"
+    """What looks like an image and cannot be used where it lies refuses the data set (`fail`), or is left out and
+    counted (`skip`)."""
+    follow_links: bool = False
+    """Read through symbolic links, and paths of a CSV, that lead out of the data folder."""
     image_size: int = Field(default=224, ge=8, le=1024)
     """Images are resized to this many pixels square."""
     mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 Pixels = NDArray[np.uint8]
 """An RGB image, channels first: [3, size, size]."""
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 """Raised when the same bytes would become other pixels than before: what is cached no longer answers."""
 
 _CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "zlib", "zlib_ng", "libtiff", "webp", "avif")
@@ -32,6 +32,10 @@ UNDECODABLE = (
     Image.DecompressionBombError,
 )
 """What PIL raises on bytes that are no image, or only half of one."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT")
+"""Parts of a PNG that decide its pixels."""
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -115,6 +119,38 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _decode(data: bytes) -> tuple[Image.Image, str]:
+    try:
+        return _decode_all(data)
+    except UNDECODABLE:
+        bare = _strip_png(data)
+        if bare is None:
+            raise
+        return _decode_all(bare)
+
+
+def _decode_all(data: bytes) -> tuple[Image.Image, str]:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image)), image.mode
+        return to_rgb(_turn_upright(image)), image.mode
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF says; as it is stored where that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except UNDECODABLE:
+        return image
+
+
+def _strip_png(data: bytes) -> bytes | None:
+    """Take the text, the profile and the EXIF out of a PNG; None where there is nothing to be taken out."""
+    if not data.startswith(_PNG_START):
+        return None
+    parts, at = [_PNG_START], len(_PNG_START)
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in _PNG_PIXELS:
+            parts.append(data[at:end])
+        at = end
+    bare = b"".join(parts)
+    return bare if len(bare) < len(data) else None

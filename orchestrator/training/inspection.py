@@ -15,7 +15,6 @@ from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey
 from orchestrator.training.images import ImageFacts
 from orchestrator.training.quality import WHOLE_SPLIT, BrokenImage, DataReport, EqualImage, Extent, Portion
 from orchestrator.training.sources import examine_source
-from orchestrator.training.splits import canonical_name
 
 _NO_CLASS = "(none)"
 
@@ -82,7 +81,7 @@ def _inspect_built_in(config: DataConfig) -> DataReport:
 
 
 def _inspect_stored(config: DataConfig) -> DataReport:
-    source = examine_source(config, decode=True, most=None)
+    source = examine_source(config, decode=True)
     splits = {name: _keep_whole(images, source.survey) for name, images in source.splits.items()}
     equal = _find_equal(splits, source.class_names)
     return DataReport(
@@ -94,6 +93,9 @@ def _inspect_stored(config: DataConfig) -> DataReport:
         equal=equal,
         problems=source.problems.messages,
         notes=(*source.notes, *_note_repeats(splits, equal, config)),
+        reading=source.opened.reading,
+        files=source.opened.files,
+        left_out=source.opened.left_out,
     )
 
 
@@ -108,7 +110,7 @@ def _measure(
     portions = []
     for split, images in splits.items():
         elsewhere = {digest for other, part in splits.items() if other != split for digest in part.digests}
-        here = [image for image in broken if _used_split(image.split, splits) == split]
+        here = [image for image in broken if image.split == split]
         classes = dict(enumerate(names))
         if NO_LABEL in images.labels or any(image.label is None for image in here):
             classes[NO_LABEL] = _NO_CLASS
@@ -135,11 +137,6 @@ def _measure_portion(
         height=Extent.of([fact.height for fact in facts]),
         modes=dict(Counter(fact.mode for fact in facts).most_common()),
     )
-
-
-def _used_split(stored: str, splits: Mapping[str, object]) -> str | None:
-    """Say under which split a broken image is counted: the one that it is stored in, by the name it has here."""
-    return stored if stored in splits else canonical_name(stored)
 
 
 def _find_equal(splits: Mapping[str, _Inspected], names: Sequence[str]) -> tuple[tuple[EqualImage, ...], ...]:

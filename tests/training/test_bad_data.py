@@ -114,8 +114,14 @@ def test_a_class_or_split_that_is_broken_throughout_is_refused_although_skipped(
 def test_many_broken_images_are_counted(tmp_path):
     folder = write_image_folder(tmp_path, {"train": 12, "test": 1})
     spoil(folder, *(f"train/{name}/{number}.png" for name in NAMES[:2] for number in range(11)))
-    error = refuse(config(folder), "^21 problems\n")  # 22 broken: 20 named, and a line for the rest
-    assert "2 more images are broken; `orchestrator data check` names them" in error.message
+    error = refuse(config(folder), "^2 problems\n")  # 22 broken of two kinds: a line each, with the first three
+    truncated, empty = error.message.splitlines()[1:]
+    assert (
+        "11 images, each of which cannot be decoded: image file is truncated, such as split train, row 0" in truncated
+    )
+    assert "11 images, each of which cannot be decoded: it is empty (0 bytes), such as" in empty
+    assert [line.count(".png") for line in (truncated, empty)] == [3, 3]
+    assert truncated.endswith("and 8 more")
 
 
 def test_rows_without_an_image_are_broken_too(tmp_path):
@@ -151,8 +157,8 @@ def test_images_without_classes_and_columns_that_miss_are_told_together(tmp_path
     flat = tmp_path / "flat"
     flat.mkdir()
     (flat / "0.png").write_bytes(draw(0, 0))
-    error = refuse(config(flat), r"has no label column of type ClassLabel; it has image \(Image\)")
-    assert "each class has a folder of its own" in error.hint
+    error = refuse(config(flat), r"has no classes: its 1 images lie in no folders of classes")
+    assert "give each class a folder of its own" in error.hint
     both = refuse(config(write_parquet(tmp_path / "b", THREE), image_column="x", label_column="y"), "^2 problems\n")
     assert "data.image_column: " in both.message
     assert "data.label_column: " in both.message
@@ -197,7 +203,9 @@ def test_a_link_out_of_the_folder_is_refused_and_named(tmp_path, kind):
     target = outside / "secret.png" if kind == "file" else outside
     link.symlink_to(target)
     error = refuse(config(folder), "1 symbolic links lead out of the folder")
-    assert f"{link} -> {target}" in error.message
+    assert f"{link.relative_to(folder)} -> {target}" in error.message
+    assert "set data.follow_links to true" in error.hint
+    assert describe_data(config(folder, follow_links=True)).split_sizes["train"] == 13
 
 
 def test_a_link_to_nothing_is_named_and_one_within_the_folder_is_read(tmp_path):
