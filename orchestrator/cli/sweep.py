@@ -155,6 +155,8 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
                 "sampled": sampled,
                 "reuse": plan.reuse,
                 "race": _plan_race(experiment),
+                "found": plan.found,
+                "not_checked": plan.unchecked,
             }
         )
         return
@@ -176,8 +178,9 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
             f"and those that are not certain get up to {race['max_seeds']} seeds, {race['until']}. "
             f"The full sweep would train at most {totals['max_epochs']} epochs"
         )
-    for line in plan.reuse:
+    for line in (*plan.reuse, *plan.found):
         print_note(line)
+    print_note(f"not checked: {'; '.join(plan.unchecked)}")
 
 
 def _plan_race(experiment: "Experiment") -> dict[str, object] | None:
