@@ -43,10 +43,19 @@ def show(
 
 @app.command()
 def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
-    """Validate every experiment of the file; all mistakes are named at once."""
-    from orchestrator.config import check_file
+    """Validate every experiment of the file; all mistakes are named at once.
+
+    Weights and data that are not on this machine are named too. They are no mistakes of the file: exit code 0.
+    """
+    from orchestrator.config import check_file, load_experiment
+    from orchestrator.training.precheck import check_inputs
 
     names = check_file(config, overrides or [])
+    for name in names:
+        for mistake in check_inputs(load_experiment(name, config, overrides or [])).mistakes:
+            print_note(f"{name}, on this machine: {mistake.message}")
+            if mistake.hint:
+                print_note(f"hint: {mistake.hint}")
     count = "1 experiment is" if len(names) == 1 else f"{len(names)} experiments are"
     print_note(f"{config}: {count} valid: {', '.join(names)}")
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,6 +17,10 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 
 _TOP_KEYS = ("defaults", "experiments")
+_MAX_BASES = 300
+"""Experiments that extend each other, one after the other."""
+_MAX_SHOWN = 100
+"""Mistakes that are named."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -107,10 +112,10 @@ def config_hash(experiment: Experiment) -> str:
 
 
 def _as_error(mistakes: list[str]) -> ConfigError:
-    count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes\n"
-    return ConfigError(
-        count + "\n".join(mistakes), hint="`orchestrator config schema` prints every key, type and range"
-    )
+    count = [f"{len(mistakes)} mistakes"] if len(mistakes) > 1 else []
+    more = [f"and {len(mistakes) - _MAX_SHOWN} more"] if len(mistakes) > _MAX_SHOWN else []
+    message = "\n".join([*count, *mistakes[:_MAX_SHOWN], *more])
+    return ConfigError(message, hint="`orchestrator config schema` prints every key, type and range")
 
 
 def _read(path: Path) -> Document:
@@ -169,10 +174,10 @@ def _build(name: str, document: Document, overrides: Sequence[str]) -> tuple[Dra
 def _chain(name: str, document: Document, draft: Draft) -> tuple[list[KeyPath], bool]:
     """List an entry and its bases, the farthest base first; and whether all of them are there."""
     entries = _entries(document)
-    names = [name]
-    whole = True
+    names = {name: None}  # in order
+    last, whole = name, True
     while True:
-        entry = entries[names[-1]] or {}
+        entry = entries[last] or {}
         if not isinstance(entry, dict):
             whole = False
             break
@@ -181,20 +186,29 @@ def _chain(name: str, document: Document, draft: Draft) -> tuple[list[KeyPath], 
             break
         wrong = _find_wrong(base, names, entries)
         if wrong is not None:
-            place = document.places["experiments", names[-1], "extends"]
-            draft.mistakes.append(f"{place}: experiments.{names[-1]}.extends: {wrong} ({show(base)})")
+            place = document.places["experiments", last, "extends"]
+            draft.mistakes.append(f"{place}: experiments.{last}.extends: {wrong} ({show(base)})")
             whole = False
             break
-        names.append(str(base))
-    return [("experiments", each) for each in reversed(names)], whole
+        last = str(base)
+        names[last] = None
+    chain = list(reversed(names))
+    if len(chain) > _MAX_BASES:  # the same entry is blamed, whichever of those that extend it is looked at
+        place = document.places["experiments", chain[_MAX_BASES], "extends"]
+        draft.mistakes.append(
+            f"{place}: experiments.{chain[_MAX_BASES]}.extends: more than {_MAX_BASES} experiments extend each other"
+        )
+        chain, whole = chain[:1], False
+    return [("experiments", each) for each in chain], whole
 
 
-def _find_wrong(base: object, names: list[str], entries: Mapping[str, object]) -> str | None:
+def _find_wrong(base: object, names: Mapping[str, None], entries: Mapping[str, object]) -> str | None:
     """Say why `base` cannot be the base of the last of `names`; None where it can."""
     if not isinstance(base, str):
         return "must be the name of an experiment"
     if base in names:
-        return f"the experiments extend each other in a circle, {' -> '.join([*names[names.index(base) :], base])}"
+        circle = [*dropwhile(lambda each: each != base, names), base]
+        return f"the experiments extend each other in a circle, {' -> '.join(circle)}"
     return None if base in entries else f"there is no such experiment{did_you_mean(base, list(entries))}"
 
 

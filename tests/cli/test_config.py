@@ -120,3 +120,15 @@ def test_show_masks_credentials(words, ask):
     answer = ask("show", "beans", "-s", "tracking.mlflow_uri=https://anna:geheim@example.org/mlflow", *words)
     assert "https://***@example.org/mlflow" in answer.out
     assert "geheim" not in answer.out
+
+
+def test_what_is_not_on_this_machine_is_named_and_is_no_mistake_of_the_file(command, tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        "experiments:\n  a: {data: {source: ./gone}}\n  b: {data: {source: synthetic}, model: {weights: gone.pth}}\n"
+    )
+    done = command("config", "check", "-c", str(path))
+    assert done.code == 0
+    assert "a, on this machine: data.source: ./gone does not exist" in done.err
+    assert "b, on this machine: model.weights: no such file: gone.pth" in done.err
+    assert "2 experiments are valid: a, b" in done.err

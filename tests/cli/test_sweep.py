@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+from PIL import Image
 
 from orchestrator import app
 from orchestrator.config.models import ModelConfig
@@ -98,6 +99,30 @@ def test_the_dry_run_gives_the_plan_and_leaves_nothing(sweep, mlflow_root):
     assert percent["stem"] == pytest.approx(100 * count_trainable("stem") / TOTAL_PARAMS)
     assert plan["totals"]["trials"] == plan["totals"]["runs"] == 3
     assert not mlflow_root.optuna_db.exists()
+
+
+def test_the_dry_run_refuses_what_is_not_there_all_at_once_and_says_what_it_did_not_check(sweep, tmp_path):
+    gone = ("-s", f"model.weights={tmp_path}/gone.pth", "-s", f"data.source={tmp_path}/images")
+    done = sweep("--dry-run", *gone)
+    assert (done.code, done.out) == (2, "")
+    assert "2 mistakes" in done.err
+    assert f"no such file: {tmp_path}/gone.pth" in done.err
+    assert f"{tmp_path}/images does not exist" in done.err
+    assert sweep(*gone).err.splitlines()[:3] == done.err.splitlines()[:3]  # the sweep itself says the same, at once
+    hub = sweep("--dry-run", "-s", "data.source=nobody/has-this")
+    assert "not checked: hub data set nobody/has-this: not in the cache" in hub.err
+    assert "that nobody/has-this has 3 classes; device and memory" in hub.err
+
+
+def test_the_dry_run_counts_the_classes_of_a_folder(sweep, tmp_path):
+    for name in ("round", "square"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / name / f"{number}.png")
+    done = sweep("--dry-run", "-s", f"data.source={tmp_path}/images")
+    assert done.code == 2
+    assert "model.num_classes is 3, but" in done.err
+    assert "has 2 classes: round, square" in done.err
 
 
 def test_the_dry_run_says_what_a_budget_leaves_out(sweep):
