@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cache import format_size
-from orchestrator.config import config_hash, to_yaml
+from orchestrator.config import config_hash, to_yaml, without_credentials
 from orchestrator.config.models import Experiment
 from orchestrator.errors import OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import (
@@ -108,8 +108,9 @@ def _run_locked(
     from orchestrator.search import OptunaSearch, count_archives, read_scores
 
     kept = None if fresh else read_scores(root, experiment.name)
+    tracked, experiment = experiment, without_credentials(experiment)  # nothing but the tracker needs them
     with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept) as preparation:
-        tracker = build_tracker(root, experiment, observer.on_message)
+        tracker = build_tracker(root, tracked, observer.on_message)
         prepared: Prepared = preparation.result(observer.on_message)
     if fresh:
         _begin_anew(root, experiment.name, observer)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -21,6 +21,7 @@ from orchestrator import names
 from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
+from orchestrator.masking import mask_credentials, open_address, remember_address
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
 _STOP_TIMEOUT_S = 10.0
@@ -115,6 +116,7 @@ def open_viewer(
         NotFoundError: Nothing has been written under the root yet.
         SetupError: No free port, a server that dies, or one that does not answer.
     """
+    remember_address(mlflow_uri)
     _require_stores(root, mlflow_uri)
     store = mlflow_uri or root.mlflow_uri
     remote = store.startswith(("http://", "https://"))
@@ -123,15 +125,17 @@ def open_viewer(
         if not remote:
             port = find_free_port(host, mlflow_port)
             _say_port(say, "MLflow UI", mlflow_port, port)
-            command = mlflow_command(root, store, host, port)
-            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health")))
+            command = mlflow_command(root, host, port)
+            # not on the command line: every user of the machine can read that
+            variables = {"MLFLOW_BACKEND_STORE_URI": store}
+            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health", variables)))
         taken = {server.port for server in servers}
         port = find_free_port(host, tensorboard_port, taken)
         _say_port(say, "TensorBoard", tensorboard_port, port)
         command = tensorboard_command(root, host, port)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
-        pages = [Page(name="MLflow UI", url=store)] if remote else []
+        pages = [Page(name="MLflow UI", url=open_address(store))] if remote else []
         yield Viewer(pages=(*pages, *(server.page for server in servers)), _servers=tuple(servers))
 
 
@@ -162,11 +166,14 @@ def find_views(address: str) -> list[Page]:
     return views
 
 
-def mlflow_command(root: Root, store: str, host: str, port: int) -> list[str]:
-    """Build the command line of the MLflow server. One worker: it serves one person."""
+def mlflow_command(root: Root, host: str, port: int) -> list[str]:
+    """Build the command line of the MLflow server. One worker: it serves one person.
+
+    The store is named by `MLFLOW_BACKEND_STORE_URI`.
+    """
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store, "--artifacts-destination", root.artifacts.as_uri()),
+        *("--artifacts-destination", root.artifacts.as_uri()),
     ]
 
 
@@ -224,14 +231,16 @@ def _say_port(say: Callable[[str], None], name: str, wanted: int, port: int) -> 
 
 
 @contextmanager
-def _serve(name: str, command: list[str], host: str, port: int, health: str) -> Iterator[_Server]:
+def _serve(
+    name: str, command: list[str], host: str, port: int, health: str, variables: Mapping[str, str] = _ENVIRONMENT
+) -> Iterator[_Server]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **variables},
             start_new_session=True,  # a group of its own: it ends when we end it, with all its workers
         )
         try:
@@ -300,7 +309,7 @@ def _require_alive(server: _Server) -> None:
 def _tail(log: IO[bytes]) -> str:
     """Read the last lines of a server's log."""
     log.seek(0)
-    lines = log.read().decode(errors="replace").splitlines()
+    lines = mask_credentials(log.read().decode(errors="replace")).splitlines()
     return "\n".join(["the end of its log:", *lines[-_TAIL_LINES:]]) if lines else ""
 
 

@@ -26,15 +26,15 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
     """Print an experiment with all its values; credentials in addresses show as ***."""
-    from orchestrator.config import resolve_experiment
+    from orchestrator.config import resolve_experiment, to_yaml, without_credentials
 
     resolved = resolve_experiment(name, config, overrides or [])
     if not origin:
-        typer.echo(mask_credentials(resolved.to_yaml()), nl=False)
+        typer.echo(mask_credentials(to_yaml(without_credentials(resolved.experiment))), nl=False)
         return
     rows = [
         (key, mask_credentials(json.dumps(value, ensure_ascii=False)))
-        for key, value in _leaves(resolved.experiment.model_dump(mode="json"))
+        for key, value in _leaves(without_credentials(resolved.experiment).model_dump(mode="json"))
     ]
     width = max(len(f"{key}: {value}") for key, value in rows)
     for key, value in rows:

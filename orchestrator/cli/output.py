@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from orchestrator import names
+from orchestrator.masking import mask_credentials
 
 Row = Mapping[str, object]
 
@@ -113,8 +114,8 @@ def print_json(value: object) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a sentence on stderr."""
-    print(text, file=sys.stderr)
+    """Print a sentence on stderr; credentials show as ***."""
+    print(mask_credentials(text), file=sys.stderr)
 
 
 def format_cell(key: str, value: object) -> str:

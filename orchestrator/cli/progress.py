@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
+from orchestrator.masking import mask_credentials
 from orchestrator.progress import estimate_to_go
 from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
 
@@ -110,7 +111,7 @@ class PlainObserver:
             self._write(f"{self._done} of {self._total} trials done")
 
     def _write(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(mask_credentials(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveObserver:
@@ -135,7 +136,7 @@ class LiveObserver:
 
     def on_message(self, text: str) -> None:
         """Print the message above the table."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(mask_credentials(text), markup=False, highlight=False)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Print the plan and start the table where something is left."""

@@ -17,6 +17,7 @@ from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation
 from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.masking import mask_credentials
 
 if TYPE_CHECKING:
     from orchestrator.app import Plan
@@ -77,7 +78,7 @@ def sweep(
 
 def _resuming_words() -> str:
     words = [word for word in sys.argv[1:] if word != "--fresh"]
-    return f"this goes on with it:\n  orchestrator {shlex.join(words)}"
+    return mask_credentials(f"this goes on with it:\n  orchestrator {shlex.join(words)}")
 
 
 class _Stopper:

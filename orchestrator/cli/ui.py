@@ -33,10 +33,12 @@ def ui(
         int, typer.Option(min=1, max=65_535, help="Port of TensorBoard, likewise.")
     ] = TENSORBOARD_PORT,
     mlflow_uri: Annotated[
-        str | None, typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri.")
+        str | None,
+        typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri, or ${env:NAME}."),
     ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
+    from orchestrator.config import fill_option
     from orchestrator.ui import find_views, open_viewer
 
     if host not in _LOOPBACKS:
@@ -50,7 +52,7 @@ def ui(
                 host=host,
                 mlflow_port=mlflow_port,
                 tensorboard_port=tensorboard_port,
-                mlflow_uri=mlflow_uri,
+                mlflow_uri=fill_option("--mlflow-uri", mlflow_uri),
                 say=print_note,
             ) as viewer,
         ):

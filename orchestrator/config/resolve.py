@@ -15,6 +15,7 @@ from orchestrator.config.layers import Draft, dotted, fill_variables, lay_docume
 from orchestrator.config.mistakes import describe_problem, did_you_mean, list_problems, show
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
+from orchestrator.masking import mask_address
 
 _TOP_KEYS = ("defaults", "experiments")
 _MAX_BASES = 300
@@ -103,6 +104,30 @@ def check_file(path: str | Path = "experiments.yaml", overrides: Sequence[str] =
 def to_yaml(experiment: Experiment) -> str:
     """Write a resolved experiment as YAML."""
     return dump_yaml(experiment.model_dump(mode="json"))
+
+
+def fill_option(option: str, text: str | None) -> str | None:
+    """Replace `${env:NAME}` and `${env:NAME:-default}` in the value of a command line's option.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    if text is None:
+        return None
+    draft = Draft(values={option: text})
+    fill_variables(draft)
+    if draft.mistakes:
+        raise ConfigError("\n".join(draft.mistakes), hint="set the variable (export NAME=...)")
+    return str(draft.values[option])
+
+
+def without_credentials(experiment: Experiment) -> Experiment:
+    """Copy an experiment as it may be written down: the address of its tracking store has no credentials."""
+    tracking = experiment.tracking
+    if tracking.mlflow_uri is None:
+        return experiment
+    masked = tracking.model_copy(update={"mlflow_uri": mask_address(tracking.mlflow_uri)})
+    return experiment.model_copy(update={"tracking": masked})
 
 
 def config_hash(experiment: Experiment) -> str:

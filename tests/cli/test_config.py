@@ -72,7 +72,7 @@ def test_check_names_all_mistakes_at_once(ask, tmp_path):
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.splitlines() == [
         "error: 3 mistakes",
-        "bad.yaml:3:20: experiments.a.data.source: must be a valid string (5)",
+        "bad.yaml:3:20: experiments.a.data.source: must be text, and 5 is a number in YAML: put it in quotes, '5'",
         "--set search.mode=lst: search.mode: must be one of prefix, subset, list; did you mean 'list'? ('lst')",
         "bad.yaml:4:5: experiments.a.trainr: unknown key; did you mean 'trainer'?",
         "hint: `orchestrator config schema` prints every key, type and range",
