@@ -4,17 +4,16 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cache import format_size
-from orchestrator.config import config_hash, to_yaml
+from orchestrator.config import config_hash, to_yaml, without_credentials
 from orchestrator.config.models import Experiment
 from orchestrator.databases import OPTUNA
-from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
+from orchestrator.errors import OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import (
-    Choice,
     Executor,
     Observer,
     Search,
@@ -28,10 +27,12 @@ from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
 from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
+from orchestrator.plan import Plan as Plan
+from orchestrator.plan import plan_sweep as plan_sweep
 from orchestrator.prepared import Prepared
 from orchestrator.pretrained import SWEEP_COMMAND, find_pretrained
 from orchestrator.progress import ProgressFile
-from orchestrator.records import Cost, Step
+from orchestrator.records import Step
 from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
@@ -44,37 +45,6 @@ if TYPE_CHECKING:
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
 _PREPARATION = "orchestrator.preparation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a sweep would do, known before data are loaded."""
-
-    experiment: Experiment
-    choices: tuple[Choice, ...] | None
-    """Every point that fits the budget, as they run one by one; None where a sampler decides as it goes."""
-    costs: dict[str, Cost]
-    """By key, of every frozen set of the space, those over budget too."""
-    reuse: tuple[str, ...]
-    """What is computed once for all runs, and what is not and why, a sentence each."""
-    left_out: tuple[str, ...]
-    """Keys of the frozen sets that `search.max_trainable_params` leaves out."""
-
-
-def plan_sweep(experiment: Experiment) -> Plan:
-    """Say what a sweep would run and what each frozen set costs. Nothing is downloaded or written.
-
-    Raises:
-        ConfigError: The number of classes is not known without the data; or the budget leaves nothing.
-    """
-    from orchestrator.preparation import count_costs
-    from orchestrator.search import plan_choices
-    from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
-
-    costs = count_costs(experiment, _known_classes(experiment))
-    choices, left_out = plan_choices(experiment, costs)
-    reuse = tuple(describe_reuse(plan_prefixes(experiment).values()))
-    return Plan(experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=reuse)
 
 
 def run_sweep(
@@ -101,6 +71,9 @@ def run_sweep(
         SetupError: Device, disk, download or tracking store; nothing has run. Or the experiment is being swept already.
         SweepError: Too many runs were lost (`execution.max_failures`), or the disk is full; what finished is kept.
     """
+    from orchestrator.training.precheck import check_inputs
+
+    check_inputs(experiment).raise_any()  # within a second: what would be found after half a minute of loading
     place = Root.at(root)
     place.create()
     with _reporting_lost_disk(place), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
@@ -155,8 +128,9 @@ def _run_locked(
     observer.on_message(Step("opening the studies"))
     kept = None if fresh else read_scores(root, experiment.name)
     file = _find_weights_file(root, experiment, command, observer)
+    tracked, experiment = experiment, without_credentials(experiment)  # nothing but the tracker needs them
     with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept, file) as preparation:
-        tracker = build_tracker(root, experiment, observer.on_message)
+        tracker = build_tracker(root, tracked, observer.on_message)
         observer.on_message(Step("loading PyTorch"))
         prepared: Prepared = preparation.result(observer.on_message)
     observer.on_message(Step("reading the study"))
@@ -390,18 +364,3 @@ def find_git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _known_classes(experiment: Experiment) -> int:
-    if experiment.model.num_classes is not None:
-        return experiment.model.num_classes
-    if experiment.data.known_classes is not None:
-        return experiment.data.known_classes
-    if Path(experiment.data.source).is_dir():
-        from orchestrator.training.data import describe_data
-
-        return len(describe_data(experiment.data, decode=False).class_names)
-    raise ConfigError(
-        f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
-        hint="set model.num_classes",
-    )

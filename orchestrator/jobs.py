@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.interfaces import Proposal, RunStart, RunTracker
+from orchestrator.masking import mask_credentials
 from orchestrator.records import RunRecord, TrialRecord
 
 
@@ -73,7 +74,9 @@ class Job:
         return self.pieces == 1 and self.attempts == 1 and not self.start.resumes_from
 
     def record(self, **known: Any) -> RunRecord:
-        """Write down how the run ended, with `known` fields of the record."""
+        """Write down how the run ended, with `known` fields of the record; its error shows no credentials."""
+        if known.get("error") is not None:
+            known["error"] = mask_credentials(known["error"])
         return RunRecord(
             name=self.start.name,
             seed=self.start.spec.seed,

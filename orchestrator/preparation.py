@@ -3,7 +3,7 @@
 The fork server of the workers loads this module before what runs need, which takes longer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.cache import Cache
@@ -20,6 +20,7 @@ from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import describe_data
 from orchestrator.training.device import count_gpus, resolve_trainer
 from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
+from orchestrator.training.weight_files import shorten
 from orchestrator.training.work import estimate_work, list_boundaries
 
 Say = Callable[[str], None]
@@ -58,11 +59,7 @@ def prepare(
         say(note)
     classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
-        raise ConfigError(
-            f"model.num_classes is {experiment.model.num_classes}, but {data.source} has {classes} classes: "
-            f"{', '.join(data.class_names)}",
-            hint=f"set model.num_classes to {classes}, or leave it out",
-        )
+        raise wrong_classes(experiment, data.source, data.class_names)
     say(Step("counting what each frozen set costs"))
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
@@ -80,6 +77,15 @@ def prepare(
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
+
+
+def wrong_classes(experiment: Experiment, source: str, names: Sequence[str]) -> ConfigError:
+    """Build the error of a head that does not fit the classes `names` of the data."""
+    return ConfigError(
+        f"model.num_classes is {experiment.model.num_classes}, but {source} has {len(names)} classes: "
+        f"{shorten(list(names), 20)}",
+        hint=f"set model.num_classes to {len(names)}, or leave it out",
+    )
 
 
 def measure_gpu_share(experiment: Experiment, classes: int, say: Say) -> GpuShare | None:

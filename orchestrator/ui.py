@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -22,6 +22,7 @@ from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.hosts import WILDCARDS, explain_reach, list_hosts, list_origins, name_host
 from orchestrator.layout import Root
+from orchestrator.masking import mask_credentials, open_address, remember_address
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
 _STOP_TIMEOUT_S = 10.0
@@ -136,6 +137,7 @@ def open_viewer(
         NotFoundError: Nothing has been written under the root yet.
         SetupError: No free port, a server that dies, or one that does not answer.
     """
+    remember_address(mlflow_uri)
     _require_stores(root, mlflow_uri)
     store = mlflow_uri or root.mlflow_uri
     remote = store.startswith(("http://", "https://"))
@@ -145,15 +147,17 @@ def open_viewer(
         if not remote:
             port = find_free_port(host, mlflow_port)
             _say_port(say, "MLflow UI", mlflow_port, port)
-            command = mlflow_command(root, store, host, port, hosts)
-            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health")))
+            command = mlflow_command(root, host, port, hosts)
+            # not on the command line: every user of the machine can read that
+            variables = {"MLFLOW_BACKEND_STORE_URI": store}
+            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health", variables)))
         taken = {server.port for server in servers}
         port = find_free_port(host, tensorboard_port, taken)
         _say_port(say, "TensorBoard", tensorboard_port, port)
         command = tensorboard_command(root, host, port, hosts)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
-        pages = [Page(name="MLflow UI", url=store)] if remote else []
+        pages = [Page(name="MLflow UI", url=open_address(store))] if remote else []
         reach = tuple(explain_reach(host, [server.port for server in servers]))
         yield Viewer(pages=(*pages, *(server.page for server in servers)), reach=reach, _servers=tuple(servers))
 
@@ -185,12 +189,15 @@ def find_views(address: str) -> list[Page]:
     return views
 
 
-def mlflow_command(root: Root, store: str, host: str, port: int, hosts: Sequence[str]) -> list[str]:
-    """Build the command line of the MLflow server. One worker: it serves one person."""
+def mlflow_command(root: Root, host: str, port: int, hosts: Sequence[str]) -> list[str]:
+    """Build the command line of the MLflow server. One worker: it serves one person.
+
+    The store is named by `MLFLOW_BACKEND_STORE_URI`.
+    """
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
         *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(list_origins(hosts))),
-        *("--backend-store-uri", store, "--artifacts-destination", root.artifacts.as_uri()),
+        *("--artifacts-destination", root.artifacts.as_uri()),
     ]
 
 
@@ -253,14 +260,16 @@ def _say_port(say: Callable[[str], None], name: str, wanted: int, port: int) -> 
 
 
 @contextmanager
-def _serve(name: str, command: list[str], host: str, port: int, health: str) -> Iterator[_Server]:
+def _serve(
+    name: str, command: list[str], host: str, port: int, health: str, variables: Mapping[str, str] = _ENVIRONMENT
+) -> Iterator[_Server]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
             [sys.executable, "-I", "-S", "-c", _GUARD, *command],
             stdin=subprocess.PIPE,  # nothing is written: it ends with this process
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **variables},
             start_new_session=True,  # a group of its own: it ends when we end it, with all its workers
         )
         try:
@@ -331,5 +340,5 @@ def _require_alive(server: _Server) -> None:
 def _tail(log: IO[bytes]) -> str:
     """Read the last lines of a server's log."""
     log.seek(0)
-    lines = log.read().decode(errors="replace").splitlines()
+    lines = mask_credentials(log.read().decode(errors="replace")).splitlines()
     return "\n".join(["the end of its log:", *lines[-_TAIL_LINES:]]) if lines else ""

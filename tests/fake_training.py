@@ -23,7 +23,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
     with (folder / "trained.log").open("a") as file:
         file.write("trained\n")
     if os.environ.get("FAKE_FAIL") == spec.frozen:
-        raise ValueError("the fake was told to fail")
+        raise ValueError(os.environ.get("FAKE_FAIL_WITH", "the fake was told to fail"))
     if os.environ.get("FAKE_INTERRUPT") == spec.frozen:
         raise KeyboardInterrupt
     accuracy = ACCURACY.get(spec.frozen, 0.5) - 0.01 * spec.seed

@@ -27,6 +27,10 @@ def main() -> NoReturn:
 def script() -> NoReturn:
     """Be the `orchestrator` command: as `main`, and end without taking all those objects apart, which lasts seconds."""
     try:
+        gc.set_threshold(_COLLECT_EVERY)
+        from orchestrator.cli.commands import mask_tracebacks
+
+        mask_tracebacks()
         main()
     except SystemExit as end:
         if not isinstance(end.code, int):

@@ -11,6 +11,7 @@ from typing import Literal
 
 from orchestrator import names
 from orchestrator.cli.layout import LEAST_TEXT, Column, fit, terminal_width, wrap
+from orchestrator.masking import mask_credentials
 from orchestrator.streams import write_data
 
 Row = Mapping[str, object]
@@ -141,7 +142,11 @@ def _is_unicode(text: str) -> bool:
 
 
 def print_note(text: str) -> None:
-    """Print sentences on stderr; in a terminal each line is broken between words, but for indented ones: commands."""
+    """Print sentences on stderr; in a terminal each line is broken between words, but for indented ones: commands.
+
+    Credentials show as ***.
+    """
+    text = mask_credentials(text)
     if sys.stderr.isatty():
         width = terminal_width(sys.stderr)
         lines = [[line] if line.startswith("  ") else wrap(line, width) for line in text.split("\n")]

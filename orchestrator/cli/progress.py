@@ -14,6 +14,7 @@ from orchestrator.cli.run_table import RunRow, build_table, format_duration
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, RunStart
 from orchestrator.labels import find_varied
+from orchestrator.masking import mask_credentials
 from orchestrator.progress import Pace
 from orchestrator.records import EpochMetrics, RunRecord, Step, TrialRecord
 
@@ -112,7 +113,9 @@ class PlainObserver:
 
     def _write(self, text: str) -> None:
         self._wrote = time.monotonic()
-        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+        self._console.print(
+            mask_credentials(text), markup=False, highlight=False, soft_wrap=not self._console.is_terminal
+        )
 
     def _keep_saying(self) -> None:
         while not self._closed.wait(_POLL_S):
@@ -159,7 +162,7 @@ class LiveObserver:
                 self._status.start()
             self._status.update(text)
             return
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(mask_credentials(text), markup=False, highlight=False)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Print the plan and start the table where something is left."""

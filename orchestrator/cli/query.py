@@ -324,13 +324,14 @@ def report(
 ) -> None:
     """Draw a sweep's pictures, keep them with its MLflow run, and print their paths."""
     from orchestrator.app import keep_report
+    from orchestrator.config import fill_option
     from orchestrator.report.plots import write_report
 
     sweep = _load(name, root)
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
-    keep_report(sweep, paths, mlflow_uri, print_note)
+    keep_report(sweep, paths, fill_option("--mlflow-uri", mlflow_uri), print_note)
 
 
 def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:

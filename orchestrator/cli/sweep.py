@@ -19,6 +19,7 @@ from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation, with_varied
 from orchestrator.cli.sources import list_sources, sweep_command
 from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.masking import mask_credentials
 
 if TYPE_CHECKING:
     from orchestrator.app import Plan
@@ -95,7 +96,7 @@ def sweep(
 
 def _resuming_words() -> str:
     words = [word for word in sys.argv[1:] if word != "--fresh"]
-    return f"this goes on with it:\n  orchestrator {shlex.join(words)}"
+    return mask_credentials(f"this goes on with it:\n  orchestrator {shlex.join(words)}")
 
 
 class _Stopper:
@@ -197,6 +198,8 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
                 "sampled": sampled,
                 "reuse": plan.reuse,
                 "race": _plan_race(experiment),
+                "found": plan.found,
+                "not_checked": plan.unchecked,
             }
         )
         return
@@ -218,8 +221,9 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
             f"and those that are not certain get up to {race['max_seeds']} seeds, {race['until']}. "
             f"The full sweep would train at most {totals['max_epochs']} epochs"
         )
-    for line in plan.reuse:
+    for line in (*plan.reuse, *plan.found):
         print_note(line)
+    print_note(f"not checked: {'; '.join(plan.unchecked)}")
 
 
 def _print_source(experiment: "Experiment", root: Path, command: str) -> None:

@@ -33,7 +33,8 @@ def ui(
         int, typer.Option(min=1, max=65_535, help="Port of TensorBoard, likewise.")
     ] = TENSORBOARD_PORT,
     mlflow_uri: Annotated[
-        str | None, typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri.")
+        str | None,
+        typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri, or ${env:NAME}."),
     ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
@@ -45,6 +46,7 @@ def ui(
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
     from orchestrator.app import mend_store
+    from orchestrator.config import fill_option
     from orchestrator.ui import find_views, open_viewer
 
     if mlflow_uri is None:
@@ -61,7 +63,7 @@ def ui(
                 host=host,
                 mlflow_port=mlflow_port,
                 tensorboard_port=tensorboard_port,
-                mlflow_uri=mlflow_uri,
+                mlflow_uri=fill_option("--mlflow-uri", mlflow_uri),
                 allowed_hosts=names,
                 say=print_note,
             ) as viewer,

@@ -20,6 +20,7 @@ from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.splits import SplitsConfig
+from orchestrator.masking import is_ambiguous, remember_address
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -338,6 +339,15 @@ class TrackingConfig(Section):
     """MLflow tracking URI; null: `sqlite:///<root>/mlflow.db`."""
     tensorboard: bool = True
     """Write TensorBoard event files too."""
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _uri_is_kept_secret(cls, value: str | None) -> str | None:
+        """Let its credentials be masked from now on, wherever they would show."""
+        remember_address(value)
+        if value is not None and is_ambiguous(value):
+            raise ValueError("in a password or token @ must be written %40, / %2F, ? %3F and # %23")
+        return value
 
 
 class Experiment(Section):

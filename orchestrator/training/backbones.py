@@ -13,7 +13,8 @@ from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
 from orchestrator.training.freezing import freeze
 from orchestrator.training.seeds import derive_seed
-from orchestrator.training.weights import NETWORK_PREFIX, LoadedWeights, load_weights
+from orchestrator.training.weight_files import NETWORK_PREFIX
+from orchestrator.training.weights import LoadedWeights, load_weights
 
 POOL = "pool"
 """What follows the last block and has nothing to train."""

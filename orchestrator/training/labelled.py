@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.training.kinds import ARCHIVES, unpack
 from orchestrator.training.split_names import canonical_name
 from orchestrator.training.walk import show
 
@@ -32,6 +33,30 @@ class Entry:
     path: str
     label: str | None
     split: str | None
+
+
+def require_list(path: Path, source: str) -> None:
+    """Make sure that a source which is no folder is a list of images.
+
+    Raises:
+        ConfigError: It is an archive, or a file of another kind.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ConfigError(
+            f"data.source: {source} is no folder and no regular file",
+            hint="give a folder, a CSV, a hub name, or `synthetic`",
+        )
+    if suffix in ARCHIVES:
+        raise ConfigError(
+            f"data.source: {source} is an archive, which is not read as it is",
+            hint=f"unpack it: `{unpack(path)}`, and point data.source there",
+        )
+    if suffix not in SUFFIXES:
+        inside = "; point data.source at the folder that it lies in" if suffix == ".parquet" else ""
+        raise ConfigError(
+            f"data.source: {source} is no folder", hint=f"give a folder, a CSV, a hub name, or `synthetic`{inside}"
+        )
 
 
 def read_entries(file: Path, *, path_column: str | None, label_column: str | None, source: str) -> list[Entry]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.accounting import require_text
-from orchestrator.training.kinds import ARCHIVES, needs_head, unpack
-from orchestrator.training.labelled import SUFFIXES, Entry, find_splits, order_labels, read_entries
+from orchestrator.training.kinds import ARCHIVES, needs_head
+from orchestrator.training.labelled import SUFFIXES, Entry, find_splits, order_labels, read_entries, require_list
 from orchestrator.training.loading import load_hub
 from orchestrator.training.local import open_folder
 from orchestrator.training.opened import Opened, assign_stored, read_columns
@@ -59,23 +59,8 @@ def _open_hub(config: DataConfig) -> Opened:
 
 
 def _open_file(path: Path, config: DataConfig) -> Opened:
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise ConfigError(
-            f"data.source: {config.source} is no folder and no regular file",
-            hint="give a folder, a CSV, a hub name, or `synthetic`",
-        )
-    if suffix in SUFFIXES:
-        return _open_csv(path, config)
-    if suffix in ARCHIVES:
-        raise ConfigError(
-            f"data.source: {config.source} is an archive, which is not read as it is",
-            hint=f"unpack it: `{unpack(path)}`, and point data.source there",
-        )
-    inside = "; point data.source at the folder that it lies in" if suffix == ".parquet" else ""
-    raise ConfigError(
-        f"data.source: {config.source} is no folder", hint=f"give a folder, a CSV, a hub name, or `synthetic`{inside}"
-    )
+    require_list(path, config.source)
+    return _open_csv(path, config)
 
 
 def _open_csv(path: Path, config: DataConfig) -> Opened:

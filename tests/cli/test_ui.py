@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator import ui
@@ -59,7 +60,7 @@ def fakes(monkeypatch, root):
     def command(name: str, port: int) -> list[str]:
         return [sys.executable, "-c", programs[name], str(port), str(root.path / f"{name}.pid")]
 
-    monkeypatch.setattr(ui, "mlflow_command", lambda _root, _store, _host, port, _hosts: command("mlflow", port))
+    monkeypatch.setattr(ui, "mlflow_command", lambda _root, _host, port, _hosts: command("mlflow", port))
     monkeypatch.setattr(ui, "tensorboard_command", lambda _root, _host, port, _hosts: command("tensorboard", port))
     return programs
 
@@ -191,8 +192,7 @@ def test_an_address_of_another_machine_is_named():
 
 def test_the_servers_listen_on_loopback_with_the_stores_of_the_root(root):
     hosts = ("localhost", "localhost:*")
-    mlflow = ui.mlflow_command(root, root.mlflow_uri, "127.0.0.1", 5000, hosts)
-    assert mlflow[mlflow.index("--backend-store-uri") + 1] == f"sqlite:///{root.path}/mlflow.db"
+    mlflow = ui.mlflow_command(root, "127.0.0.1", 5000, hosts)
     assert mlflow[mlflow.index("--artifacts-destination") + 1] == f"file://{root.path}/artifacts"
     assert mlflow[mlflow.index("--host") + 1] == "127.0.0.1"
     assert mlflow[mlflow.index("--allowed-hosts") + 1] == "localhost,localhost:*"
@@ -200,6 +200,37 @@ def test_the_servers_listen_on_loopback_with_the_stores_of_the_root(root):
     assert tensorboard[tensorboard.index("--logdir") - 1] == "localhost,localhost:*"
     assert tensorboard[tensorboard.index("--logdir") + 1] == f"{root.path}/tensorboard"
     assert tensorboard[tensorboard.index("--host") + 1] == "127.0.0.1"
+
+
+# Answers as `SERVER`, and writes down the store that its environment names.
+TELLS = f"""
+import os, pathlib, sys
+pathlib.Path(sys.argv[2] + ".store").write_text(os.environ["MLFLOW_BACKEND_STORE_URI"])
+{SERVER}
+"""
+
+
+def test_the_store_is_named_in_the_environment_and_not_where_every_user_can_read_it(root, ports, fakes):
+    fakes["mlflow"] = TELLS
+    store = "postgresql://anna:Zq1secret@127.0.0.1/db"
+    with ui.open_viewer(root, **ports, mlflow_uri=store):
+        assert (root.path / "mlflow.pid.store").read_text() == store
+        children = psutil.Process().children(recursive=True)
+        assert len(children) >= 2
+        assert "Zq1secret" not in " ".join(word for child in children for word in child.cmdline())
+
+
+def test_the_page_of_a_server_is_shown_without_credentials(root, ports, fakes):
+    with ui.open_viewer(root, **ports, mlflow_uri="http://anna:Zq1secret@host:5000/x") as viewer:
+        assert viewer.pages[0].url == "http://host:5000/x"
+
+
+def test_a_server_that_dies_shows_no_credentials(root, ports, fakes):
+    fakes["mlflow"] = "import os; print('cannot open', os.environ['MLFLOW_BACKEND_STORE_URI']); raise SystemExit(3)"
+    store = "postgresql://anna:Zq1'se@cret@127.0.0.1/db"
+    with pytest.raises(SetupError, match="ended by itself") as caught, ui.open_viewer(root, **ports, mlflow_uri=store):
+        pass
+    assert "cannot open postgresql://***@127.0.0.1/db" in caught.value.hint
 
 
 # Puts `SERVER` in the place of both servers, in the process of the command.

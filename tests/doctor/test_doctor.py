@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
+from orchestrator.databases import find_revisions, newest_revision
 from orchestrator.doctor import caches, examine, machine, packages, stores
 from orchestrator.doctor.configuration import check_configuration
-from orchestrator.databases import find_revisions, newest_revision
 from orchestrator.doctor.finding import Finding
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
