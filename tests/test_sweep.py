@@ -112,6 +112,7 @@ def test_an_objective_is_the_mean_over_seeds_and_each_value_is_kept(tmp_path):
     trial = next(trial for trial in bench.trials if trial.frozen == "stem")
     assert trial.val_acc == pytest.approx((0.96 + 0.94) / 2)
     assert [(run.seed, run.result.val_acc) for run in trial.runs] == [(0, 0.96), (2, pytest.approx(0.94))]
+    assert [run.at_once for run in trial.runs] == [1.0, 1.0]  # one at a time
 
 
 def test_a_run_that_raises_fails_alone_and_is_run_again_next_time(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from orchestrator import names
 from orchestrator.errors import SetupError
 from orchestrator.files import make_folder, sync_file, sync_folder
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.labels import find_varied
 from orchestrator.layout import Root, safe_name
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
@@ -29,7 +30,8 @@ _LOG = logging.getLogger(__name__)
 _VERSION = "brain.Event:2"
 _HPARAMS_METRICS = (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS, names.VAL_LOSS, names.DURATION_S)
 _FIRST_COLUMNS = (names.FROZEN, names.N_FROZEN, names.SEED, "lr", "batch_size")
-"""Only five columns are shown at first: those that "differ", then by the alphabet."""
+"""Only five columns are shown at first: those that "differ", then by the alphabet. What varies comes before others."""
+_SHOWN = 5
 
 
 class TensorBoardRun:
@@ -40,14 +42,24 @@ class TensorBoardRun:
         start: What is known of the run.
         say: Hears, once, that the folder cannot be written.
         epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+        varied: What varies in the sweep besides the frozen set.
 
     Attributes:
         folder: The folder.
         is_open: Whether it has not ended.
     """
 
-    def __init__(self, folder: Path, start: RunStart, say: Callable[[str], None], epochs_from: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start: RunStart,
+        say: Callable[[str], None],
+        *,
+        epochs_from: int = 1,
+        varied: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
+        self._shown = tuple(dict.fromkeys((names.FROZEN, *varied, names.SEED, *_FIRST_COLUMNS)))[:_SHOWN]
         self._epochs_from = epochs_from
         self.is_open = True
         self._start = start
@@ -118,7 +130,7 @@ class TensorBoardRun:
         params = run_params(self._start)
         return [
             Event(wall_time=time.time(), file_version=_VERSION),
-            _build_event(_build_experiment(params)),
+            _build_event(_build_experiment(params, self._shown)),
             _build_event(_build_session_start(params)),
         ]
 
@@ -137,13 +149,15 @@ class TensorBoardTracker:
         self._say = say or _LOG.warning
         self._runs: list[TensorBoardRun] = []
         self._epochs_from = 1
+        self._varied: tuple[str, ...] = ()
 
-    def start_sweep(self, start: SweepStart) -> None:  # noqa: ARG002 - a sweep has no place of its own here
+    def start_sweep(self, start: SweepStart) -> None:
         """Create the sweep's directory, and count epochs as the runs do that are there.
 
         Raises:
             SetupError: The directory cannot be created.
         """
+        self._varied = find_varied(start.experiment)
         try:
             make_folder(self._directory)
         except OSError as error:
@@ -169,7 +183,7 @@ class TensorBoardTracker:
             for file in files:
                 if _read_status(file) is None and not _end_file(file).exists():
                     shutil.rmtree(file.parent)
-        run = TensorBoardRun(folder, start, self._say, self._epochs_from)
+        run = TensorBoardRun(folder, start, self._say, epochs_from=self._epochs_from, varied=self._varied)
         self._runs.append(run)
         return run
 
@@ -252,14 +266,14 @@ def _build_scalar(name: str, value: float) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=value)])
 
 
-def _build_experiment(params: Mapping[str, str | int | float]) -> Summary:
+def _build_experiment(params: Mapping[str, str | int | float], shown: Sequence[str]) -> Summary:
     """Describe the columns of the HParams tab."""
     experiment = api_pb2.Experiment(
         hparam_infos=[
             api_pb2.HParamInfo(
                 name=name,
                 type=api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64,
-                differs=name in _FIRST_COLUMNS,
+                differs=name in shown,
             )
             for name, value in params.items()
         ],

@@ -10,14 +10,15 @@ from tensorboard.backend.event_processing.data_provider import MultiplexerDataPr
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+from orchestrator.config.models import SearchConfig
 from orchestrator.errors import SetupError
 from orchestrator.layout import Root
 from orchestrator.tracking.tensorboard import TensorBoardTracker
-from tests.factories import make_history, make_result, make_run_start, make_sweep_start
+from tests.factories import make_experiment, make_history, make_result, make_run_start, make_sweep_start
 
 SHOWN = ("val_acc", "test_acc", "trainable_params", "val_loss", "duration_s")
 
@@ -71,6 +72,20 @@ def test_a_finished_run_is_a_row_of_the_hparams_tab(tracker, root):
     assert tuple(values) == SHOWN
     assert values["val_acc"] == pytest.approx(0.8)
     assert values["trainable_params"] == 11_178_051 - 9_536
+
+
+def test_what_varies_is_a_column_of_the_hparams_tab_from_the_start(tracker, root):
+    search = SearchConfig.model_validate(
+        {"weight_decay": {"choices": [0, 0.1]}, "optimizer": {"choices": ["adam", "sgd"]}}
+    )
+    tracker.start_sweep(make_sweep_start(experiment=make_experiment(search=search)))
+    run = tracker.start_run(make_run_start(1, "stem"))
+    events = EventAccumulator(str(run.folder))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")[metadata.EXPERIMENT_TAG]
+    infos = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
+    shown = {info.name for info in infos if info.differs}
+    assert shown == {"frozen", "weight_decay", "optimizer", "seed", "n_frozen"}
 
 
 def test_a_failed_run_is_a_row_too(tracker, root):
