@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,13 +49,26 @@ def test_pictures_are_drawn_in_a_shell_of_a_notebook(room, value):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_command_has_its_own_backend_and_no_width_that_is_no_number():
-    environment = {"MPLBACKEND": NOTEBOOK, "TERMINAL_WIDTH": "wide", "HOME": "/nonexistent"}
+def test_a_command_has_its_own_backend_and_no_width_that_is_no_number(tmp_path):
+    environment = {"MPLBACKEND": NOTEBOOK, "TERMINAL_WIDTH": "wide", "HOME": str(tmp_path)}
     claim_environment(environment)
-    assert environment == {"MPLBACKEND": "agg", "HOME": "/nonexistent"}
-    environment = {"TERMINAL_WIDTH": "90"}
+    assert environment == {"MPLBACKEND": "agg", "HOME": str(tmp_path)}
+    environment = {"TERMINAL_WIDTH": "90", "HOME": str(tmp_path)}
     claim_environment(environment)
     assert environment["TERMINAL_WIDTH"] == "90"
+
+
+@pytest.mark.parametrize("variables", [{"HOME": "/dev/null/x"}, {"HOME": "/", "MPLCONFIGDIR": "/dev/null/x"}])
+def test_matplotlib_has_a_folder_where_the_home_cannot_be_written(variables):
+    code = (
+        "import os\nfrom orchestrator.environment import claim_environment\nclaim_environment()\n"
+        "import matplotlib\nprint(matplotlib.get_cachedir(), os.environ['MPLCONFIGDIR'])"
+    )
+    done = run(code, **{"XDG_CONFIG_HOME": "", "MPLCONFIGDIR": "", **variables})
+    assert (done.returncode, done.stderr) == (0, "")
+    used, shared = done.stdout.split()
+    assert used == shared
+    assert not Path(used).exists()  # it went with the process
 
 
 @pytest.mark.parametrize("value", ["error", "error::DeprecationWarning,once", "err"])

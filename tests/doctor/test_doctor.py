@@ -59,6 +59,7 @@ def test_sound_surroundings_are_in_order_and_nothing_is_written(tmp_path, monkey
         "precision",
         "cpu",
         "memory",
+        "pictures",
         "root",
         "disk",
         "mlflow",
@@ -159,6 +160,14 @@ def test_the_disk_is_judged_by_its_free_space(tmp_path, monkeypatch, free, statu
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _path: usage)
     finding = machine.check_disk(Root.at(tmp_path / "new"))
     assert (finding.status, f"{free / GIB:.1f} of 200.0 GiB free" in finding.message) == (status, True)
+
+
+def test_a_cache_that_cannot_be_made_is_a_warning(tmp_path):
+    (tmp_path / "file").touch()
+    finding = caches._check_cache("weights cache", tmp_path / "file" / "hub", "TORCH_HOME")
+    assert finding.status == "warn"
+    assert finding.message.endswith(f"{tmp_path}/file cannot be written")
+    assert "TORCH_HOME" in str(finding.hint)
 
 
 def test_little_memory_is_a_warning(monkeypatch):
