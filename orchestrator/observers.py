@@ -42,6 +42,8 @@ class LoggingObserver:
         """Log the result or the error."""
         if record.pruned_after is not None:
             _LOG.info("%s %s", start.name, record.error)
+        elif record.was_stopped:
+            _LOG.info("%s put off", start.name)
         elif record.result is None:
             _LOG.warning("%s lost: %s", start.name, record.error)
         else:

@@ -19,6 +19,7 @@ from orchestrator.execution.child import (
     name_death,
     start_method,
 )
+from orchestrator.execution.server import start_fork_server
 from orchestrator.execution.target import as_run_error, load_function, module_of
 from orchestrator.execution.worker import settle
 
@@ -96,6 +97,7 @@ class _CallApart:
 
     def __init__(self, target: str, function: str, args: tuple[object, ...]) -> None:
         context = start_method(module_of(target))
+        self._context = context
         self._function = function
         self._receiver, sender = context.Pipe(duplex=False)
         alive_receiver, self._alive = context.Pipe(duplex=False)
@@ -127,6 +129,7 @@ class _CallApart:
         leave_signals_to_the_main_thread()
         try:
             with sender, alive, STARTING, hidden_main():
+                start_fork_server(self._context)
                 self._process.start()
         except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
             self._failure = error

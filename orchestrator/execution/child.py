@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import RunError
+from orchestrator.execution import mortal
 from orchestrator.execution.sockets import settle_socket_folder
 from orchestrator.execution.worker import WORKER_LOG
 
@@ -38,7 +39,7 @@ def start_method(*modules: str) -> Any:
     context = multiprocessing.get_context("forkserver")
     # torch would initialise CUDA to look for devices, and no process can use it after a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    context.set_forkserver_preload(list(modules))
+    context.set_forkserver_preload([mortal.__name__, *modules])
     return context
 
 

@@ -18,6 +18,7 @@ class Task:
 
     Attributes:
         process: Its worker; None until that has started.
+        server: Process id of the fork server that forked it.
         began: When the worker was there (monotonic seconds).
         heard: When it was last heard of.
         asked: Whether it was asked to stop.
@@ -30,6 +31,7 @@ class Task:
     future: Future[RunOutcome]
     slot: int = 0
     process: BaseProcess | None = None
+    server: int | None = None
     began: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
     asked: bool = False

@@ -8,13 +8,13 @@ import platform
 import signal
 import sys
 import threading
-from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import RunStoppedError
+from orchestrator.execution.mortal import hear_of_parents_death
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
@@ -26,7 +26,6 @@ STOP_AT_ONCE = signal.SIGUSR1
 """Asks a worker to end its epoch within `LAST_S`, or else without it; what it has kept in memory is written."""
 LAST_S = 0.4
 """Seconds."""
-_PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""
 _ANY_SIZE = 2**31 - 1
@@ -135,8 +134,7 @@ def _die_with_fork_server() -> None:
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    hear_of_parents_death(signal.SIGKILL)
     server: Any = forkserver._forkserver  # noqa: SLF001
     if server._forkserver_alive_fd is not None:  # noqa: SLF001
         os.close(server._forkserver_alive_fd)  # noqa: SLF001 # else the fork server lives as long as this process

@@ -178,7 +178,7 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
         "import os, signal, time\n"
         "from orchestrator.execution import processes\n"
         "with processes.loading_ahead('slow_import:run'):\n"
-        "    server = processes.forkserver._forkserver._forkserver_pid\n"
+        "    server = processes.find_fork_server()\n"
         "    time.sleep(0.5)\n"
         "    for number in (signal.SIGINT, signal.SIGTERM):\n"
         "        os.kill(server, number)\n"
@@ -193,11 +193,24 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
     assert done.stdout == "(0, 0)\n", done.stderr
 
 
+def test_a_run_that_loses_its_fork_server_begins_again_and_is_not_lost(tmp_path):
+    """The server takes its workers along: that says nothing of the run, and is no attempt of it."""
+    with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+        future = submit(executor, tmp_path)
+        first = read_pid(tmp_path / "worker")
+        (tmp_path / "worker").unlink()
+        os.kill(processes.find_fork_server(), signal.SIGKILL)
+        second = read_pid(tmp_path / "worker")
+        (tmp_path / "go").touch()
+        assert read(future.result(TIMEOUT_S)) == {"pid": second}
+        assert first != second
+
+
 def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
     with loading_ahead("slow_import:run"):
-        pid = processes.forkserver._forkserver._forkserver_pid
+        pid = processes.find_fork_server()
         assert is_alive(pid)
         began = time.monotonic()
     assert time.monotonic() - began < 5
@@ -208,7 +221,7 @@ def test_what_runs_need_is_loaded_beside_the_first_call(tmp_path, monkeypatch):
     loaded = tmp_path / "loaded"
     (tmp_path / "first_part.py").write_text("import os\ndef look(path, say): return os.getppid(), path.exists()\n")
     (tmp_path / "second_part.py").write_text(
-        f"import os, pathlib, time\ntime.sleep(1)\npathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))\n"
+        f"import os, pathlib, time\ntime.sleep(6)\npathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))\n"
     )
     monkeypatch.chdir(tmp_path)
     target = "second_part:run"
@@ -282,6 +295,22 @@ def test_a_parent_that_is_killed_leaves_no_orphan(tmp_path, target, tellers):
         pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in tellers]
         everyone = psutil.Process(parent.pid).children(recursive=True)
         assert set(pids) <= {process.pid for process in everyone}
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(is_alive(process.pid) for process in everyone))
+
+
+def test_a_parent_that_is_killed_leaves_no_orphan_that_is_halted(tmp_path):
+    """Halted, neither workers nor the fork server could see that it is gone."""
+    parent = subprocess.Popen([sys.executable, "-m", HERE, str(tmp_path), "hang"])
+    try:
+        workers = [read_pid(tmp_path / str(seed) / "worker") for seed in range(2)]
+        server = psutil.Process(workers[0]).ppid()
+        everyone = psutil.Process(parent.pid).children(recursive=True)
+        assert {server, *workers} <= {process.pid for process in everyone}
+        for pid in (server, *workers):
+            os.kill(pid, signal.SIGSTOP)
     finally:
         parent.kill()
         parent.wait()
