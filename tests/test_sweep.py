@@ -238,6 +238,14 @@ def test_what_may_pass_is_tried_again_in_the_same_tracked_run(tmp_path, cause):
     assert bench.trials[0].runs[0].attempts == 3
 
 
+@pytest.mark.parametrize(("cause", "alone"), [("out_of_memory", True), ("died", False)])
+def test_a_run_whose_gpu_was_full_is_tried_again_with_nobody_beside_it(tmp_path, cause, alone):
+    bench = Bench(tmp_path, retries=1)
+    bench.executor = Flaky(cause, times=1)
+    bench.sweep()
+    assert [workplace.alone for workplace in bench.executor.workplaces] == [False, alone, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("cause", "times", "retries"), [("diverged", 1, 5), ("error", 1, 5), ("data", 1, 5), ("died", 3, 2)]
 )
