@@ -218,8 +218,10 @@ class Flaky(InlineExecutor):
     def __init__(self, cause: str, times: int) -> None:
         super().__init__("tests.fake_training:train")
         self.cause, self.left = cause, times
+        self.workplaces = []
 
     def submit(self, spec, workplace, on_epoch):
+        self.workplaces.append(workplace)
         if not self.left:
             return super().submit(spec, workplace, on_epoch)
         self.left -= 1

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from getpass import getuser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator import names
@@ -28,6 +29,9 @@ from orchestrator.tracking.mlflow_store import MlflowStore
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
 from mlflow.entities import Run  # isort: skip
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.gpu_metrics import GpuMetrics
 
 TABLE_FILE = "trials.json"
 CONFIG_FILE = "experiment.yaml"
@@ -55,6 +59,7 @@ class MlflowTracker:
         self._parent_id: str | None = None
         self._origin: Origin | None = None
         self._live: list[MlflowRun] = []
+        self._gpus: GpuMetrics | None = None
         self._parents: dict[str, str] = {}
         """Parent run of each generation."""
 
@@ -103,6 +108,10 @@ class MlflowTracker:
             self._parents[generation] = self._parent_id
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")
+        if start.gpu_uuids:
+            from orchestrator.tracking.gpu_metrics import GpuMetrics
+
+            self._gpus = GpuMetrics(client, self._require_parent(), start.gpu_uuids).start()
 
     def start_run(
         self,
@@ -236,6 +245,8 @@ class MlflowTracker:
             SweepError: The store is lost.
         """
         client, _ = self._require_open()
+        if self._gpus is not None:
+            self._gpus.stop()
         with self._store.translated("write to"):
             client.set_terminated(self._require_parent(), _STATUS[status])
 

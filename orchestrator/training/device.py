@@ -20,6 +20,9 @@ AUTOCAST: Mapping[str, torch.dtype] = {"16-mixed": torch.float16, "bf16-mixed": 
 _CHANNELS_LAST_FROM = 128
 """Pixels: a CPU trains on images of 128 px and more by a tenth faster with it, and on smaller ones no faster."""
 _DRIVER = Path("/proc/driver/nvidia/version")
+# torch asks the management library for GPUs: that neither starts CUDA, which no process could that is forked later, nor
+# takes a driver that is too old for no GPU at all. Lightning sets it too, and whoever has not loaded it must agree
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 
 def autocast(device_type: str, precision: str, *, cached: bool = True) -> AbstractContextManager[object]:

@@ -96,12 +96,16 @@ class FreezingModule(pl.LightningModule):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Give the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
-        value = batch if self._computed else (batch.float() - self._mean) / self._std
+        value = self.prepare(batch)
         if self.training and self._graphed is not None:
             return self._graphed(value)
         for part in self._left:
             value = part(value)
         return value
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Normalise images; activations are as the next part takes them."""
+        return batch if self._computed else (batch.float() - self._mean) / self._std
 
     def training_step(self, epoch: Iterable[Batch]) -> None:
         """Train on all batches of an epoch."""
