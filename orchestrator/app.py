@@ -41,6 +41,7 @@ from orchestrator.troubles import hint_at_cause
 
 if TYPE_CHECKING:
     from orchestrator.execution.calls import Call
+    from orchestrator.packing import GpuShare
     from orchestrator.search import OptunaSearch
 
 _RUN_FUNCTION = "orchestrator.training.run:run_training"
@@ -169,6 +170,7 @@ def _run_locked(
             git_commit=find_git_commit(),
             generation=prepared.generation,
             scores=prepared.scores,
+            gpu_uuids=prepared.gpu_uuids,
         )
     )
     search.close()
@@ -254,14 +256,27 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
         of_runs = [prepared.work[choice.frozen] for choice in choices for _ in range(seeds)]
     if experiment.trainer.accelerator == "cpu":
         return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
-    classes = len(prepared.data.class_names)
     observer.on_message(Step("measuring what a run takes of a GPU"))
-    with calling(experiment, f"{_PREPARATION}:measure_gpu_share", experiment, classes) as measuring:
-        share = measuring.result(observer.on_message)
+    share = _measure_gpu_share(prepared, observer)
     if share is None:
-        return min(prepared.gpus, len(of_runs))
+        return max(1, min(prepared.gpus, len(of_runs)))
     observer.on_message(f"a run keeps a GPU busy for {share.busy:.0%} of the time and takes {format_size(share.bytes)}")
     return choose_packing(share, gpus=prepared.gpus, cores=count_cores(), runs=len(of_runs))
+
+
+def _measure_gpu_share(prepared: Prepared, observer: Observer) -> "GpuShare | None":
+    """Measure how much of a GPU a run takes, in a process that ends with it; None where that cannot be done."""
+    experiment, data = prepared.experiment, prepared.data
+    arguments = experiment, len(data.class_names), sum(data.split_sizes.values())
+    with calling(experiment, f"{_PREPARATION}:measure_gpu_share", *arguments) as measuring:
+        try:
+            share: GpuShare | None = measuring.result(observer.on_message)
+        except SetupError as error:  # the process died
+            from orchestrator.packing import explain_no_share
+
+            observer.on_message(explain_no_share(error))
+            return None
+    return share
 
 
 def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strategy:

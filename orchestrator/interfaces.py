@@ -127,6 +127,8 @@ class SweepStart:
     """Times that the study was begun anew before: each has a parent run of its own."""
     scores: BlockScores | None = None
     """What the pretrained network says of the training images."""
+    gpu_uuids: tuple[str, ...] = ()
+    """UUIDs of the GPUs that runs use, as CUDA writes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,8 @@ class Job:
     """Epochs after which it pauses; None: it trains to its end."""
     tracker: RunTracker | None = None
     attempts: int = 0
+    alone: bool = False
+    """Memory was full: it is tried again with no other run on its GPU."""
     epochs: int = 0
     """Epochs that were seen: a run that continues repeats the earlier ones."""
     claim: ExitStack = field(default_factory=ExitStack)

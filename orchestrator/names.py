@@ -21,6 +21,8 @@ GFLOPS_FORWARD: Final = "gflops_forward_per_image"
 GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
+RESIDENT_MB: Final = "resident_mb"
+"""Only of a run on a GPU."""
 
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
 CURVE_TRAIN_LOSS: Final = "train/loss"

@@ -60,6 +60,7 @@ class ObserverGroup:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+        self._said: set[str] = set()
 
     def on_message(self, text: str) -> None:
         """Pass it on."""
@@ -77,7 +78,11 @@ class ObserverGroup:
             observer.on_run_start(start)
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
-        """Pass it on."""
+        """Pass it on, and what the user should hear of it: each sentence once a sweep."""
+        for note in metrics.notes:
+            if note not in self._said:
+                self._said.add(note)
+                self.on_message(f"{start.name}: {note}")
         for observer in self._observers:
             observer.on_epoch(start, metrics)
 

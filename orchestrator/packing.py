@@ -16,7 +16,7 @@ _BYTES_PER_PIXEL = {"resnet18": 1200, "resnet34": 2000, "resnet50": 4000}
 _GPU_MEMORY = 0.8
 """Share of a GPU's free memory that is given to runs: one that validates takes more than one that only trains."""
 _LEAST_BUSY = 0.05
-"""Share of the time below which a measurement is not believed."""
+"""Least share of the time that a run is thought to take, so that no GPU gets more than 20."""
 _SCALING = 0.9
 """Threads make a run faster by their number to this power, about: two threads 1.87 times."""
 _WORTHWHILE = 0.005
@@ -88,8 +88,8 @@ class GpuShare:
     """What one run takes of a GPU.
 
     Attributes:
-        busy: Share of the time in which the GPU computes for it, in (0, 1].
-        bytes: Memory that it takes, with what its process takes for itself.
+        busy: Share of the time in which the GPU computes for it, in (0, 1]; 0: the profiler saw nothing.
+        bytes: Memory that it takes, with the context of its process and what stays on the GPU beside the network.
         free_bytes: Memory that the GPU had free before it.
     """
 
@@ -99,11 +99,22 @@ class GpuShare:
 
 
 def choose_packing(share: GpuShare, *, gpus: int, cores: int, runs: int) -> int:
-    """Choose the number of runs at a time on all GPUs: until they are busy, have no memory or a core each is used."""
+    """Choose the number of runs at a time on all GPUs: until they are busy, have no memory or a core each is used.
+
+    A share that cannot be true, because a profiler or a driver reported nothing, packs least: one run a GPU.
+    """
+    if not (share.busy > 0 and share.bytes > 0):
+        return max(1, min(gpus, runs))
     until_busy = round(1 / max(share.busy, _LEAST_BUSY))
-    until_full = int(_GPU_MEMORY * share.free_bytes) // max(1, share.bytes)
+    until_full = int(_GPU_MEMORY * share.free_bytes) // share.bytes
     on_each = max(1, min(until_busy, until_full, cores // gpus))
     return max(1, min(gpus * on_each, runs))
+
+
+def explain_no_share(error: Exception) -> str:
+    """Say in one line why each run gets a GPU of its own."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return f"how much of a GPU a run takes could not be measured, so each has one: {reason[0]}"
 
 
 def count_fitting(experiment: Experiment) -> int:

@@ -10,7 +10,7 @@ from orchestrator.cache import Cache
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.layout import Root
-from orchestrator.packing import GpuShare
+from orchestrator.packing import GpuShare, explain_no_share
 from orchestrator.prepared import Prepared
 from orchestrator.records import CachePlace, Cost, Step
 from orchestrator.scores import BlockScores
@@ -18,7 +18,7 @@ from orchestrator.scoring import find_scores
 from orchestrator.training.backbones import describe_weights
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import describe_data
-from orchestrator.training.device import count_gpus, resolve_trainer
+from orchestrator.training.device import explain_cpu, list_gpus, resolve_trainer
 from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
 from orchestrator.training.weight_files import shorten
 from orchestrator.training.work import estimate_work, list_boundaries
@@ -45,6 +45,9 @@ def prepare(
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
     trainer = resolve_trainer(experiment.trainer)
+    if experiment.trainer.accelerator == "auto" and trainer.accelerator == "cpu":
+        say(f"trainer.accelerator is auto: runs train on the CPU, because {explain_cpu()}")
+    gpus = list_gpus() if trainer.accelerator == "gpu" else ()
     if experiment.model.weights != "none":
         say(Step(f"loading the weights {experiment.model.weights}"))
     weights = describe_weights(experiment.model, weights_file)
@@ -73,7 +76,8 @@ def prepare(
         weights_file=weights_file,
         costs=costs,
         work=estimate_work(concrete, costs, plans, data.split_sizes),
-        gpus=count_gpus(),
+        gpus=len(gpus),
+        gpu_uuids=tuple(gpu.uuid for gpu in gpus if gpu.uuid),
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
@@ -88,14 +92,23 @@ def wrong_classes(experiment: Experiment, source: str, names: Sequence[str]) -> 
     )
 
 
-def measure_gpu_share(experiment: Experiment, classes: int, say: Say) -> GpuShare | None:
-    """Measure what a run takes of a GPU; None where that fails, and why is said."""
-    from orchestrator.training.probe import probe_gpu  # it loads what runs need
+def measure_gpu_share(experiment: Experiment, classes: int, images: int, say: Say) -> GpuShare | None:
+    """Measure how much of a GPU a run takes; None where that cannot be done, for whatever reason.
+
+    It starts CUDA in this process.
+
+    Args:
+        experiment: With its `auto` values concrete.
+        classes: Outputs of the head.
+        images: Images of all splits.
+        say: Hears why it cannot be done.
+    """
+    from orchestrator.training.probe import measure_share  # it loads what runs need
 
     try:
-        return probe_gpu(experiment, classes)
-    except RuntimeError as error:
-        say(f"how much of a GPU a run takes could not be measured, so each has one: {error}")
+        return measure_share(experiment, classes, images)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the measurement, runs may well work
+        say(explain_no_share(error))
         return None
 
 

@@ -30,7 +30,9 @@ class Prepared:
     work: Mapping[str, float] = field(default_factory=dict)
     """Floating-point operations of a whole run, in 10^9, about, by key of the frozen set; empty: not known."""
     gpus: int = 0
-    """GPUs that this machine has."""
+    """GPUs that runs use; 0 on a CPU."""
+    gpu_uuids: tuple[str, ...] = ()
+    """UUIDs of those GPUs, as CUDA writes them, where it knows them."""
     generation: int = 0
     """Times that the study was begun anew before."""
     cache: CachePlace | None = None

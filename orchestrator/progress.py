@@ -28,6 +28,8 @@ class RunProgress(Record):
     """Of the last epoch."""
     started: str
     """UTC, ISO 8601."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear of it, a sentence each."""
 
 
 class Progress(Record):
@@ -161,7 +163,9 @@ class ProgressFile:
         """Note an epoch."""
         self._pace.epoch(start, metrics)
         run = self._runs[start.name]
-        self._runs[start.name] = run.model_copy(update={"epochs": metrics.epoch + 1, "val_acc": metrics.val_acc})
+        notes = tuple(dict.fromkeys((*run.notes, *metrics.notes)))
+        known = {"epochs": metrics.epoch + 1, "val_acc": metrics.val_acc, "notes": notes}
+        self._runs[start.name] = run.model_copy(update=known)
         self._write()
 
     def on_run_pause(self, start: RunStart, epochs: int) -> None:  # noqa: ARG002 - its last epoch was seen

@@ -162,7 +162,14 @@ class RunSpec(Record):
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
         data = self.data.model_dump(mode="json", exclude=_IN_DATA_FINGERPRINT | _WITHOUT_EFFECT)
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
+        if self.trainer.matmul_precision == "highest" and not self._was_tf32:
+            del plain["trainer"]["matmul_precision"]
         return {**plain, "data": data}
+
+    @property
+    def _was_tf32(self) -> bool:
+        """Whether the run would have computed convolutions in TF32 before `matmul_precision` could be chosen."""
+        return self.trainer.accelerator == "gpu" and self.trainer.precision == "32-true"
 
     @property
     def fingerprint(self) -> str:
@@ -190,6 +197,8 @@ class Workplace(Record):
     """CPU threads of the run; None: torch's own choice."""
     gpu: int | None = None
     """Index of the GPU that the run is pinned to; None: as the machine decides."""
+    alone: bool = False
+    """No other run of the sweep may use its GPU at the same time (without a GPU: no other run at all)."""
     cache: CachePlace | None = None
     """What it shares with other runs; None: nothing."""
     weights_file: str | None = None
@@ -226,6 +235,8 @@ class EpochMetrics(Record):
     """Seconds that the epoch took, validation included."""
     step_losses: tuple[StepLoss, ...] = ()
     """Every `log_every_n_steps`-th step of the epoch."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear of the epoch, a sentence each."""
 
     @property
     def number(self) -> int:
@@ -261,7 +272,10 @@ class RunResult(Record):
     images_per_s: float
     """Training and validation images a second, over all epochs."""
     peak_memory_mb: float
-    """Peak memory in MiB: of the GPU on a GPU, else the resident set of the process."""
+    """Peak memory in MiB: on a GPU what network, optimizer and training steps take of it, else the resident set of the
+    process."""
+    resident_mb: float | None = None
+    """Memory of the GPU in MiB that images or activations take besides, all through the run; None on a CPU."""
     device: str
     """Name of the device."""
     precision: str
@@ -284,6 +298,11 @@ class RunResult(Record):
     def best_epoch_number(self) -> int:
         """The epoch with the lowest `val_loss` as people count it: from 1."""
         return self.best_epoch + 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear of the run, a sentence each."""
+        return tuple(dict.fromkeys(note for epoch in self.history for note in epoch.notes))
 
     @property
     def gap_train_val(self) -> float:

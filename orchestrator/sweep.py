@@ -208,6 +208,7 @@ class SweepLoop:
             cost=self._prepared.costs.get(job.start.spec.frozen),
             checkpoint_share=self._experiment.execution.checkpoint_share,
             until_epoch=job.until,
+            alone=job.alone,
         )
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
@@ -297,7 +298,8 @@ class SweepLoop:
         if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
             self._outcome.retried += 1
             job.attempts += 1
-            self._observer.on_message(f"{job.start.name} is tried again: {error.message}")
+            job.alone = cause == "out_of_memory"
+            self._observer.on_message(f"{job.start.name} is tried again{' alone' * job.alone}: {error.message}")
             self._submit(job)
             return
         self._active.discard(job)

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from orchestrator.lock import hold_lock
 from orchestrator.observers import LoggingObserver
 from orchestrator.preparation import prepare
 from orchestrator.search import OptunaSearch
+from orchestrator.training.device import Gpu
 from tests.factories import PREFIXES, count_trainable
 
 KEYS = ("none", "layer4", "stem+layer1+layer2+layer3+layer4")
@@ -357,24 +358,64 @@ def test_a_number_of_workers_is_taken_as_it_is(tmp_path, monkeypatch):
 def two_gpus(monkeypatch):
     concrete = TrainerConfig(accelerator="gpu", precision="bf16-mixed")
     monkeypatch.setattr("orchestrator.preparation.resolve_trainer", lambda _: concrete)
-    monkeypatch.setattr("orchestrator.preparation.count_gpus", lambda: 2)
+    gpus = tuple(Gpu("H100", 80 * 2**10, f"000{number}") for number in range(2))
+    monkeypatch.setattr("orchestrator.preparation.list_gpus", lambda: gpus)
 
 
 def test_gpus_are_shared_as_the_probe_says(tmp_path, monkeypatch, two_gpus):
     share = packing.GpuShare(busy=0.5, bytes=2**30, free_bytes=2**34)
-    monkeypatch.setattr("orchestrator.training.probe.probe_gpu", lambda *_: share)
+    monkeypatch.setattr("orchestrator.training.probe.measure_share", lambda *_: share)
     workers, said = count_workers(tmp_path, monkeypatch, search=SearchConfig(mode="prefix"), cores=16)
     assert workers == 4
     assert "a run keeps a GPU busy for 50% of the time and takes 1.00 GiB" in said
 
 
-def test_without_an_answer_of_the_probe_each_run_has_a_gpu(tmp_path, monkeypatch, two_gpus):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("no kernel image is available\nmore of it"),
+        SetupError("no kernel image is available"),
+        AssertionError("no kernel image is available"),
+        KeyError("no kernel image is available"),
+    ],
+    ids=repr,
+)
+def test_whatever_is_wrong_with_the_probe_each_run_has_a_gpu(tmp_path, monkeypatch, two_gpus, error):
     def fail(*_):
-        raise RuntimeError("no kernel image is available")
+        raise error
 
-    monkeypatch.setattr("orchestrator.training.probe.probe_gpu", fail)
+    monkeypatch.setattr("orchestrator.training.probe.measure_share", fail)
     workers, said = count_workers(tmp_path, monkeypatch, search=SearchConfig(mode="prefix"), cores=16)
     assert workers == 2
-    assert (
-        said[0] == "how much of a GPU a run takes could not be measured, so each has one: no kernel image is available"
-    )
+    (line,) = [each for each in said if "could not be measured" in each]
+    assert line.startswith("how much of a GPU a run takes could not be measured, so each has one: ")
+    assert "no kernel image is available" in line
+    assert "\n" not in line
+
+
+def test_a_probe_whose_process_dies_leaves_each_run_a_gpu(tmp_path, monkeypatch, two_gpus):
+    class Dead:
+        def result(self, say):
+            raise SetupError("orchestrator.preparation:measure_gpu_share died from signal 11 (SIGSEGV)")
+
+    def calling(experiment, function, *args):
+        return nullcontext(Dead())
+
+    prepared = prepare(make_experiment(search=SearchConfig(mode="prefix")), Root.at(tmp_path), None, print)
+    assert (prepared.gpus, prepared.gpu_uuids) == (2, ("0000", "0001"))
+    monkeypatch.setattr(app, "calling", calling)
+    words = _Words()
+    assert app.settle_workers(prepared, words).experiment.execution.workers == 2
+    assert any("died from signal 11" in each for each in words.said)
+
+
+def test_a_sweep_on_the_cpu_says_why_and_uses_no_gpu(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("orchestrator.training.device.explain_cpu", lambda: "of the test")
+    monkeypatch.setattr("orchestrator.preparation.explain_cpu", lambda: "of the test")
+    prepared = prepare(make_experiment(trainer=TrainerConfig()), Root.at(tmp_path), None, said.append)
+    assert (prepared.gpus, prepared.gpu_uuids) == (0, ())
+    assert said[0] == "trainer.accelerator is auto: runs train on the CPU, because of the test"
+    said.clear()
+    prepare(make_experiment(trainer=TrainerConfig(accelerator="cpu")), Root.at(tmp_path), None, said.append)
+    assert not any("trainer.accelerator" in each for each in said)

@@ -1,5 +1,6 @@
 """How runs share a machine, against schedules that are worked out by hand or step by step."""
 
+import math
 from itertools import combinations, permutations
 from types import SimpleNamespace
 
@@ -154,7 +155,12 @@ GIB = 2**30
         (GpuShare(busy=0.25, bytes=GIB, free_bytes=78 * GIB), {"gpus": 4, "cores": 2, "runs": 32}, 4),
         (GpuShare(busy=0.5, bytes=GIB, free_bytes=78 * GIB), {"gpus": 4, "cores": 64, "runs": 32}, 8),
         (GpuShare(busy=0.25, bytes=GIB, free_bytes=78 * GIB), {"gpus": 2, "cores": 64, "runs": 3}, 3),
-        (GpuShare(busy=0.0, bytes=0, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 20),
+        (GpuShare(busy=0.01, bytes=GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 20),
+        # a profiler that sees nothing, memory that was given back meanwhile, a clock that stands: one run a GPU
+        (GpuShare(busy=0.0, bytes=GIB, free_bytes=78 * GIB), {"gpus": 2, "cores": 64, "runs": 64}, 2),
+        (GpuShare(busy=0.25, bytes=0, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 1),
+        (GpuShare(busy=0.25, bytes=-GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 1),
+        (GpuShare(busy=math.nan, bytes=GIB, free_bytes=78 * GIB), {"gpus": 1, "cores": 64, "runs": 64}, 1),
     ],
 )
 def test_a_gpu_is_shared_until_it_is_busy_or_full(share, machine, expected):

@@ -223,8 +223,10 @@ class Flaky(InlineExecutor):
     def __init__(self, cause: str, times: int) -> None:
         super().__init__("tests.fake_training:train")
         self.cause, self.left = cause, times
+        self.workplaces = []
 
     def submit(self, spec, workplace, on_epoch):
+        self.workplaces.append(workplace)
         if not self.left:
             return super().submit(spec, workplace, on_epoch)
         self.left -= 1
@@ -241,6 +243,14 @@ def test_what_may_pass_is_tried_again_in_the_same_tracked_run(tmp_path, cause):
     assert (outcome.retried, outcome.failed_runs, outcome.trained) == (2, 0, 4)
     assert [run.status for run in bench.tracker.runs] == ["finished"] * 4
     assert bench.trials[0].runs[0].attempts == 3
+
+
+@pytest.mark.parametrize(("cause", "alone"), [("out_of_memory", True), ("died", False)])
+def test_a_run_whose_gpu_was_full_is_tried_again_with_nobody_beside_it(tmp_path, cause, alone):
+    bench = Bench(tmp_path, retries=1)
+    bench.executor = Flaky(cause, times=1)
+    bench.sweep()
+    assert [workplace.alone for workplace in bench.executor.workplaces] == [False, alone, False, False, False]
 
 
 @pytest.mark.parametrize(

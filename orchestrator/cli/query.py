@@ -190,7 +190,8 @@ def _causes(trial: "TrialRecord") -> list[str]:
 
 def _say_run(run: Mapping[str, Any]) -> str:
     accuracy = "" if run[names.VAL_ACC] is None else f", val_acc {run[names.VAL_ACC]:.4f}"
-    return f"{run['name']}: epoch {run['epochs']}/{run['max_epochs']}{accuracy}"
+    notes = "".join(f"; {note}" for note in run["notes"])
+    return f"{run['name']}: epoch {run['epochs']}/{run['max_epochs']}{accuracy}{notes}"
 
 
 def _say_failure(failure: Mapping[str, Any]) -> str:

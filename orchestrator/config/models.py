@@ -37,6 +37,7 @@ SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
 
 
@@ -166,12 +167,22 @@ class TrainerConfig(Section):
     """Optimizer of the trainable parameters."""
     precision: Precision = "auto"
     """`auto`: bf16-mixed where the GPU has it natively, 16-mixed on other CUDA GPUs, 32-true on a CPU."""
+    matmul_precision: MatmulPrecision = "highest"
+    """What a GPU computes products of fp32 matrices and convolutions in, in torch's names: fp32 (`highest`), TF32
+    (`high`), or for matrices bf16 where that is faster (`medium`)."""
     accelerator: Accelerator = "auto"
     """`auto`: a CUDA GPU where there is one."""
     deterministic: bool = True
     """Use deterministic algorithms only."""
     log_every_n_steps: int = Field(default=10, ge=1)
     """Training steps from one logged step loss to the next."""
+
+    @field_validator("accelerator", mode="before")
+    @classmethod
+    def _apple_is_not_supported(cls, value: object) -> object:
+        if value == "mps":
+            raise ValueError("Apple's GPU is not supported: what it computes was never checked against a CPU. Use cpu")
+        return value
 
 
 class SearchConfig(Section):

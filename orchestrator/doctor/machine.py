@@ -31,15 +31,17 @@ def check_device() -> Iterator[Finding]:
     driver = f"driver {device.driver}" if device.driver else "no NVIDIA driver"
     build = f"CUDA {device.cuda}" if device.cuda else "no CUDA"
     versions = f"torch {device.torch} built for {build}, {driver}"
+    if device.fault is not None:
+        yield fail("device", device.fault.message, device.fault.hint)
+        return
     if device.gpus:
         gpus = ", ".join(f"{gpu.name} ({gpu.memory_mb / 1024:.0f} GiB)" for gpu in device.gpus)
         yield ok("device", f"{len(device.gpus)} GPU: {gpus}; {versions}")
-    elif device.driver or device.warnings:
-        reason = "; ".join(device.warnings) or "torch finds no CUDA device"
+    elif device.driver:
         hint = "install torch built for CUDA" if device.cuda is None else "check `nvidia-smi` and CUDA_VISIBLE_DEVICES"
-        yield warn("device", f"CPU: {device.cpu}, although: {reason}; {versions}", hint)
+        yield warn("device", f"CPU: {device.cpu}, because {device.why_cpu}; {versions}", hint)
     else:
-        yield ok("device", f"CPU: {device.cpu}; {versions}")
+        yield ok("device", f"CPU: {device.cpu}, because {device.why_cpu}; {versions}")
     yield ok("precision", f"auto gives {device.precision} on this {'GPU' if device.gpus else 'CPU'}")
 
 

@@ -23,6 +23,7 @@ from orchestrator.execution.child import (
     leave_signals_to_the_main_thread,
     start_method,
 )
+from orchestrator.execution.seats import Seats
 from orchestrator.execution.server import (
     end_fork_server,
     find_fork_server,
@@ -62,7 +63,7 @@ class ProcessExecutor:
     Args:
         target: `package.module:function` that trains.
         workers: Runs at the same time.
-        gpus: GPUs to spread the runs over; 0 or 1 leaves the choice to the run.
+        gpus: GPUs to spread the runs over: each run gets the one with the fewest runs; 0: there is none.
         timeout_s: Seconds after which a run is ended and lost; None: no limit.
         stall_s: Seconds without an epoch after which it likewise is; None: no limit.
     """
@@ -82,7 +83,8 @@ class ProcessExecutor:
         self._workers = workers
         self._gpus = gpus
         self._limits = Limits(timeout_s=timeout_s, stall_s=stall_s)
-        self._free = list(range(workers))
+        self._free = workers
+        self._seats = Seats(gpus)
         self._waiting: deque[Task] = deque()
         self._running: list[Task] = []
         self._threads: list[threading.Thread] = []
@@ -193,11 +195,18 @@ class ProcessExecutor:
 
     def _start_waiting(self) -> None:
         with self._lock:
-            while self._free and self._waiting and not self._closed.is_set() and not self._stop.asked:
-                task = self._waiting.popleft()
-                if not task.future.set_running_or_notify_cancel():
+            for task in list(self._waiting):
+                if not self._free or self._closed.is_set() or self._stop.asked:
+                    return
+                seat = self._seats.take(task, alone=task.workplace.alone, only=task.workplace.gpu)
+                if seat is None:  # it waits for a GPU of its own, or somebody else does
                     continue
-                task.slot = self._free.pop(0)
+                self._waiting.remove(task)
+                if not task.future.set_running_or_notify_cancel():
+                    self._seats.leave(seat)
+                    continue
+                self._free -= 1
+                task.seat = seat
                 self._running.append(task)
                 self._start_thread(self._watch, task)
 
@@ -210,8 +219,8 @@ class ProcessExecutor:
             outcome = as_run_error(error)
         with self._lock:
             self._running.remove(task)
-            self._free.append(task.slot)
-            self._free.sort()
+            self._free += 1
+            self._seats.leave(task.seat)
         if not isinstance(outcome, RunError):
             task.future.set_result(outcome)
         else:
@@ -277,8 +286,8 @@ class ProcessExecutor:
     def _place(self, task: Task) -> Workplace:
         threads = task.workplace.threads or max(1, count_cores() // self._workers)
         gpu = task.workplace.gpu
-        if gpu is None and self._gpus > 1:
-            gpu = task.slot % self._gpus
+        if gpu is None and self._gpus:
+            gpu = task.seat
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
 
 

@@ -17,6 +17,7 @@ class Task:
     """A run that was submitted.
 
     Attributes:
+        seat: GPU that it was given, or 0.
         process: Its worker; None until that has started.
         server: Process id of the fork server that forked it.
         began: When the worker was there (monotonic seconds).
@@ -29,7 +30,7 @@ class Task:
     workplace: Workplace
     on_epoch: EpochSink
     future: Future[RunOutcome]
-    slot: int = 0
+    seat: int = 0
     process: BaseProcess | None = None
     server: int | None = None
     began: float = field(default_factory=time.monotonic)

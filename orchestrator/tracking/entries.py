@@ -39,6 +39,7 @@ def run_params(start: RunStart) -> dict[str, str | int | float]:
         "image_size": spec.data.image_size,
         "frozen_batchnorm": spec.model.frozen_batchnorm,
         "precision": spec.trainer.precision,
+        "matmul_precision": spec.trainer.matmul_precision,
         "accelerator": spec.trainer.accelerator,
         "backbone": spec.model.backbone,
         "weights": spec.model.weights,
@@ -61,12 +62,13 @@ def block_scores(start: SweepStart) -> dict[str, float]:
 
 
 def summary_metrics(result: RunResult, epochs_from: int = 1) -> dict[str, float]:
-    """List the summary metrics of a run, every name of that section of `names.py`.
+    """List the summary metrics of a run, every name of that section of `names.py`; those of a GPU on a GPU only.
 
     Args:
         result: What the run found.
         epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
     """
+    resident = {} if result.resident_mb is None else {names.RESIDENT_MB: result.resident_mb}
     return {
         names.VAL_ACC: result.val_acc,
         names.VAL_LOSS: result.val_loss,
@@ -86,6 +88,7 @@ def summary_metrics(result: RunResult, epochs_from: int = 1) -> dict[str, float]
         names.GFLOPS_TRAIN: result.gflops_train_per_image,
         names.PEAK_MEMORY_MB: result.peak_memory_mb,
         names.GAP_TRAIN_VAL: result.gap_train_val,
+        **resident,
     }
 
 

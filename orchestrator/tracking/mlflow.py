@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator import names
@@ -45,6 +46,9 @@ from orchestrator.tracking.mlflow_store import MlflowStore
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
 from mlflow.entities import Run  # isort: skip
 
+if TYPE_CHECKING:
+    from orchestrator.tracking.gpu_metrics import GpuMetrics
+
 _LOG = logging.getLogger(__name__)
 
 CONFIG_FILE = "experiment.yaml"
@@ -72,6 +76,7 @@ class MlflowTracker:
         self._parent_id: str | None = None
         self._origin: Origin | None = None
         self._live: list[MlflowRun] = []
+        self._gpus: GpuMetrics | None = None
         self._parents: dict[str, str] = {}
         """Parent run of each generation."""
         self._epochs_from: dict[str, int] = {}
@@ -118,6 +123,10 @@ class MlflowTracker:
             self._take_over(family, parent, start)
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")
+        if start.gpu_uuids:
+            from orchestrator.tracking.gpu_metrics import GpuMetrics
+
+            self._gpus = GpuMetrics(client, self._require_parent(), start.gpu_uuids).start()
 
     def start_run(
         self,
@@ -261,6 +270,8 @@ class MlflowTracker:
             SweepError: The store is lost.
         """
         client, _ = self._require_open()
+        if self._gpus is not None:
+            self._gpus.stop()
         with self._store.translated("write to"):
             parent = self._find_living_parent()
             sync_artifacts(client.get_run(parent))

@@ -109,6 +109,8 @@ class MlflowRun:
             self._log_confusion(result)
             self._log_predictions(result)
             remove_note(self._client, run)
+            if result.notes:
+                set_note(self._client, self._run_id, html.escape("\n\n".join(result.notes), quote=False))
             sync_artifacts(run)
             self._client.set_terminated(self._run_id, "FINISHED", end_time=at_ms)
         self.ended = True

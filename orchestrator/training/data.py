@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -50,16 +51,21 @@ class BatchOrder:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._bounds())
+        return len(self.bounds())
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = np.arange(self._length)
-        if self._seed is not None:
-            rows = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
-        for start, stop in self._bounds():
+        rows = self.rows()
+        for start, stop in self.bounds():
             yield rows[start:stop].tolist()
 
-    def _bounds(self) -> list[tuple[int, int]]:
+    def rows(self) -> NDArray[np.int64]:
+        """Order the rows of the epoch; `bounds` cuts it into batches."""
+        if self._seed is None:
+            return np.arange(self._length)
+        return np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """List where each batch begins and ends, by place in the order."""
         starts = list(range(0, self._length, self._batch_size))
         # BatchNorm has no statistics of a single image, and convolutions compute one another way, to the last bit:
         # one left over joins the batch before it
@@ -91,7 +97,10 @@ class MappedImages:
 
 
 class MemoryBatches:
-    """Batches of a split that is decoded already."""
+    """Batches of a split that is decoded already.
+
+    The order goes to where images and labels lie once an epoch: no batch waits for a copy of its own.
+    """
 
     def __init__(self, images: DecodedImages, labels: Tensor, order: BatchOrder) -> None:
         self._images = images
@@ -102,8 +111,9 @@ class MemoryBatches:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in self.batch_sampler:
-            index = torch.tensor(rows)
+        rows = torch.from_numpy(self.batch_sampler.rows()).to(self._labels.device)
+        for start, stop in self.batch_sampler.bounds():
+            index = rows[start:stop]
             yield self._images[index], self._labels[index]
 
 
@@ -146,27 +156,42 @@ class LoadedData:
     Attributes:
         info: What is known of it.
         pixels: The images, where they are decoded already.
+        device: Where they lie, and the labels of the batches with them.
+        pinned: Batches that are decoded each epoch are put where a GPU copies them from without waiting.
     """
 
     info: DatasetInfo
     config: DataConfig
     images: dict[str, Images]
     pixels: Mapping[str, DecodedImages]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    pinned: bool = False
 
     @property
     def in_memory(self) -> bool:
         """Whether the images are decoded already."""
         return bool(self.pixels)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of a GPU's memory that images and labels take all through the run."""
+        if self.device.type == "cpu":
+            return 0
+        pixels = sum(images.nbytes for images in self.pixels.values() if isinstance(images, Tensor))
+        return pixels + sum(self.images[split].labels.nbytes for split in self.pixels)
+
     def to(self, device: torch.device) -> "LoadedData":
-        """Put what is decoded into the memory of a GPU, where it takes no more than half of what is free there."""
-        if device.type != "cuda" or not self.in_memory:
+        """Make ready to train on a device.
+
+        What is decoded goes into the memory of a GPU, where it takes no more than half of what is free there.
+        """
+        if device.type == "cpu":
             return self
         size = sum(len(images) * images[torch.tensor([0])].nbytes for images in self.pixels.values())
-        if size > torch.cuda.mem_get_info(device)[0] // 2:
-            return self
+        if not self.in_memory or (device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 2):
+            return replace(self, pinned=True)
         moved = {split: images[torch.arange(len(images))].to(device) for split, images in self.pixels.items()}
-        return replace(self, pixels=moved)
+        return replace(self, pixels=moved, device=device)
 
     def size(self, split: str) -> int:
         """Count the images of a split."""
@@ -182,7 +207,7 @@ class LoadedData:
         images = self.images[split]
         order = BatchOrder(len(images), self.config.batch_size, seed)
         if self.in_memory:
-            return MemoryBatches(self.pixels[split], torch.from_numpy(images.labels), order)
+            return MemoryBatches(self.pixels[split], torch.from_numpy(images.labels).to(self.device), order)
         workers = self.config.loader_workers
         return DataLoader(
             _Decoding(images, self.config.image_size),
@@ -191,7 +216,7 @@ class LoadedData:
             # whoever runs in a worker process would start them as that was started, and each would load torch anew
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pinned,
         )
 
 

@@ -15,6 +15,10 @@ _OUT_OF_MEMORY = re.compile(
 )
 _DEAD_LOADER = re.compile(r"DataLoader worker \(pid.*\) (is killed by|exited unexpectedly)")
 _FROM_LOADER = re.compile(r"Caught (?P<kind>\w+) in (?:DataLoader worker|pin memory thread)")
+_OF_CUDA = re.compile(
+    r"CUDA (error|driver)|cuda(Error|StreamCapture)|stream is capturing|cu(BLAS|DNN)_STATUS", re.IGNORECASE
+)
+"""What a GPU raises wherever it is next asked for something: a thread that pins batches may well be the first."""
 _LOADER_ROOMS = ("torch.utils.data.", "orchestrator.training.data")
 _HANDOVER = "torch.multiprocessing.reductions"
 """Where a batch is taken from the process that loaded it, which has to be alive for that."""
@@ -34,7 +38,7 @@ def explain(error: Exception) -> RunError | None:
             hint="lower data.batch_size, data.image_size or execution.workers",
             cause="out_of_memory",
         )
-    if not _passes(error, *_LOADER_ROOMS):
+    if not _passes(error, *_LOADER_ROOMS) or _OF_CUDA.search(text):
         return None
     died = None
     if _DEAD_LOADER.search(text):

@@ -16,12 +16,15 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.precision import MixedPrecision
 
+from orchestrator.config.models import MatmulPrecision
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
 from orchestrator.records import EpochMetrics, RunSpec, Workplace
 from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.device import AUTOCAST
 from orchestrator.training.randomness import random_state, set_random_state
 
 _FIRST_S = 0.25
@@ -42,6 +45,7 @@ _SILENCED = (
     "Checkpoint directory .* exists and is not empty",  # the specification lies there
     ".*GPU available but not used",  # it was configured so
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call of torch
+    "The AccumulateGrad node's stream does not match",  # a graph's gradients come from the stream that captured it
 )
 
 
@@ -242,15 +246,17 @@ def build_trainer(
     folder: CheckpointFolder,
     epochs: EpochCheckpoint,
     files: CheckedIO,
+    device: torch.device,
 ) -> pl.Trainer:
     """Build the trainer of a run: checkpoints, early stopping on `val_loss`, all else off."""
     config = spec.trainer
     stopping = EarlyStopping(monitor=VAL_LOSS, mode="min", patience=config.patience, check_on_train_epoch_end=False)
-    pinned = config.accelerator == "gpu" and workplace.gpu is not None
+    plugins: list[Any] = [LightningEnvironment(), files]  # one process, also inside a cluster's job
+    if config.precision in AUTOCAST:
+        plugins.append(MixedPrecision(config.precision, device.type))  # type: ignore[arg-type]
     trainer = pl.Trainer(
-        accelerator=config.accelerator,
-        devices=[workplace.gpu] if pinned else 1,  # type: ignore[list-item]
-        precision=config.precision,  # type: ignore[arg-type] # concrete: a run's specification has no `auto`
+        accelerator=device.type,
+        devices=1 if device.index is None else [device.index],
         max_epochs=config.max_epochs,
         deterministic=config.deterministic,
         logger=False,  # the module keeps the step losses, and the parent process tracks them
@@ -260,7 +266,7 @@ def build_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[LightningEnvironment(), files],  # one process, also inside a cluster's job
+        plugins=plugins,
     )
     # else SIGTERM ends the training in the middle of an epoch, as SystemExit; whoever stops it asks the sink for that
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign] # noqa: SLF001
@@ -301,11 +307,15 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def torch_settings(threads: int | None) -> Iterator[None]:
+def torch_settings(threads: int | None, matmul_precision: MatmulPrecision | None = None) -> Iterator[None]:
     """Set torch's threads, and put back afterwards what a run changes for the whole process.
 
     Memory is not filled before it is written, as torch does by default where results are to be deterministic: nothing
     that a run computes reads it before.
+
+    Args:
+        threads: CPU threads; None: as they are.
+        matmul_precision: What a GPU computes products of fp32 matrices and convolutions in; None: as it is.
     """
     before = torch.get_num_threads()
     memory: Any = torch.utils.deterministic
@@ -313,8 +323,12 @@ def torch_settings(threads: int | None) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
+    matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if threads is not None:
         torch.set_num_threads(threads)
+    if matmul_precision is not None:
+        torch.set_float32_matmul_precision(matmul_precision)
+        torch.backends.cudnn.allow_tf32 = matmul_precision != "highest"  # torch's own default is TF32
     memory.fill_uninitialized_memory = False
     try:
         yield
@@ -323,3 +337,6 @@ def torch_settings(threads: int | None) -> Iterator[None]:
         memory.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+        if matmul_precision is not None:
+            torch.set_float32_matmul_precision(matmul)
+            torch.backends.cudnn.allow_tf32 = convolution

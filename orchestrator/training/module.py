@@ -76,7 +76,7 @@ class FreezingModule(pl.LightningModule):
         self._computed = computed
         # a tuple, so that no part is registered under a second name
         self._left = tuple(network_stages(network, model.backbone).values())[computed:]
-        self._graphed = GraphedParts(self._left, spec.trainer.precision)
+        self._graphed = GraphedParts(self._left, spec.trainer.precision) if spec.trainer.accelerator == "gpu" else None
         self._on_epoch = on_epoch
         self._epoch_began = 0.0
         self._mean: Tensor
@@ -96,12 +96,16 @@ class FreezingModule(pl.LightningModule):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Give the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
-        value = batch if self._computed else (batch.float() - self._mean) / self._std
-        if self.training and value.is_cuda:
+        value = self.prepare(batch)
+        if self.training and self._graphed is not None:
             return self._graphed(value)
         for part in self._left:
             value = part(value)
         return value
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Normalise images; activations are as the next part takes them."""
+        return batch if self._computed else (batch.float() - self._mean) / self._std
 
     def training_step(self, epoch: Iterable[Batch]) -> None:
         """Train on all batches of an epoch."""
@@ -191,6 +195,7 @@ class FreezingModule(pl.LightningModule):
                 lr=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 duration_s=perf_counter() - self._epoch_began,
                 step_losses=tuple(StepLoss(step=step, loss=float(loss)) for step, loss in self._step_losses),
+                notes=() if self._graphed is None else self._graphed.take_notes(),
             )
         )
 
@@ -200,7 +205,13 @@ class FreezingModule(pl.LightningModule):
         options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if config.optimizer == "sgd":
-            return torch.optim.SGD(trainable, momentum=_SGD_MOMENTUM, **options)
+            optimizer = torch.optim.SGD(trainable, momentum=_SGD_MOMENTUM, **options)
+            if config.precision == "16-mixed":
+                # torch would only allocate the momenta in the first step, which the scaler of the loss skips where it
+                # overflows; the second one then reads what the memory happened to hold
+                for parameter in trainable:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            return optimizer
         if config.optimizer == "adamw":
             return torch.optim.AdamW(trainable, **options)
         return torch.optim.Adam(trainable, **options)

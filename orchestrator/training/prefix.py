@@ -172,6 +172,8 @@ class _Computing:
             "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
             "alone": data.batch_size == 1,  # a batch of one is computed another way
         }
+        if self.device.type == "cuda":
+            parts["matmul_precision"] = spec.trainer.matmul_precision
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:

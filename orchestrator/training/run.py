@@ -2,8 +2,6 @@
 
 import gc
 import platform
-import resource
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -29,7 +27,7 @@ from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progr
 from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import LoadedData, WholeEpochs, load_data, order_seed
-from orchestrator.training.device import choose_memory_format, device_name
+from orchestrator.training.device import choose_memory_format, device_name, open_device
 from orchestrator.training.failures import explain
 from orchestrator.training.freezing import count_parameters
 from orchestrator.training.lightning import (
@@ -39,6 +37,7 @@ from orchestrator.training.lightning import (
     quiet,
     torch_settings,
 )
+from orchestrator.training.memory import MemoryMeter
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.outcomes import Outcomes
 from orchestrator.training.prefix import Prefix, find_prefix, open_activations
@@ -73,6 +72,7 @@ class _Attempt:
     folder: CheckpointFolder
     began: float
     earlier: Progress | None
+    memory: MemoryMeter = field(default_factory=MemoryMeter)
     history: list[EpochMetrics] = field(default_factory=list)
     validated: Outcomes | None = None
 
@@ -89,12 +89,11 @@ class _Attempt:
     def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
         """Say how far the run is; time and memory count earlier attempts in."""
         earlier = self.earlier
-        peak_mb = _peak_memory_mb(self.spec, self.workplace)
         return Progress(
             history=tuple(self.history),
             finished=finished,
             duration_s=perf_counter() - self.began + (earlier.duration_s if earlier else 0.0),
-            peak_memory_mb=max(peak_mb, earlier.peak_memory_mb if earlier else 0.0),
+            peak_memory_mb=max(self.memory.peak_mb(), earlier.peak_memory_mb if earlier else 0.0),
         )
 
 
@@ -131,7 +130,8 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     attempt = _Attempt(spec=spec, workplace=workplace, folder=folder, began=began, earlier=earlier)
     try:
         _repeat(attempt.history, on_epoch)
-        with torch_settings(workplace.threads), quiet():
+        on_gpu = spec.trainer.accelerator == "gpu"
+        with torch_settings(workplace.threads, spec.trainer.matmul_precision if on_gpu else None), quiet():
             trained = _train(attempt, on_epoch)
     except Exception as error:
         explained = explain(error)
@@ -140,7 +140,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         raise explained from error
     finally:
         gc.collect()
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
     if isinstance(trained, RungResult):
         write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
@@ -182,14 +182,14 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
 
 def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResult, dict[str, Predictions]]:
     spec, folder = attempt.spec, attempt.folder
-    if spec.trainer.accelerator == "gpu" and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats(attempt.workplace.gpu)
+    device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
     data = _load_data(spec, attempt.workplace.cache)
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
-    data, prefix = _compute_prefix(network, data, attempt)
+    data, prefix = _compute_prefix(network, data, attempt, device)
+    attempt.memory.start(device, data)
     module = FreezingModule(
         network,
         spec,
@@ -199,7 +199,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
     epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)
-    trainer = build_trainer(spec, attempt.workplace, folder, epochs, files)
+    trainer = build_trainer(spec, attempt.workplace, folder, epochs, files, device)
     module.train()
     with own_interrupts(), _keeping_the_last_epoch(epochs):
         paused = _fit(trainer, module, data, attempt, epochs)
@@ -213,7 +213,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
             correct = tuple(validation.predictions.correct.tolist())
             return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
         test = _sum_up(_evaluate(trainer, module, data, TEST), data, TEST)
-    result = _build_result(spec, attempt.workplace, data, network, attempt.progress(finished=True), validation, test)
+    result = _build_result(attempt, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
 
 
@@ -263,11 +263,11 @@ def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:
     return data
 
 
-def _compute_prefix(network: torch.nn.Module, data: LoadedData, attempt: _Attempt) -> tuple[LoadedData, Prefix | None]:
+def _compute_prefix(
+    network: torch.nn.Module, data: LoadedData, attempt: _Attempt, device: torch.device
+) -> tuple[LoadedData, Prefix | None]:
     """Put the activations of the frozen prefix in the place of the images, where that pays and they can be kept."""
     spec, place = attempt.spec, attempt.workplace.cache
-    on_gpu = spec.trainer.accelerator == "gpu"
-    device = torch.device("cuda", attempt.workplace.gpu or 0) if on_gpu else torch.device("cpu")
     memory_format = choose_memory_format(spec.trainer.accelerator, spec.data.image_size)
     network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     if has_quick_convolutions(spec.trainer):
@@ -313,14 +313,14 @@ def _sum_up(outcomes: Outcomes, data: LoadedData, split: str) -> _Evaluation:
 
 
 def _build_result(
-    spec: RunSpec,
-    workplace: Workplace,
+    attempt: _Attempt,
     data: LoadedData,
     network: torch.nn.Module,
     progress: Progress,
     validation: _Evaluation,
     test: _Evaluation,
 ) -> RunResult:
+    spec, workplace = attempt.spec, attempt.workplace
     best, history = progress.best, progress.history
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     cost = workplace.cost
@@ -347,6 +347,7 @@ def _build_result(
         s_per_epoch=median(seconds),
         images_per_s=images / sum(seconds),
         peak_memory_mb=progress.peak_memory_mb,
+        resident_mb=attempt.memory.resident_mb,
         device=device_name(spec.trainer.accelerator, workplace.gpu),
         precision=spec.trainer.precision,
         n_val=data.size(VALIDATION),
@@ -357,10 +358,3 @@ def _build_result(
         history=history,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
-
-
-def _peak_memory_mb(spec: RunSpec, workplace: Workplace) -> float:
-    if spec.trainer.accelerator == "gpu":
-        return torch.cuda.max_memory_allocated(workplace.gpu) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

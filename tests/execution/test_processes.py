@@ -119,12 +119,21 @@ def test_more_workers_than_cores_have_a_thread_each(tmp_path, monkeypatch):
         assert read(submit(executor, tmp_path, threads=5).result(TIMEOUT_S))["threads"] == 5
 
 
-@pytest.mark.parametrize(("gpus", "expected"), [(0, {None}), (1, {None}), (2, {0, 1})])
+@pytest.mark.parametrize(("gpus", "expected"), [(0, {None}), (1, {0}), (2, {0, 1})])
 def test_runs_are_spread_over_several_gpus(tmp_path, gpus, expected):
     with ProcessExecutor(f"{HERE}:look", workers=2, gpus=gpus) as executor:
         futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(2)]
         assert {read(future.result(TIMEOUT_S))["gpu"] for future in futures} == expected
         assert read(submit(executor, tmp_path, gpu=5).result(TIMEOUT_S))["gpu"] == 5
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_run_that_must_be_alone_waits_for_the_others_and_nobody_starts_beside_it(tmp_path, gpus):
+    with ProcessExecutor(f"{HERE}:look", workers=3, gpus=gpus) as executor:
+        futures = [submit(executor, tmp_path / str(seed), seed, alone=seed == 1) for seed in range(4)]
+        seen = [read(future.result(TIMEOUT_S)) for future in futures]
+    alone, others = seen[1], [seen[0], seen[2], seen[3]]
+    assert all(other["ended"] <= alone["began"] or alone["ended"] <= other["began"] for other in others)
 
 
 def test_output_goes_to_the_log_and_not_to_the_terminal(tmp_path, capfd):

@@ -10,6 +10,7 @@ from torch.multiprocessing.reductions import rebuild_storage_fd
 
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, RunError
+from orchestrator.execution.target import as_run_error
 from orchestrator.records import DatasetInfo, Workplace
 from orchestrator.training import data as data_module
 from orchestrator.training.data import load_data
@@ -134,6 +135,30 @@ def test_full_memory_is_told_apart_and_may_pass(tmp_path, monkeypatch, raised):
     assert (error.cause, error.may_pass) == ("out_of_memory", True)
     assert error.message == f"out of memory: {raised}"
     assert "lower data.batch_size" in error.hint
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors might be reported later",
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA driver error: invalid context",
+    ],
+)
+def test_what_a_gpu_raises_where_batches_are_pinned_is_not_the_datas_fault(tmp_path, stumble, said):
+    """The thread that pins meets the errors of others: of a capture, of a kernel."""
+
+    def fail():
+        raise RuntimeError(said)
+
+    stumble(fail)
+    with pytest.raises(RuntimeError, match=r"^CUDA") as caught:
+        run_training(
+            make_spec(ALL, data=make_data(memory_mb=0, loader_workers=0)),
+            Workplace(directory=str(tmp_path)),
+            lambda epoch: None,
+        )
+    assert as_run_error(caught.value).cause == "error"
 
 
 def test_an_unknown_exception_is_shown_as_it_is(tmp_path, monkeypatch):

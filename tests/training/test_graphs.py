@@ -18,7 +18,7 @@ def captures(monkeypatch):
     """Capture as torch does: some passes to warm up, then a callable for one shape that says when it is used."""
     made = []
 
-    def capture(chain, sample):
+    def capture(chain, sample, capture_error_mode):
         for _ in range(3):
             chain(*sample)
         made.append([])
@@ -66,7 +66,7 @@ def test_outputs_and_statistics_are_those_of_the_parts(parts, captures):
 
 
 def test_a_capture_that_fails_is_said_once_and_the_parts_go_on(parts, captures, monkeypatch, caplog):
-    def fail(chain, sample):
+    def fail(chain, sample, capture_error_mode):
         chain(*sample)
         raise RuntimeError("operation not permitted when stream is capturing")
 
