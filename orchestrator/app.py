@@ -349,7 +349,7 @@ def _known_classes(experiment: Experiment) -> int:
         return experiment.model.num_classes
     if experiment.data.source == "synthetic":
         return experiment.data.synthetic.classes
-    if Path(experiment.data.source).is_dir():
+    if Path(experiment.data.source).expanduser().exists():
         from orchestrator.training.data import describe_data
 
         return len(describe_data(experiment.data, decode=False).class_names)

@@ -28,12 +28,14 @@ def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
 
 
 def _name(source: str) -> str:
-    return Path(source).resolve().name if Path(source).is_dir() else source
+    path = Path(source).expanduser()
+    return path.resolve().name if path.exists() else source
 
 
 def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
     if config.source == "synthetic":
         return "synthetic", config.synthetic.model_dump(mode="json")
-    if Path(config.source).is_dir():
-        return "local", {"uri": Path(config.source).resolve().as_uri()}
+    path = Path(config.source).expanduser()
+    if path.exists():
+        return "local", {"uri": path.resolve().as_uri()}
     return "hugging_face", {"path": config.source, "revision": config.revision}
