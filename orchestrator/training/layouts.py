@@ -113,7 +113,8 @@ def grow(images: Iterable[Parts]) -> Folder:
 
 
 def _find_roots(tree: Folder, source: str) -> _Roots:
-    here, loose = tree, []
+    here = tree
+    loose: list[tuple[Parts, str]] = []
     while True:
         inner = _unwrap(here)
         if inner is None:

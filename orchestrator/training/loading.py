@@ -33,7 +33,7 @@ _OFFLINE_HINT = (
 _CACHE_HINT = "set HF_HOME to a folder that can be written and has room"
 
 
-class _TornError(Exception):
+class _TornError(SetupError):
     """The library's own copy of a data set is damaged and could not be made again; the cause says why not."""
 
     def __init__(self, damage: Exception) -> None:
