@@ -77,7 +77,7 @@ class DataConfig(Section):
     """What looks like an image and cannot be used where it lies refuses the data set (`fail`), or is left out and
     counted (`skip`)."""
     follow_links: bool = False
-    """Read through symbolic links, and paths of a CSV, that lead out of the data folder."""
+    """Read through symbolic links, and paths in tables and lists, that lead out of the data folder."""
     image_size: int = Field(default=224, ge=8, le=1024)
     """Images are resized to this many pixels square."""
     mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN

@@ -28,7 +28,8 @@ def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
 
 
 def _name(source: str) -> str:
-    return Path(source).resolve().name if Path(source).is_dir() else source
+    path = Path(source).expanduser()
+    return path.resolve().name if path.exists() else source
 
 
 def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
@@ -36,6 +37,7 @@ def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
         return SYNTHETIC, config.synthetic.model_dump(mode="json")
     if config.source in BUILT_IN_SOURCES:
         return config.source.partition("/")[0], {"name": config.source}
-    if Path(config.source).is_dir():
-        return "local", {"uri": Path(config.source).resolve().as_uri()}
+    path = Path(config.source).expanduser()
+    if path.exists():
+        return "local", {"uri": path.resolve().as_uri()}
     return "hugging_face", {"path": config.source, "revision": config.revision}

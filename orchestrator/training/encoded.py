@@ -191,7 +191,7 @@ class EncodedImages:
         such = "" if len(rows) == 1 else f", such as the one in {shown}"
         problems.add(
             f"{self._source}: {which} outside the data folder{such}",
-            hint="copy what lies elsewhere into the folder: it is not read",
+            hint="copy what lies elsewhere into the folder: it is not read; or set data.follow_links to true",
         )
 
     def _read(self, index: int) -> bytes:

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cache import Cache
 from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
 from orchestrator.training.built_in import Images, open_built_in
 from orchestrator.training.duplicates import count_repeats, count_shared, group_equal
-from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey
+from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey, survey_images
 from orchestrator.training.images import ImageFacts
 from orchestrator.training.quality import WHOLE_SPLIT, BrokenImage, DataReport, EqualImage, Extent, Portion
 from orchestrator.training.sources import examine_source
@@ -50,17 +51,21 @@ class _Drawn:
         return index, None
 
 
-def inspect_data(config: DataConfig) -> DataReport:
-    """Decode every image of a data set once, and report what is there.
+def inspect_data(config: DataConfig, cache: Cache | None = None) -> DataReport:
+    """Decode every image of a data set, and report what is there.
 
     Broken images are left out of all counts but their own, whatever `on_corrupt` says: it decides whether they are a
     problem.
+
+    Args:
+        config: Which, and how.
+        cache: Gets the decoded images, for the sweeps that share it; None: none is kept.
 
     Raises:
         ConfigError: The data set cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    return _inspect_built_in(config) if config.source in BUILT_IN_SOURCES else _inspect_stored(config)
+    return _inspect_built_in(config) if config.source in BUILT_IN_SOURCES else _inspect_stored(config, cache)
 
 
 def _inspect_built_in(config: DataConfig) -> DataReport:
@@ -80,15 +85,18 @@ def _inspect_built_in(config: DataConfig) -> DataReport:
     )
 
 
-def _inspect_stored(config: DataConfig) -> DataReport:
-    source = examine_source(config, decode=True)
-    splits = {name: _keep_whole(images, source.survey) for name, images in source.splits.items()}
+def _inspect_stored(config: DataConfig, cache: Cache | None) -> DataReport:
+    source = examine_source(config, decode=True, cache=cache)
+    survey = source.survey
+    if source.decoded is not None:  # the cache says which are broken, not what the others are
+        survey = {**survey_images(source.splits.values(), config.loader_workers), **survey}
+    splits = {name: _keep_whole(images, survey) for name, images in source.splits.items()}
     equal = _find_equal(splits, source.class_names)
     return DataReport(
         source=config.source,
         fingerprint=None if source.problems else source.fingerprint,
         class_names=source.class_names,
-        portions=_measure(splits, source.class_names, source.survey, source.broken),
+        portions=_measure(splits, source.class_names, survey, source.broken),
         broken=source.broken,
         equal=equal,
         problems=source.problems.messages,

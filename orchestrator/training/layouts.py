@@ -114,7 +114,7 @@ def grow(images: Iterable[Parts]) -> Folder:
 
 def _find_roots(tree: Folder, source: str) -> _Roots:
     here = tree
-    loose: list[tuple[tuple[str, ...], str]] = []
+    loose: list[tuple[Parts, str]] = []
     while True:
         inner = _unwrap(here)
         if inner is None:

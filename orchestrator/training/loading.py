@@ -33,7 +33,7 @@ _OFFLINE_HINT = (
 _CACHE_HINT = "set HF_HOME to a folder that can be written and has room"
 
 
-class _TornError(Exception):
+class _TornError(SetupError):
     """The library's own copy of a data set is damaged and could not be made again; the cause says why not."""
 
     def __init__(self, damage: Exception) -> None:
@@ -171,12 +171,24 @@ def _load_twice(load: Callable[[str], DatasetDict], source: str) -> tuple[Datase
         if not _may_be_torn(error):
             raise
         first = error
+    _remove_torn_infos()
     try:
         found = load("reuse_cache_if_exists")
     except (*_UNUSABLE, *_HUB_ERRORS, EOFError) as error:
         raise _TornError(first) from error
     note = f"{source}: the copy that the datasets library keeps in {datasets.config.HF_DATASETS_CACHE} was damaged"
     return found, [f"{note}, and was made again"]
+
+
+def _remove_torn_infos() -> None:
+    """Remove the library's descriptions of data sets that are cut off: it reads them even to make them again."""
+    for path in Path(datasets.config.HF_DATASETS_CACHE).rglob("dataset_info.json"):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue
 
 
 def _may_be_torn(error: Exception) -> bool:

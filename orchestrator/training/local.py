@@ -43,10 +43,9 @@ class _Folder:
         self.notes: list[str] = []
 
     @property
-    def bounds(self) -> Bounds:
-        """Where files must lie."""
-        folders = allowed_folders(self.path)
-        return Bounds(folders=(*folders, self.path), links=self.config.follow_links)
+    def bounds(self) -> Bounds | None:
+        """Where files must lie; None: anywhere."""
+        return None if self.config.follow_links else Bounds(folders=allowed_folders(self.path))
 
     def file(self, path: Parts) -> Path:
         """Return a file of the folder."""

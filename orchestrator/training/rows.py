@@ -36,19 +36,15 @@ class Bounds:
     """Where the files of a data set must lie.
 
     Attributes:
-        folders: Absolute paths of folders.
-        links: Links in them may lead out.
+        folders: Real paths of folders.
     """
 
     folders: tuple[Path, ...]
-    links: bool = False
 
     def allow(self, file: str) -> bool:
         """Return whether a file lies in one of the folders."""
-        paths = [Path(os.path.realpath(file))]
-        if self.links:
-            paths.append(Path(os.path.abspath(file)))  # noqa: PTH100 - `..` is taken out, links are not followed
-        return any(path.is_relative_to(folder) for path in paths for folder in self.folders)
+        real = Path(os.path.realpath(file))
+        return any(real.is_relative_to(folder) for folder in self.folders)
 
 
 class FileRows:
