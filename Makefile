@@ -19,7 +19,7 @@ PIP_OPTIONS := --disable-pip-version-check --no-input --root-user-action=ignore 
 PROGRESS := awk '/^(Collecting|Processing)/ {if (++n % 10 == 0) print "  " n " packages fetched, now " $$2; fflush(); next} \
   /^Installing collected/ {print "  all fetched; unpacking"; fflush(); next} \
   /^WARNING/ {if (!w++) {print; fflush()} next} /^FAILED/ {bad = 1; next} \
-  /^(  |Using|Downloading|Saved|Successfully|Looking|Obtaining)/ {next} {print; fflush()} \
+  /^(  |Using|Requirement already|Downloading|Saved|Successfully|Looking|Obtaining)/ {next} {print; fflush()} \
   END {if (w > 1) print "  and " w - 1 " more warnings of pip"; exit bad}'
 # Each word of SET becomes one --set, quoted for the shell.
 OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')

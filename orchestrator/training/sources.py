@@ -16,9 +16,10 @@ from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, Da
 from huggingface_hub.errors import HfHubHTTPError
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import DataConfig, ValueRange
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.training.columns import find_columns
+from orchestrator.training.depth import find_value_range
 from orchestrator.training.duplicates import count_shared
 from orchestrator.training.encoded import NO_LABEL, REPAIR_HINT, EncodedImages, Survey, survey_images
 from orchestrator.training.folders import (
@@ -57,6 +58,7 @@ class Source:
         problems: Why it cannot be used.
         broken: The images that cannot be used, as far as they were looked for.
         survey: What every image is, or the broken ones only; empty where they were not looked at.
+        value_range: What becomes black and white in images of more than 8 bits a channel; None: there are none.
         decoded: Their pixels, where they are cached.
     """
 
@@ -66,6 +68,7 @@ class Source:
     problems: Problems
     broken: tuple[BrokenImage, ...]
     survey: Survey
+    value_range: ValueRange | None = None
     decoded: CachedImages | None = None
 
     @property
@@ -123,9 +126,11 @@ def examine_source(
     }
     if folder and columns.numbers is None:
         note_empty_folders(folder, columns.class_names, config.source, problems)
-    survey, decoded = _survey(stored, config, cache, decode=decode)
+    total = sum(map(len, stored.values()))
+    value_range, notes = _settle_values(stored, total, config, problems, look=decode)
+    survey, decoded = _survey(stored, config, value_range, cache, decode=decode)
     whole, broken = _take_out(stored, survey)
-    notes = _report_broken(broken, most, sum(map(len, stored.values())), config, problems)
+    notes += _report_broken(broken, most, total, config, problems)
     # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
     splits = whole if config.on_corrupt == "skip" else stored
     class_names = columns.class_names
@@ -142,6 +147,7 @@ def examine_source(
         problems=problems,
         broken=tuple(broken),
         survey=survey,
+        value_range=value_range,
         decoded=decoded,
     )
 
@@ -221,11 +227,29 @@ def _quiet(*, hide: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
+def _settle_values(
+    stored: Mapping[str, EncodedImages], total: int, config: DataConfig, problems: Problems, *, look: bool
+) -> tuple[ValueRange | None, list[str]]:
+    """Settle what becomes black and white; where it is told, images are looked at only to say what they have."""
+    if isinstance(config.value_range, tuple) and not look:
+        found: tuple[ValueRange | None, list[str]] = (config.value_range, [])
+    else:
+        found = find_value_range(stored.values(), total, config, problems)
+    for images in stored.values():
+        images.value_range = found[0]
+    return found
+
+
 def _survey(
-    stored: Mapping[str, EncodedImages], config: DataConfig, cache: Cache | None, *, decode: bool
+    stored: Mapping[str, EncodedImages],
+    config: DataConfig,
+    value_range: ValueRange | None,
+    cache: Cache | None,
+    *,
+    decode: bool,
 ) -> tuple[Survey, CachedImages | None]:
     """Look at every image; where the cache has them, or gets them now, it says which are broken."""
-    decoded = open_stored(cache, stored.values(), config) if cache else None
+    decoded = open_stored(cache, stored.values(), config, value_range) if cache else None
     if decoded is not None:
         return decoded.broken, decoded
     return (survey_images(stored.values(), config.loader_workers) if decode else {}), None
