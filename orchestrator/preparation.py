@@ -46,8 +46,7 @@ def prepare(
     trainer = resolve_trainer(experiment.trainer)
     weights = describe_weights(experiment.model, weights_file)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
-    cache = Cache.at(place, say) if place.images else None
-    data = describe_data(experiment.data, cache=cache)
+    data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
     concrete = experiment.model_copy(update={"trainer": trainer})
     images = sum(data.split_sizes.values())
     plans = plan_prefixes(concrete, images)

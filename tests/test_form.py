@@ -284,5 +284,5 @@ def test_ci_calls_the_readmes_own_commands():
 def test_the_experiments_that_ship_validate():
     from orchestrator.config import load_experiment
 
-    for name in ("beans", "beans-all", "demo"):
+    for name in ("beans", "beans-all", "demo-source", "demo"):
         assert load_experiment(name, HERE / "experiments.yaml").name == name

@@ -67,7 +67,7 @@ def sweep(
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
-    command = sweep_command(config)
+    command, level = sweep_command(config), verbose - quiet
     if dry_run:
         _print_plan(experiment, output)
         _print_source(experiment, root, command)
@@ -76,15 +76,11 @@ def sweep(
     stopper = _Stopper()
     with stopper.listening():
         for source, after in pairwise([*sources, experiment]):
-            print_note(f"{source.name} comes first: {after.name} starts from its best network")
-            _, outcome = _run(source, root, stopper.event, verbosity=verbose - quiet, command=command)
+            outcome = _run_source(source, after, root, stopper.event, level, command)
             if outcome.stopped:
                 break
-            print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
         else:
-            result, outcome = _run(
-                experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh, command=command
-            )
+            result, outcome = _run(experiment, root, stopper.event, level, command, fresh=fresh)
             _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
@@ -138,9 +134,9 @@ def _run(
     experiment: "Experiment",
     root: Path,
     stop: threading.Event,
-    *,
     verbosity: int,
     command: str,
+    *,
     fresh: bool = False,
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
@@ -154,6 +150,17 @@ def _run(
             return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh, command=command)
     plain = PlainObserver(console, verbosity=verbosity)
     return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh, command=command)
+
+
+def _run_source(
+    source: "Experiment", after: "Experiment", root: Path, stop: threading.Event, verbosity: int, command: str
+) -> "SweepOutcome":
+    """Sweep what another experiment starts from; its front is not asked for."""
+    print_note(f"{source.name} comes first: {after.name} starts from its best network")
+    _, outcome = _run(source, root, stop, verbosity, command)
+    if not outcome.stopped:
+        print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
+    return outcome
 
 
 def _print_plan(experiment: "Experiment", output: Format) -> None:

@@ -277,3 +277,25 @@ def test_the_rules_hold_in_python_too():
 def test_a_list_of_frozen_sets_is_normalised():
     search = SearchConfig(mode="list", frozen=("layer1+stem", "stem + layer1", "none", "layer4+layer4"))
     assert [frozen.key for frozen in make_experiment(search=search).frozen_sets] == ["stem+layer1", "none", "layer4"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("model: {weights: 'sweep:a'}", "experiments.a.model.weights: a sweep cannot start from its own"),
+        ("model: {weights: 'sweep:'}", "must name an experiment after `sweep:`, such as sweep:demo-source ('sweep:')"),
+        ("model: {num_classes: 4}", "experiments.a.model.num_classes: sklearn/digits has 10 (4)"),
+        ("data: {classes: [1, 2]}, model: {num_classes: 3}", "model.num_classes: data.classes names 2 (3)"),
+        ("data: {classes: [1]}", "data.classes: must have at least 2 items"),
+        ("data: {classes: ['1', 1]}", "data.classes: each value may stand once"),
+        ("data: {classes: [yes, 2]}", "data.classes.0: must be a class's name; write it in quotes (true)"),
+        ("data: {value_range: [5, 5]}", "data.value_range: must be [low, high] with low < high ([5, 5])"),
+    ],
+)
+def test_mistakes_of_the_demo_kind(write, entry, message):
+    data = "" if entry.startswith("data") else "data: {source: sklearn/digits}, "
+    entry = entry.replace("data: {", "data: {source: sklearn/digits, ", 1) if entry.startswith("data") else entry
+    path = write(f"experiments:\n  a: {{{data}{entry}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve_experiment("a", path)
+    assert message in caught.value.message
