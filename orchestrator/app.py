@@ -161,20 +161,23 @@ def _run_locked(
         summarise=build_summarise(root, experiment),
         stop=stop,
     )
-    outcome = loop.run(
-        SweepStart(
-            experiment=prepared.experiment,
-            data=prepared.data,
-            config_yaml=to_yaml(experiment),
-            config_hash=config_hash(experiment),
-            git_commit=find_git_commit(),
-            generation=prepared.generation,
-            scores=prepared.scores,
-            gpu_uuids=prepared.gpu_uuids,
-        )
-    )
+    outcome = loop.run(_describe_start(prepared, experiment))
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _describe_start(prepared: Prepared, experiment: Experiment) -> SweepStart:
+    """Gather what is known when the sweep starts; `experiment` is as it was configured."""
+    return SweepStart(
+        experiment=prepared.experiment,
+        data=prepared.data,
+        config_yaml=to_yaml(experiment),
+        config_hash=config_hash(experiment),
+        git_commit=find_git_commit(),
+        generation=prepared.generation,
+        scores=prepared.scores,
+        gpu_uuids=prepared.gpu_uuids,
+    )
 
 
 def _owes_records(root: Root, name: str) -> bool:

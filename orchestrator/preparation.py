@@ -52,9 +52,8 @@ def prepare(
         say(Step(f"loading the weights {experiment.model.weights}"))
     weights = describe_weights(experiment.model, weights_file)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
-    cache = Cache.at(place, say) if place.images else None
     say(Step(f"reading the data, {experiment.data.source}"))
-    data = describe_data(experiment.data, cache=cache)
+    data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
     concrete = experiment.model_copy(update={"trainer": trainer})
     images = sum(data.split_sizes.values())
     plans = plan_prefixes(concrete, images)

@@ -59,7 +59,7 @@ class Prepared:
         chosen = choice.hyperparameters
         base = self.experiment
         return RunSpec(
-            data=base.data.model_copy(update={"batch_size": chosen.batch_size}),
+            data=base.data.model_copy(update={"batch_size": chosen.batch_size, "value_range": self.data.value_range}),
             model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
             trainer=base.trainer.model_copy(
                 update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}

@@ -91,6 +91,8 @@ class DatasetInfo(Record):
     """Names of the classes, by label."""
     split_sizes: dict[str, int]
     """Images in `train`, `validation`, `test`."""
+    value_range: tuple[float, float] | None = None
+    """Values that become black and white in images of more than 8 bits a channel; None: there are none."""
     notes: tuple[str, ...] = ()
     """What the user should hear, such as a validation split that had to be made."""
 
@@ -161,6 +163,8 @@ class RunSpec(Record):
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
         data = self.data.model_dump(mode="json", exclude=_IN_DATA_FINGERPRINT | _WITHOUT_EFFECT)
+        if not isinstance(self.data.value_range, tuple):  # there is no image that it would be about
+            del data["value_range"]
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         if self.trainer.matmul_precision == "highest" and not self._was_tf32:
             del plain["trainer"]["matmul_precision"]

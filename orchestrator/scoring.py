@@ -46,7 +46,10 @@ def _name_scores(prepared: Prepared) -> str:
     parts = {
         "version": _VERSION,
         "images": [prepared.data.fingerprint, len(prepared.data.class_names)],
-        "transform": [experiment.data.image_size, list(experiment.data.mean), list(experiment.data.std)],
+        "transform": [
+            *(experiment.data.image_size, list(experiment.data.mean), list(experiment.data.std)),
+            *(prepared.data.value_range or ()),
+        ],
         "network": [experiment.model.backbone, prepared.weights_sha256],
         "seed": experiment.search.seeds[0],
     }

@@ -70,7 +70,7 @@ def sweep(
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
-    command = sweep_command(config)
+    command, level = sweep_command(config), verbose - quiet
     if dry_run:
         _print_plan(experiment, output)
         _print_source(experiment, root, command)
@@ -79,13 +79,11 @@ def sweep(
     stopper = _Stopper()
     with stopper.listening():
         for source, after in pairwise([*sources, experiment]):
-            print_note(f"{source.name} comes first: {after.name} starts from its best network")
-            _, outcome = _run(source, root, stopper, verbosity=verbose - quiet, command=command)
+            outcome = _run_source(source, after, root, stopper, level, command)
             if outcome.stopped:
                 break
-            print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
         else:
-            result, outcome = _run(experiment, root, stopper, verbosity=verbose - quiet, fresh=fresh, command=command)
+            result, outcome = _run(experiment, root, stopper, level, command, fresh=fresh)
             _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
@@ -154,9 +152,9 @@ def _run(
     experiment: "Experiment",
     root: Path,
     stopper: _Stopper,
-    *,
     verbosity: int,
     command: str,
+    *,
     fresh: bool = False,
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
@@ -173,6 +171,17 @@ def _run(
         from orchestrator.app import run_sweep
 
         return run_sweep(experiment, observer=observer, root=root, stop=stopper.event, fresh=fresh, command=command)
+
+
+def _run_source(
+    source: "Experiment", after: "Experiment", root: Path, stopper: _Stopper, verbosity: int, command: str
+) -> "SweepOutcome":
+    """Sweep what another experiment starts from; its front is not asked for."""
+    print_note(f"{source.name} comes first: {after.name} starts from its best network")
+    _, outcome = _run(source, root, stopper, verbosity, command)
+    if not outcome.stopped:
+        print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
+    return outcome
 
 
 def _print_plan(experiment: "Experiment", output: Format) -> None:

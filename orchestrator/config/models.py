@@ -41,6 +41,10 @@ MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
 
 
+ValueRange = tuple[Channel, Channel]
+"""Lowest and highest value."""
+
+
 class SyntheticConfig(Section):
     """Images that are drawn instead of loaded, when `data.source` is `synthetic`."""
 
@@ -91,6 +95,9 @@ class DataConfig(Section):
     memory_mb: int = Field(default=4096, ge=0)
     """Decoded images that the cache has not are kept in memory up to this size (MiB a run); larger sets are decoded
     each epoch."""
+    value_range: Literal["auto", "full"] | ValueRange | None = "auto"
+    """Values that become black and white in images of more than 8 bits a channel: `auto`: the lowest and highest of the
+    data set; `full`: 0 to 65535; or `[low, high]`. null: such images are broken. It is nothing to images of 8 bits."""
     on_corrupt: Literal["fail", "skip"] = "fail"
     """A broken image refuses the data set before anything trains (`fail`), or is left out and named (`skip`)."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -110,6 +117,13 @@ class DataConfig(Section):
     def _std_is_positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(value) <= 0:
             raise ValueError("each standard deviation must be greater than 0")
+        return value
+
+    @field_validator("value_range")
+    @classmethod
+    def _range_rises(cls, value: str | ValueRange | None) -> str | ValueRange | None:
+        if isinstance(value, tuple) and value[0] >= value[1]:
+            raise ValueError("must be [low, high] with low < high")
         return value
 
     @field_validator("classes")

@@ -280,6 +280,7 @@ def _describe(config: DataConfig, source: Source) -> DatasetInfo:
         fingerprint=source.fingerprint,
         class_names=source.class_names,
         split_sizes={split: len(images) for split, images in source.splits.items()},
+        value_range=source.value_range,
         notes=source.notes,
     )
 

@@ -7,8 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.config.models import ValueRange
 from orchestrator.errors import ConfigError
-from orchestrator.training.images import UNDECODABLE, ImageFacts, Pixels, decode_image, describe_damage, probe_image
+from orchestrator.training.depth import has_more_than_8_bits
+from orchestrator.training.images import (
+    UNDECODABLE,
+    ImageFacts,
+    Pixels,
+    decode_image,
+    describe_damage,
+    find_values,
+    probe_image,
+)
 from orchestrator.training.problems import Problems
 from orchestrator.training.quality import BrokenImage, place
 from orchestrator.training.rows import Bounds, StoredImage, StoredRows
@@ -44,6 +54,7 @@ class EncodedImages:
     Attributes:
         labels: Labels by row; `NO_LABEL` where there is none.
         digests: sha256 of the encoded image, by row; empty where there is none.
+        value_range: What becomes black and white in images of more than 8 bits a channel.
     """
 
     def __init__(
@@ -62,6 +73,8 @@ class EncodedImages:
         self._bounds = bounds
         self._stored = rows
         self._unreadable: dict[int, str] = {}
+        self._deep: set[int] = set()
+        self.value_range: ValueRange | None = None
         labels = _read_labels(rows, class_names, split, source, problems)
         outside: list[int] = []
         # from first to last, which is faster than by number
@@ -103,7 +116,7 @@ class EncodedImages:
         """
         data = self._read(index)
         try:
-            return decode_image(data, size)
+            return decode_image(data, size, self.value_range)
         except UNDECODABLE as error:
             raise self._refuse(index, f"cannot be decoded: {describe_damage(error, len(data))}") from error
 
@@ -121,7 +134,7 @@ class EncodedImages:
                 hint="start again once nothing writes there",
             )
         try:
-            return decode_image(data, size)
+            return decode_image(data, size, self.value_range)
         except UNDECODABLE as error:
             return f"cannot be decoded: {describe_damage(error, len(data))}"
 
@@ -132,9 +145,21 @@ class EncodedImages:
         except ConfigError as error:
             return error.message
         try:
-            return probe_image(data)
+            return probe_image(data, self.value_range)
         except UNDECODABLE as error:
             return f"cannot be decoded: {describe_damage(error, len(data))}"
+
+    @property
+    def deep_rows(self) -> list[int]:
+        """Rows of the images that have more than 8 bits a channel."""
+        return [index for index, row in enumerate(self._rows) if int(row) in self._deep]
+
+    def values(self, index: int) -> tuple[float, float] | None:
+        """Lowest and highest value of such an image; None where it cannot be decoded."""
+        try:
+            return find_values(self._bytes(int(self._rows[index])))
+        except (ConfigError, *UNDECODABLE):
+            return None
 
     def find_broken(self, survey: Survey) -> tuple[NDArray[np.int64], list[BrokenImage]]:
         """Tell whole images from broken ones.
@@ -178,10 +203,13 @@ class EncodedImages:
             outside.append(row)
             return _UNREADABLE
         try:
-            return hashlib.sha256(_read_stored(stored)).digest()
+            data = _read_stored(stored)
         except ConfigError as error:
             self._unreadable[row] = error.message
             return _UNREADABLE
+        if has_more_than_8_bits(data):
+            self._deep.add(row)
+        return hashlib.sha256(data).digest()
 
     def _note_outside(self, rows: list[int], problems: Problems) -> None:
         if not rows:

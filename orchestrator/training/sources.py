@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import DataConfig, ValueRange
+from orchestrator.training.depth import find_value_range
 from orchestrator.training.duplicates import count_shared
 from orchestrator.training.encoded import NO_LABEL, REPAIR_HINT, EncodedImages, Survey, survey_images
 from orchestrator.training.image_cache import CachedImages, open_stored
@@ -33,6 +34,7 @@ class Source:
         broken: The images that cannot be used, as far as they were looked for.
         survey: What every image is, or the broken ones only; empty where they were not looked at.
         opened: How it was read, and what was left out.
+        value_range: What becomes black and white in images of more than 8 bits a channel; None: there are none.
         decoded: Their pixels, where they are cached.
     """
 
@@ -43,6 +45,7 @@ class Source:
     broken: tuple[BrokenImage, ...]
     survey: Survey
     opened: Opened
+    value_range: ValueRange | None = None
     decoded: CachedImages | None = None
 
     @property
@@ -92,10 +95,12 @@ def examine_source(config: DataConfig, *, decode: bool, cache: Cache | None = No
         split: EncodedImages(rows, opened.class_names, split, config.source, bounds=opened.bounds, problems=problems)
         for split, rows in opened.rows.items()
     }
-    notes = list(opened.notes)
-    survey, decoded = _survey(stored, config, cache, decode=decode)
+    total = sum(map(len, stored.values()))
+    value_range, ranged = _settle_values(stored, total, config, problems, look=decode)
+    notes = [*opened.notes, *ranged]
+    survey, decoded = _survey(stored, config, value_range, cache, decode=decode)
     whole, broken = _take_out(stored, survey)
-    notes += _report_broken(broken, sum(map(len, stored.values())), config, problems)
+    notes += _report_broken(broken, total, config, problems)
     # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
     splits = whole if config.on_corrupt == "skip" else stored
     class_names = opened.class_names
@@ -113,15 +118,34 @@ def examine_source(config: DataConfig, *, decode: bool, cache: Cache | None = No
         broken=tuple(broken),
         survey=survey,
         opened=opened,
+        value_range=value_range,
         decoded=decoded,
     )
 
 
+def _settle_values(
+    stored: Mapping[str, EncodedImages], total: int, config: DataConfig, problems: Problems, *, look: bool
+) -> tuple[ValueRange | None, list[str]]:
+    """Settle what becomes black and white; where it is told, images are looked at only to say what they have."""
+    if isinstance(config.value_range, tuple) and not look:
+        found: tuple[ValueRange | None, list[str]] = (config.value_range, [])
+    else:
+        found = find_value_range(stored.values(), total, config, problems)
+    for images in stored.values():
+        images.value_range = found[0]
+    return found
+
+
 def _survey(
-    stored: Mapping[str, EncodedImages], config: DataConfig, cache: Cache | None, *, decode: bool
+    stored: Mapping[str, EncodedImages],
+    config: DataConfig,
+    value_range: ValueRange | None,
+    cache: Cache | None,
+    *,
+    decode: bool,
 ) -> tuple[Survey, CachedImages | None]:
     """Look at every image; where the cache has them, or gets them now, it says which are broken."""
-    decoded = open_stored(cache, stored.values(), config) if cache else None
+    decoded = open_stored(cache, stored.values(), config, value_range) if cache else None
     if decoded is not None:
         return decoded.broken, decoded
     return (survey_images(stored.values(), config.loader_workers) if decode else {}), None

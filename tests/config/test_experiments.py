@@ -54,13 +54,26 @@ STUDY = {
     "tracking.mlflow_uri": None,
     "tracking.tensorboard": True,
 }
-DEMO = {
-    "data.source": "synthetic",
+SOURCE = {
+    "data.source": "sklearn/digits",
+    "data.classes": ["0", "1", "2", "3", "4", "5", "6"],
+    "data.max_train_images": None,
     "data.image_size": 32,
     "model.weights": "none",
+    "model.num_classes": 7,
+    "search.mode": "list",
+    "search.frozen": ["none"],
+    "search.seeds": [0],
+}
+DEMO = {
+    "data.source": "sklearn/digits",
+    "data.classes": ["7", "8", "9"],
+    "data.max_train_images": 60,
+    "data.image_size": 32,
+    "model.weights": "sweep:demo-source",
     "model.num_classes": 3,
-    "data.synthetic.classes": 3,
     "search.mode": "prefix",
+    "search.seeds": [0, 1, 2],
 }
 
 
@@ -77,11 +90,12 @@ def values_of(name: str) -> dict[str, object]:
 
 
 def test_the_experiments_that_ship():
-    assert check_file(SHIPPED) == experiment_names(SHIPPED) == ["beans", "beans-all", "demo"]
+    assert check_file(SHIPPED) == experiment_names(SHIPPED) == ["beans", "beans-all", "demo-source", "demo"]
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("beans", STUDY), ("beans-all", STUDY | {"search.mode": "subset"}), ("demo", DEMO)]
+    ("name", "expected"),
+    [("beans", STUDY), ("beans-all", STUDY | {"search.mode": "subset"}), ("demo-source", SOURCE), ("demo", DEMO)],
 )
 def test_an_experiment_that_ships_has_the_values_of_the_study(name, expected):
     values = values_of(name)

@@ -385,3 +385,25 @@ def test_choices_that_are_said_later_take_the_place_of_a_range(write):
     assert found["b"].range is None
     assert (found["c"].choices, found["c"].range.low) == (None, 0.2)
     assert (found["d"].range.low, found["d"].range.high) == (1e-3, 1)  # a range that is refined keeps its other end
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("model: {weights: 'sweep:a'}", "experiments.a.model.weights: a sweep cannot start from its own"),
+        ("model: {weights: 'sweep:'}", "must name an experiment after `sweep:`, such as sweep:demo-source ('sweep:')"),
+        ("model: {num_classes: 4}", "experiments.a.model.num_classes: sklearn/digits has 10 (4)"),
+        ("data: {classes: [1, 2]}, model: {num_classes: 3}", "model.num_classes: data.classes names 2 (3)"),
+        ("data: {classes: [1]}", "data.classes: must have at least 2 items"),
+        ("data: {classes: ['1', 1]}", "data.classes: each value may stand once"),
+        ("data: {classes: [yes, 2]}", "data.classes.0: must be a class's name; write it in quotes (true)"),
+        ("data: {value_range: [5, 5]}", "data.value_range: must be [low, high] with low < high ([5, 5])"),
+    ],
+)
+def test_mistakes_of_the_demo_kind(write, entry, message):
+    data = "" if entry.startswith("data") else "data: {source: sklearn/digits}, "
+    entry = entry.replace("data: {", "data: {source: sklearn/digits, ", 1) if entry.startswith("data") else entry
+    path = write(f"experiments:\n  a: {{{data}{entry}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve_experiment("a", path)
+    assert message in caught.value.message
