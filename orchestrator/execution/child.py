@@ -18,6 +18,7 @@ from orchestrator.errors import RunError
 from orchestrator.execution import mortal
 from orchestrator.execution.sockets import settle_socket_folder
 from orchestrator.execution.worker import WORKER_LOG
+from orchestrator.machine import read_cores
 
 GRACE_S = 5.0
 """Seconds that a worker has to end by itself once it has nothing left to do, and after SIGKILL."""
@@ -39,6 +40,9 @@ def start_method(*modules: str) -> Any:
     context = multiprocessing.get_context("forkserver")
     # torch would initialise CUDA to look for devices, and no process can use it after a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    cores = read_cores()
+    if cores.quota is not None:  # torch would start a thread for each core of the machine, and all wait for their turn
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores.usable))
     context.set_forkserver_preload([mortal.__name__, *modules])
     return context
 

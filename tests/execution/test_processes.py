@@ -16,6 +16,7 @@ from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
+from orchestrator.machine import Cores
 from orchestrator.records import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 
@@ -110,6 +111,20 @@ def test_so_many_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, worker
     beside = [sum(b["began"] <= a["began"] < b["ended"] for b in seen) for a in seen]
     assert max(beside) <= workers  # at each start, itself included
     assert {run["threads"] for run in seen} == {7 // workers}
+
+
+def test_libraries_start_no_more_threads_than_a_container_pays_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(child, "read_cores", lambda: Cores(usable=1, quota=1.5))
+    child.start_method("json")
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    child.start_method("json")
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(child, "read_cores", lambda: Cores(usable=16))
+    child.start_method("json")
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_more_workers_than_cores_have_a_thread_each(tmp_path, monkeypatch):
