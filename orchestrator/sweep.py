@@ -1,7 +1,5 @@
 """The loop of a sweep: submit, collect, track; and what happens when a run is lost or the sweep stopped.
 
-Which runs there are, and when a trial ends, the strategy says.
-
 A finished run is committed in this order, and each point between is one at which the process may die:
 
     1. the worker writes `result.json`    before: the run continues from its last checkpoint
@@ -70,6 +68,7 @@ class SweepLoop:
         self._summarise = summarise
         self._stop = stop or threading.Event()
         self._stopping = False
+        self._at_once = executor.workers
         self._outcome = SweepOutcome()
         self._waiting: deque[Job] = deque()
         self._active: set[Job] = set()
@@ -99,12 +98,8 @@ class SweepLoop:
                 self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
         self._end(status)
-        if self._has_failed_too_often():
-            raise SweepError(
-                f"stopped after {self._outcome.failed_runs} lost runs (execution.max_failures="
-                f"{self._experiment.execution.max_failures}); the last: {self._outcome.failed_trials[-1].error}",
-                hint="what finished is kept: mend the cause and give the same command again",
-            )
+        if (error := self._outcome.find_excess(self._experiment.execution.max_failures)) is not None:
+            raise error
         return self._outcome
 
     def _loop(self) -> None:
@@ -132,7 +127,7 @@ class SweepLoop:
     def _fill(self) -> None:
         """Start runs while there are free workers and runs to start."""
         passed_over: list[Job] = []
-        while len(self._active) < self._executor.workers and not self._stopping:
+        while len(self._active) < self._at_once and not self._stopping:
             if self._stop.is_set():
                 self._begin_stop()
             elif self._waiting:
@@ -296,7 +291,10 @@ class SweepLoop:
             self._outcome.retried += 1
             job.attempts += 1
             self._observer.on_message(f"{job.start.name} is tried again: {error.message}")
-            self._submit(job)
+            if cause == "out_of_memory" and len(self._active) > 1:
+                self._make_room(job)
+            else:
+                self._submit(job)
             return
         self._active.discard(job)
         detail = f"{cause}: {error.message}\n\n{error.hint}" if error.hint else f"{cause}: {error.message}"
@@ -304,12 +302,16 @@ class SweepLoop:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
         self._end_run(job, job.record(error=error.message, cause=cause))
-        if self._has_failed_too_often():
+        if self._outcome.find_excess(self._experiment.execution.max_failures) is not None:
             self._begin_stop()
 
-    def _has_failed_too_often(self) -> bool:
-        limit = self._experiment.execution.max_failures
-        return limit is not None and self._outcome.failed_runs >= limit
+    def _make_room(self, job: Job) -> None:
+        """Let a run that found no memory beside others wait until there is one less of them, now and from now on."""
+        self._at_once = max(1, min(self._at_once, len(self._active)) - 1)
+        self._observer.on_message(f"memory does not suffice: from now on at most {self._at_once} at a time")
+        self._active.discard(job)
+        job.claim.close()
+        self._waiting.appendleft(job)
 
     def _reuse(self, job: Job, result: RunResult) -> None:
         """Answer a run from a finished training.
@@ -383,7 +385,7 @@ class SweepLoop:
             self._tracker.end_sweep(status)
 
     def _status(self) -> SweepStatus:
-        if self._has_failed_too_often() or self._outcome.failed_trials:
+        if self._outcome.failed_trials:
             return "failed"
         return "put_off" if self._stopping else "finished"
 
