@@ -5,7 +5,7 @@ A finished run is committed in this order, and each point between is one at whic
     1. the worker writes `result.json`    before: the run continues from its last checkpoint
     2. the run's tracker is finished      before: the run is tracked to its end from the result
     3. the ledger enters the run          before: the tracked run is found by its fingerprint
-    4. the search is told the trial       before: the trial is told from the ledger, under a new number
+    4. the search is told the trial       before: the trial is told from the ledger, under its number
 """
 
 import queue
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator import names
-from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
+from orchestrator.errors import OrchestratorError, RunError, RunStoppedError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
 from orchestrator.jobs import Job, SweepOutcome
 from orchestrator.ledger import Ledger
@@ -73,7 +73,6 @@ class SweepLoop:
         self._waiting: deque[Job] = deque()
         self._active: set[Job] = set()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._thread = threading.get_ident()
 
     def run(self, start: SweepStart) -> SweepOutcome:
         """Run what is left of the sweep. A lost run fails its trial; the sweep goes on.
@@ -98,8 +97,8 @@ class SweepLoop:
                 self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
         self._end(status)
-        if (error := self._outcome.find_excess(self._experiment.execution.max_failures)) is not None:
-            raise error
+        if excess := self._outcome.find_excess(self._experiment.execution.max_failures):
+            raise excess
         return self._outcome
 
     def _loop(self) -> None:

@@ -150,7 +150,7 @@ def read_checkpoint(path: Path) -> Mapping[str, dict[str, object]]:
     """
     try:
         _require_stored(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, dict[str, object]] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise NotFoundError(
             f"no checkpoint at {path}", hint="the run has not finished, or its folder was deleted"
