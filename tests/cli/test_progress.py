@@ -158,6 +158,9 @@ def test_a_terminal_shows_what_is_being_done(start):
     console = Console(file=out, width=120, height=30, force_terminal=True, no_color=True)
     with LiveObserver(console) as live:
         live.on_message(Step("loading PyTorch"))
+        deadline = time.monotonic() + 10
+        while "loading PyTorch" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert "loading PyTorch" in out.getvalue()
         live.on_plan(make_experiment(), [CHOICE], [])
         live.on_run_start(start)
