@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.errors import SweepError
 from orchestrator.interfaces import Proposal, RunStart, RunTracker
 from orchestrator.masking import mask_credentials
 from orchestrator.records import RunRecord, TrialRecord
@@ -31,6 +32,16 @@ class SweepOutcome:
     failed_trials: list[TrialRecord] = field(default_factory=list)
     stopped: bool = False
     """It was stopped on request before its end."""
+
+    def find_excess(self, limit: int | None) -> SweepError | None:
+        """Describe that too many runs were lost, by `execution.max_failures`; None where they were not."""
+        if limit is None or self.failed_runs < limit:
+            return None
+        return SweepError(
+            f"stopped after {self.failed_runs} lost runs (execution.max_failures={limit}); the last: "
+            f"{self.failed_trials[-1].error}",
+            hint="what finished is kept: mend the cause and give the same command again",
+        )
 
 
 @dataclass(slots=True, kw_only=True)

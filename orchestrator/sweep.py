@@ -1,13 +1,11 @@
 """The loop of a sweep: submit, collect, track; and what happens when a run is lost or the sweep stopped.
 
-Which runs there are, and when a trial ends, the strategy says.
-
 A finished run is committed in this order, and each point between is one at which the process may die:
 
     1. the worker writes `result.json`    before: the run continues from its last checkpoint
     2. the run's tracker is finished      before: the run is tracked to its end from the result
     3. the ledger enters the run          before: the tracked run is found by its fingerprint
-    4. the search is told the trial       before: the trial is told from the ledger, under a new number
+    4. the search is told the trial       before: the trial is told from the ledger, under its number
 """
 
 import queue
@@ -18,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator import names
-from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
+from orchestrator.errors import OrchestratorError, RunError, RunStoppedError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
 from orchestrator.jobs import Job, JobsUnderWay, SweepOutcome
 from orchestrator.labels import label_planned
@@ -71,11 +69,11 @@ class SweepLoop:
         self._summarise = summarise
         self._stop = stop or threading.Event()
         self._stopping = False
+        self._at_once = executor.workers
         self._outcome = SweepOutcome()
         self._waiting: deque[Job] = deque()
         self._active = JobsUnderWay()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._thread = threading.get_ident()
 
     def run(self, start: SweepStart) -> SweepOutcome:
         """Run what is left of the sweep. A lost run fails its trial; the sweep goes on.
@@ -100,12 +98,8 @@ class SweepLoop:
                 self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
         self._end(status)
-        if self._has_failed_too_often():
-            raise SweepError(
-                f"stopped after {self._outcome.failed_runs} lost runs (execution.max_failures="
-                f"{self._experiment.execution.max_failures}); the last: {self._outcome.failed_trials[-1].error}",
-                hint="what finished is kept: mend the cause and give the same command again",
-            )
+        if excess := self._outcome.find_excess(self._experiment.execution.max_failures):
+            raise excess
         return self._outcome
 
     def _loop(self) -> None:
@@ -133,7 +127,7 @@ class SweepLoop:
     def _fill(self) -> None:
         """Start runs while there are free workers and runs to start."""
         passed_over: list[Job] = []
-        while len(self._active) < self._executor.workers and not self._stopping:
+        while len(self._active) < self._at_once and not self._stopping:
             if self._stop.is_set():
                 self._begin_stop()
             elif self._waiting:
@@ -298,9 +292,13 @@ class SweepLoop:
         if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
             self._outcome.retried += 1
             job.attempts += 1
-            job.alone = cause == "out_of_memory"
+            crowded = cause == "out_of_memory"
+            job.alone = crowded and self._experiment.trainer.accelerator == "gpu"  # there its GPU is what was full
             self._observer.on_message(f"{job.start.name} is tried again{' alone' * job.alone}: {error.message}")
-            self._submit(job)
+            if crowded and not job.alone and len(self._active) > 1:
+                self._make_room(job)
+            else:
+                self._submit(job)
             return
         self._active.discard(job)
         detail = f"{cause}: {error.message}\n\n{error.hint}" if error.hint else f"{cause}: {error.message}"
@@ -308,12 +306,16 @@ class SweepLoop:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
         self._end_run(job, job.record(error=error.message, cause=cause))
-        if self._has_failed_too_often():
+        if self._outcome.find_excess(self._experiment.execution.max_failures) is not None:
             self._begin_stop()
 
-    def _has_failed_too_often(self) -> bool:
-        limit = self._experiment.execution.max_failures
-        return limit is not None and self._outcome.failed_runs >= limit
+    def _make_room(self, job: Job) -> None:
+        """Let a run that found no memory beside others wait until there is one less of them, now and from now on."""
+        self._at_once = max(1, min(self._at_once, len(self._active)) - 1)
+        self._observer.on_message(f"memory does not suffice: from now on at most {self._at_once} at a time")
+        self._active.discard(job)
+        job.claim.close()
+        self._waiting.appendleft(job)
 
     def _reuse(self, job: Job, result: RunResult) -> None:
         """Answer a run from a finished training.
@@ -387,7 +389,7 @@ class SweepLoop:
             self._tracker.end_sweep(status)
 
     def _status(self) -> SweepStatus:
-        if self._has_failed_too_often() or self._outcome.failed_trials:
+        if self._outcome.failed_trials:
             return "failed"
         return "put_off" if self._stopping else "finished"
 

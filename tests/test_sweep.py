@@ -248,9 +248,50 @@ def test_what_may_pass_is_tried_again_in_the_same_tracked_run(tmp_path, cause):
 @pytest.mark.parametrize(("cause", "alone"), [("out_of_memory", True), ("died", False)])
 def test_a_run_whose_gpu_was_full_is_tried_again_with_nobody_beside_it(tmp_path, cause, alone):
     bench = Bench(tmp_path, retries=1)
+    trainer = TrainerConfig(accelerator="gpu", precision="32-true")  # the fake trains anywhere
+    bench.experiment = bench.experiment.model_copy(update={"trainer": trainer})
     bench.executor = Flaky(cause, times=1)
     bench.sweep()
     assert [workplace.alone for workplace in bench.executor.workplaces] == [False, alone, False, False, False]
+
+
+class Cramped(InlineExecutor):
+    """Two workers and memory for one: whoever comes second is killed, and the first one ends later."""
+
+    workers, blocking = 2, False
+
+    def __init__(self) -> None:
+        super().__init__("tests.fake_training:train")
+        self.beside = []
+        self.under_way = set()
+
+    def submit(self, spec, workplace, on_epoch):
+        future = Future()
+        self.beside.append((spec.frozen, sorted(self.under_way)))
+        if self.under_way:
+            future.set_exception(RunError("no memory left", cause="out_of_memory"))
+            return future
+        self.under_way.add(spec.frozen)
+        threading.Timer(1.5, self.finish, (spec, workplace, future)).start()
+        return future
+
+    def finish(self, spec, workplace, future):
+        done = super().submit(spec, workplace, lambda _: None)
+        self.under_way.discard(spec.frozen)
+        future.set_result(done.result())
+
+
+def test_what_found_no_memory_is_tried_again_when_there_is_room_and_one_run_less_from_then_on(tmp_path, caplog):
+    bench = Bench(tmp_path, retries=1)
+    bench.executor = Cramped()
+    outcome = bench.sweep()
+    assert (outcome.retried, outcome.failed_runs, outcome.trained) == (1, 0, 4)
+    (first, second), rest = bench.executor.beside[:2], bench.executor.beside[2:]
+    assert second == (second[0], [first[0]])
+    assert rest[0] == (second[0], [])  # as soon as there is room, and alone
+    assert [beside for _, beside in rest] == [[]] * 3
+    assert "memory does not suffice: from now on at most 1 at a time" in caplog.text
+    assert [run.status for run in bench.tracker.runs] == ["finished"] * 4
 
 
 @pytest.mark.parametrize(

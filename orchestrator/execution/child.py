@@ -122,8 +122,20 @@ def _kill(process: BaseProcess) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def describe_death(code: int | None, folder: Path) -> RunError:
-    """Say how a worker died that sent neither result nor error."""
+def describe_death(code: int | None, folder: Path, *, memory_was_short: bool = False) -> RunError:
+    """Say how a worker died that sent neither result nor error.
+
+    Args:
+        code: Its exit code.
+        folder: Of the run.
+        memory_was_short: Whether the system has killed for want of memory while it ran.
+    """
+    if code == -signal.SIGKILL and memory_was_short:
+        return RunError(
+            "the worker was killed by the system, which had no memory left",
+            hint="fewer runs at a time (execution.workers), a smaller data.batch_size or data.memory_mb take less",
+            cause="out_of_memory",
+        )
     hint = last_output(folder) or "too little memory? see the system's log"
     return RunError(f"the worker died from {name_death(code)}", hint=hint, cause="died")
 

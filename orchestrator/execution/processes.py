@@ -31,6 +31,7 @@ from orchestrator.execution.server import (
     kill_fork_server,
     start_fork_server,
 )
+from orchestrator.execution.shortage import count_memory_kills
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
@@ -257,6 +258,7 @@ class ProcessExecutor:
         process: BaseProcess = self._context.Process(
             target=work, args=(self._target, task.spec, place, sender, alive_receiver), daemon=False
         )
+        kills = count_memory_kills()
         with receiver, alive_sender:
             try:
                 with sender, alive_receiver, STARTING, hidden_main():
@@ -271,7 +273,7 @@ class ProcessExecutor:
                 outcome = _receive(receiver, process, task)
             finally:
                 code = end_process(process)
-        return outcome or describe_death(code, task.folder)
+        return outcome or describe_death(code, task.folder, memory_was_short=count_memory_kills() > kills)
 
     def _enter(self, task: Task, process: BaseProcess) -> None:
         """Note the process of a task, so that closing ends it; end it where that came too late."""

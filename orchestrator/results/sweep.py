@@ -387,7 +387,7 @@ class Sweep:
 def describe_states(trials: Iterable[TrialRecord]) -> str:
     """Count trials by state: `2 failed, 1 running`; empty where there is none."""
     counts = Counter(trial.state for trial in trials)
-    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.most_common())
 
 
 def _gain(trial: TrialRecord) -> float:

@@ -1,6 +1,8 @@
 """What a person sees while a sweep runs."""
 
 import io
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,9 +10,10 @@ from rich.console import Console
 
 from orchestrator.cli.progress import LiveObserver, PlainObserver, describe_plan
 from orchestrator.cli.run_table import format_duration
+from orchestrator.cli.sweep import _Stopper
 from orchestrator.config.models import ExecutionConfig, SearchConfig
 from orchestrator.interfaces import Choice, RunStart
-from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord
+from orchestrator.records import Cost, EpochMetrics, Hyperparameters, RunRecord, Step
 from tests.factories import make_experiment, make_result, make_spec, make_trial
 
 CHOICE = Choice(
@@ -124,6 +127,60 @@ def test_a_run_that_was_answered_is_shown_as_such(start):
     assert "3/3" in page.getvalue()
     assert "starts" not in page.getvalue()
     assert "1 run answered from finished trainings" in page.getvalue()
+
+
+def test_what_takes_long_is_said_again_until_a_run_starts(start, monkeypatch):
+    monkeypatch.setattr("orchestrator.cli.progress.SILENCE_S", 0.05)
+    monkeypatch.setattr("orchestrator.cli.progress._POLL_S", 0.02)
+    out = io.StringIO()
+    with PlainObserver(Console(file=out, width=40)) as observer:
+        observer.on_message(Step("loading PyTorch"))
+        deadline = time.monotonic() + 10
+        while "so far" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        observer.on_run_start(start)
+        said = out.getvalue()
+        time.sleep(0.2)
+        assert out.getvalue() == said
+    lines = said.splitlines()
+    assert lines[0] == "loading PyTorch"
+    assert set(lines[1:-1]) == {"loading PyTorch, for 0 s so far"}
+    assert lines[-1].endswith("starts, 11,168,515 parameters train")
+
+
+def test_quiet_says_no_steps():
+    out = io.StringIO()
+    PlainObserver(Console(file=out), verbosity=-1).on_message(Step("loading PyTorch"))
+    assert out.getvalue() == ""
+
+
+def test_a_terminal_shows_what_is_being_done(start):
+    out = io.StringIO()
+    console = Console(file=out, width=120, height=30, force_terminal=True, no_color=True)
+    with LiveObserver(console) as live:
+        live.on_message(Step("loading PyTorch"))
+        deadline = time.monotonic() + 10
+        while "loading PyTorch" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "loading PyTorch" in out.getvalue()
+        live.on_plan(make_experiment(), [CHOICE], [])
+        live.on_run_start(start)
+        live.on_message(Step("drawing the pictures"))
+        assert "drawing the pictures" in live._summary(0)
+
+
+def test_a_first_signal_ends_what_has_not_begun_and_stops_what_runs(monkeypatch, capfd):
+    ended = []
+    monkeypatch.setattr("orchestrator.cli.sweep.os._exit", ended.append)
+    stopper = _Stopper()
+    stopper._hear(signal.SIGINT, None)
+    assert (ended, stopper.event.is_set()) == ([130], False)
+    assert "interrupted before anything has run; this goes on with it:" in capfd.readouterr().err
+    stopper.begin()
+    stopper._hear(signal.SIGTERM, None)
+    assert (ended, stopper.event.is_set(), stopper.exit_code) == ([130], True, 143)
+    stopper._hear(signal.SIGTERM, None)
+    assert ended == [130, 143]
 
 
 def pruned(start):
