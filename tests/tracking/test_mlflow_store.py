@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from orchestrator.errors import SetupError, SweepError
 from orchestrator.layout import Root
@@ -120,3 +122,24 @@ def test_a_store_that_is_lost_on_the_way_stops_the_sweep(mlflow_root):
     with pytest.raises(SweepError, match="cannot write to the MLflow store sqlite:") as caught:
         tracker.start_run(make_run_start())
     assert "give the same command again" in caught.value.hint
+
+
+def test_a_full_disk_is_said_in_one_line_and_not_shown_as_a_traceback(mlflow_root, capfd):
+    tracker = MlflowTracker(mlflow_root, "demo", None)
+    tracker.start_sweep(make_sweep_start())
+
+    def fill(connection, *_):
+        connection.execute("PRAGMA max_page_count = 1")  # no page more than there are
+
+    def write_much():
+        for number in range(200):
+            tracker.start_run(make_run_start(number, seed=number))
+
+    event.listen(Pool, "checkout", fill)
+    try:
+        with pytest.raises(SweepError, match=r"database or disk is full$") as caught:
+            write_much()
+    finally:
+        event.remove(Pool, "checkout", fill)
+    assert caught.value.hint.startswith("the disk is full: free some space, and give the same command again")
+    assert capfd.readouterr() == ("", "")
