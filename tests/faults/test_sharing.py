@@ -68,7 +68,7 @@ def test_a_foreign_run_and_a_deleted_tag(quick_place: Place, zygote: Zygote, qui
 def server(quick_place: Place) -> Iterator[Server]:
     server = Server(quick_place)
     server.start()
-    server.wait()
+    server.wait(300)
     yield server
     server.kill()
 
