@@ -15,6 +15,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
@@ -259,7 +260,7 @@ def is_refusal(error: BaseException) -> bool:
         return True
     cause = error.__cause__
     if isinstance(cause, RestException):
-        return "error_code" in cause.json and str(cause.error_code) in _REFUSALS
+        return cause.json.get("error_code") in _REFUSALS
     if isinstance(cause, MlflowException):
         return str(cause.error_code) in _REFUSALS and _find_status(cause) is None
     # a page in JSON's place is another server's answer; requests raises its errors as both
@@ -270,7 +271,7 @@ def is_rebuff(error: BaseException) -> bool:
     """Tell whether something before the store, such as a proxy, says no to this very request: it may be too large."""
     cause = error.__cause__
     if isinstance(cause, RestException):
-        return "error_code" not in cause.json
+        return cause.json.get("error_code") not in ErrorCode.keys()  # noqa: SIM118 - of a protocol's enumeration
     status = _find_status(cause)
     return status is not None and 400 <= status < 500 and status not in _OF_THE_SERVER
 

@@ -311,8 +311,9 @@ def test_a_full_disk_under_the_artifacts_fails_no_run(tracker, mlflow_root, monk
 
 def test_a_disk_that_takes_no_spool_is_said_once(tracker, mlflow_root, monkeypatch):
     tracker.client.go_down()
-    monkeypatch.setattr("os.fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    train(tracker, make_run_start())
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        train(tracker, make_run_start())
     warnings = [text for text in tracker.said if "waits in memory alone" in text]
     assert len(warnings) == 1
     tracker.settle()
