@@ -34,7 +34,8 @@ _HARMLESS = {
 """Keys of a query whose values may be read."""
 _WORDS = {"true", "false", "yes", "no", "none", "null", "on", "off"}
 _SECRET_NAME = re.compile(rf"(?i)_*{_KEY}|MLFLOW_TRACKING_USERNAME")
-_LEAST = 6
+_FOLDERS = {"PWD", "OLDPWD"}
+_LEAST = 8
 """Characters of a secret that is masked outside of an address: less would mask ordinary words."""
 _LEAST_PART = 4
 """The same of a part of it, between characters that take an address apart."""
@@ -58,7 +59,7 @@ def mask_credentials(text: str) -> str:
             text = _replace(text, _spell(address), masked)
     text = _replace_addresses(text)
     secrets = {secret for address in addresses for secret in list_secrets(address)}
-    secrets |= {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name)}
+    secrets |= {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name) and name not in _FOLDERS}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST:
             text = _replace(text, _spell(secret), MASK)
@@ -171,7 +172,10 @@ def _spell(secret: str) -> Iterable[str]:
 
 def _replace(text: str, ways: Iterable[str], masked: str) -> str:
     for way in ways:
-        text = text.replace(way, masked)
+        if way.isalpha():  # `postgres` is a word, too
+            text = re.sub(rf"(?<![A-Za-z0-9]){way}(?![A-Za-z0-9])", masked.replace("\\", r"\\"), text)
+        else:
+            text = text.replace(way, masked)
     return text
 
 

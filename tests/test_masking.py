@@ -63,7 +63,7 @@ def test_json_stays_json():
 
 
 RESERVED = "!#$&'()*+,/:;=?@[]% \"<>\\^`{|}~-._"
-WORD = st.text(string.ascii_letters + string.digits, min_size=4, max_size=8).map(lambda word: f"Zq{word}")
+WORD = st.text(string.ascii_letters + string.digits, min_size=6, max_size=9).map(lambda word: f"Zq{word}")
 """A part of a secret that stands nowhere else, so that it can be looked for."""
 
 
@@ -154,6 +154,13 @@ def test_an_address_that_may_be_shown_can_be_opened():
 def test_secrets_of_the_environment_are_masked_wherever_they_stand(name, monkeypatch):
     monkeypatch.setenv(name, "Zq7'secret")
     assert mask_credentials("refused: Zq7'secret, 'Zq7\\'secret', Zq7%27secret") == "refused: ***, '***', ***"
+
+
+def test_words_are_not_taken_for_secrets(monkeypatch):
+    monkeypatch.setenv("PWD", "/home/anna/beans-project")
+    monkeypatch.setenv("DB_PASSWORD", "postgres")
+    assert mask_credentials("postgresql in /home/anna/beans-project") == "postgresql in /home/anna/beans-project"
+    assert mask_credentials("password postgres refused") == "password *** refused"
 
 
 def test_an_address_of_the_environment_is_masked_too(monkeypatch):
