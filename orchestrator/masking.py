@@ -34,7 +34,8 @@ _HARMLESS = {
 """Keys of a query whose values may be read."""
 _WORDS = {"true", "false", "yes", "no", "none", "null", "on", "off"}
 _SECRET_NAME = re.compile(rf"(?i)_*{_KEY}|MLFLOW_TRACKING_USERNAME")
-_LEAST = 6
+_FOLDERS = {"PWD", "OLDPWD"}
+_LEAST = 8
 """Characters of a secret that is masked outside of an address: less would mask ordinary words."""
 _LEAST_PART = 4
 """The same of a part of it, between characters that take an address apart."""
@@ -58,11 +59,10 @@ def mask_credentials(text: str) -> str:
             text = _replace(text, _spell(address), masked)
     text = _replace_addresses(text)
     secrets = {secret for address in addresses for secret in list_secrets(address)}
-    secrets |= {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name)}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _LEAST:
-            text = _replace(text, _spell(secret), MASK)
-            text = _replace_parts(text, secret)
+    secrets |= {value for name, value in os.environ.items() if _SECRET_NAME.fullmatch(name) and name not in _FOLDERS}
+    ways = {way for secret in secrets if len(secret) >= _LEAST for way in _spell(secret)}
+    text = _replace(text, sorted(ways, key=len, reverse=True), MASK)
+    text = _replace_parts(text, secrets)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
@@ -171,13 +171,17 @@ def _spell(secret: str) -> Iterable[str]:
 
 def _replace(text: str, ways: Iterable[str], masked: str) -> str:
     for way in ways:
-        text = text.replace(way, masked)
+        if way.isalpha():  # `postgres` is a word, too
+            text = re.sub(rf"(?<![A-Za-z0-9]){way}(?![A-Za-z0-9])", masked.replace("\\", r"\\"), text)
+        else:
+            text = text.replace(way, masked)
     return text
 
 
-def _replace_parts(text: str, secret: str) -> str:
-    """Mask the parts of a secret that a library may have taken for something else, such as a host."""
-    for part in {each for way in (secret, unquote(secret)) for each in re.split(r"[^\w.~$!*+-]+", way)}:
-        if len(part) >= _LEAST_PART and part != secret:
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", MASK, text)
+def _replace_parts(text: str, secrets: Iterable[str]) -> str:
+    """Mask the parts of secrets that a library may have taken for something else, such as a host."""
+    ways = {way for secret in secrets if len(secret) >= _LEAST for way in (secret, unquote(secret))}
+    parts = {part for way in ways for part in re.split(r"[^\w.~$!*+-]+", way) if len(part) >= _LEAST_PART}
+    for part in sorted(parts, key=len, reverse=True):
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", MASK, text)
     return text

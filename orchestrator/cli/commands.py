@@ -41,8 +41,7 @@ class _MaskingFormatter(logging.Formatter):
 
 
 def mask_tracebacks() -> None:
-    """Let this process show no credentials in the traceback of an error that nobody expected."""
-    sys.excepthook = _show_masked
+    """Let the threads of this process show no credentials in the traceback of an error that nobody expected."""
     threading.excepthook = lambda lost: _show_masked(lost.exc_type, lost.exc_value, lost.exc_traceback)
 
 
@@ -124,4 +123,7 @@ def _run() -> NoReturn:
     except KeyboardInterrupt:
         print_note("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - a fault of this program: shown whole, but for credentials
+        _show_masked(type(error), error, error.__traceback__)
+        sys.exit(EXIT_UNEXPECTED)
     sys.exit(0)

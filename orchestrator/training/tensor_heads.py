@@ -17,6 +17,8 @@ from typing import IO, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.errors import OrchestratorError
+
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First object in a file of `torch.save` before torch 1.6."""
 _PICKLE_LIMIT: Final = 4 * 2**20
@@ -74,8 +76,8 @@ class TensorHead:
     stride: tuple[int, ...] = ()
 
 
-class Damaged(Exception):  # noqa: N818 - no error of the program: whoever reads the file words it
-    """A file that cannot be read; the message says why, and fits behind the file's name."""
+class DamagedError(OrchestratorError):
+    """A file cannot be read; the message says why, and is written to follow the name of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class FileContent:
         """Read the values of a tensor; bfloat16 comes as raw uint16. None where this type is not readable here.
 
         Raises:
-            Damaged: The file does not hold as many.
+            DamagedError: The file does not hold as many.
         """
         kind = _NUMPY.get(head.dtype)
         if kind is None or head.storage not in self.places:
@@ -111,12 +113,12 @@ class FileContent:
         if 0 in head.shape:
             return np.empty(head.shape, dtype=item)
         if head.offset < 0 or min(head.stride, default=0) < 0 or (last + 1) * item.itemsize > size:
-            raise Damaged("is damaged: a tensor is larger than its values")
+            raise DamagedError("is damaged: a tensor is larger than its values")
         with self.path.open("rb") as file:
             file.seek(start + head.offset * item.itemsize)
             flat = np.frombuffer(file.read((last - head.offset + 1) * item.itemsize), dtype=item)
         if len(flat) <= last - head.offset:
-            raise Damaged("is cut off: the values of a tensor are missing")
+            raise DamagedError("is cut off: the values of a tensor are missing")
         strides = tuple(step * item.itemsize for step in head.stride)
         return np.lib.stride_tricks.as_strided(flat, head.shape, strides, writeable=False)
 
@@ -125,7 +127,7 @@ def read_safetensors(path: Path) -> FileContent:
     """Read the head of a safetensors file.
 
     Raises:
-        Damaged: It is cut off, or its head is no description of tensors.
+        DamagedError: It is cut off, or its head is no description of tensors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -133,13 +135,13 @@ def read_safetensors(path: Path) -> FileContent:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if 8 + length > size:
-            raise Damaged(f"is cut off: {size:,} bytes, and its head alone has {8 + length:,}")
+            raise DamagedError(f"is cut off: {size:,} bytes, and its head alone has {8 + length:,}")
         head = file.read(length)
     try:
         entries = {name: entry for name, entry in json.loads(head).items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         if end > size:
-            raise Damaged(f"is cut off: {size:,} of {end:,} bytes are there")
+            raise DamagedError(f"is cut off: {size:,} of {end:,} bytes are there")
         with safe_open(path, framework="numpy"):  # the format's own reader has the last word
             pass
         tensors = {
@@ -156,7 +158,7 @@ def read_safetensors(path: Path) -> FileContent:
             for name, entry in entries.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, SafetensorError) as error:
-        raise Damaged(f"is damaged: its head is not that of a safetensors file ({_line(error)})") from error
+        raise DamagedError(f"is damaged: its head is not that of a safetensors file ({_line(error)})") from error
     return FileContent(value=tensors, path=path, places=places)
 
 
@@ -164,19 +166,19 @@ def read_archive(path: Path, archive: zipfile.ZipFile) -> FileContent:
     """Read the zip archive of `torch.save`; the checksum of every part is compared.
 
     Raises:
-        Damaged: A part is missing or does not have its checksum.
+        DamagedError: A part is missing or does not have its checksum.
     """
     parts = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if any(info.compress_type != zipfile.ZIP_STORED for info in parts.values()):
-        raise Damaged("is an archive that was packed again: torch.save does not compress")
+        raise DamagedError("is an archive that was packed again: torch.save does not compress")
     try:
         with archive.open(parts["data.pkl"]) as file:
             value, foreign, _ = _unpickle(BytesIO(file.read()))
         broken = archive.testzip()
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise Damaged(f"is damaged: {_line(error)}") from error
+        raise DamagedError(f"is damaged: {_line(error)}") from error
     if broken is not None:
-        raise Damaged(f"is damaged: the checksum of its part {broken} is wrong")
+        raise DamagedError(f"is damaged: the checksum of its part {broken} is wrong")
     little = "byteorder" not in parts or archive.read(parts["byteorder"]) == b"little"
     places = {
         name.removeprefix("data/"): (_data_offset(path, info), info.file_size)
@@ -190,7 +192,7 @@ def read_legacy(path: Path) -> FileContent:
     """Read a file of `torch.save` before torch 1.6, or any other pickle.
 
     Raises:
-        Damaged: It is no pickle of `torch.save`, or it is cut off.
+        DamagedError: It is no pickle of `torch.save`, or it is cut off.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -210,7 +212,7 @@ def read_legacy(path: Path) -> FileContent:
             places[str(key)] = at + 8, count * np.dtype(kind).itemsize
             at += 8 + places[str(key)][1]
         if at > size:
-            raise Damaged(f"is cut off: {size:,} of {at:,} bytes are there")
+            raise DamagedError(f"is cut off: {size:,} of {at:,} bytes are there")
     return FileContent(value=value, foreign=foreign, path=path, places=places)
 
 
@@ -276,7 +278,7 @@ def _rebuild_tensor(storage: object, offset: object, size: object, stride: objec
     kinds = [each.name for each in rest if isinstance(each, _Dtype)]
     shape, steps = _whole(size), _whole(stride)
     if not isinstance(storage, _Storage) or not isinstance(offset, int) or len(shape) != len(steps):
-        raise Damaged("is damaged: a tensor in it is not described as torch does")
+        raise DamagedError("is damaged: a tensor in it is not described as torch does")
     dtype = kinds[0] if kinds else storage.dtype
     return TensorHead(shape=shape, dtype=dtype, storage=storage.key, offset=offset, stride=steps)
 
@@ -284,7 +286,7 @@ def _rebuild_tensor(storage: object, offset: object, size: object, stride: objec
 def _whole(value: object) -> tuple[int, ...]:
     if isinstance(value, tuple | list) and all(isinstance(n, int) and n >= 0 for n in value):
         return tuple(value)
-    raise Damaged("is damaged: a tensor in it has a shape that is none")
+    raise DamagedError("is damaged: a tensor in it has a shape that is none")
 
 
 def _rebuild_parameter(data: object, *_rest: object) -> object:
@@ -351,7 +353,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C makes room f
             case ("storage", _Dtype(name=dtype), key, _, int(count), *_):
                 self.storages[str(key)] = dtype, count
                 return _Storage(str(key), dtype)
-        raise Damaged("is damaged: its tensors are not described as torch does")
+        raise DamagedError("is damaged: its tensors are not described as torch does")
 
 
 def _unpickle(file: IO[bytes]) -> tuple[object, tuple[str, ...], dict[str, tuple[str, int]]]:
@@ -359,10 +361,10 @@ def _unpickle(file: IO[bytes]) -> tuple[object, tuple[str, ...], dict[str, tuple
     reader = _Unpickler(_Limited(file))  # type: ignore[arg-type]
     try:
         value = reader.load()
-    except Damaged:
+    except DamagedError:
         raise
     except Exception as error:  # an unpickler raises whatever it stumbles over: IndexError, KeyError, struct.error
-        raise Damaged(f"is damaged: it cannot be read as a pickle ({_line(error)})") from error
+        raise DamagedError(f"is damaged: it cannot be read as a pickle ({_line(error)})") from error
     return value, tuple(dict.fromkeys(reader.foreign)), reader.storages
 
 
@@ -390,5 +392,5 @@ class _Limited:
     def _count(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise Damaged(f"has a pickle of more than {_PICKLE_LIMIT // 2**20} MiB beside its tensors")
+            raise DamagedError(f"has a pickle of more than {_PICKLE_LIMIT // 2**20} MiB beside its tensors")
         return data

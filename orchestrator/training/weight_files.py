@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 from orchestrator.errors import ConfigError
 from orchestrator.training.resnets import COUNTER, HEAD, Shape, list_tensors
 from orchestrator.training.tensor_heads import (
-    Damaged,
+    DamagedError,
     FileContent,
     TensorHead,
     count_bad,
@@ -60,7 +60,7 @@ def read_weight_file(path: Path) -> FileContent:
     _require_file(path)
     try:
         return _read(path)
-    except Damaged as error:
+    except DamagedError as error:
         _refuse(path, str(error), _AGAIN)
     except OSError as error:
         _refuse(path, f"cannot be read: {error.strerror or error}", "check its owner and mode (ls -l)")
@@ -278,7 +278,7 @@ def _refuse_model(path: Path, head: bytes) -> NoReturn:
 def _read_pickle(path: Path) -> FileContent:
     content = read_legacy(path)
     if not content.places and not content.foreign and not isinstance(content.value, Mapping):
-        raise Damaged("is damaged: it is a pickle, but not one that torch.save writes")
+        raise DamagedError("is damaged: it is a pickle, but not one that torch.save writes")
     return content
 
 
@@ -286,7 +286,7 @@ def _read_zip(path: Path) -> FileContent:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError) as error:
-        raise Damaged(
+        raise DamagedError(
             "is damaged: it begins like a file of torch.save, and its end is missing (a download that was cut off?)"
         ) from error
     with archive:
@@ -332,7 +332,7 @@ def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, Tenso
             if not name.startswith(HEAD) and (values := content.read_values(head)) is not None:
                 infinite[name] = count_bad(values, head.dtype)
                 negative[name] = count_negative(values, head.dtype) if name.endswith(_VARIANCE) else 0
-    except Damaged as error:
+    except DamagedError as error:
         _refuse(path, str(error), _AGAIN)
     return describe_bad_values(infinite, negative)
 

@@ -218,6 +218,19 @@ def accepts(schema: dict, value: object, root: dict) -> bool:
     return all(words[word](rule) for word, rule in schema.items())
 
 
+def test_the_examples_of_a_search_in_the_comments_are_taken(tmp_path):
+    """Each block of examples is written under `search` of an experiment, without its comment signs."""
+    lines = [line.strip() for line in SHIPPED.read_text().splitlines()]
+    examples = [line.removeprefix("#   ") for line in lines if line.startswith("#   ")]
+    assert len(examples) == 5
+    for block in (examples[:3], examples[3:]):
+        path = tmp_path / "examples.yaml"
+        text = "experiments:\n  a:\n    data: {source: synthetic}\n    search:\n"
+        path.write_text(text + "".join(f"      {line}\n" for line in block))
+        found = load_experiment("a", path).search
+        assert list(found.dimensions) == [line.partition(":")[0] for line in block if "n_trials" not in line]
+
+
 def test_the_schema_in_the_repository_is_current():
     assert json.loads((HERE / "experiments.schema.json").read_text()) == json_schema()
     assert SHIPPED.read_text().startswith("# yaml-language-server: $schema=experiments.schema.json\n")

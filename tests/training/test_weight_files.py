@@ -203,11 +203,15 @@ def test_nothing_of_a_file_runs(state, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_whole_network_and_a_program_are_named(state, tmp_path):
+def test_a_whole_network_and_a_program_are_named_and_the_hint_leads_on(tmp_path, monkeypatch):
     torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "w.pth")
     error = refuse(tmp_path / "w.pth")
     assert "holds a whole pickled object (torch.nn.modules.container.Sequential), not a state dict" in error.message
     assert "if you trust it" in error.hint
+    monkeypatch.chdir(tmp_path)
+    torch.save(torchvision.models.resnet18(weights=None), tmp_path / "network.pth")
+    follow(refuse(tmp_path / "network.pth").hint.removeprefix("where it was made, and if you trust it: "))
+    check_weight_file(tmp_path / "weights.pth", "resnet18")
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:  # as torch.jit.save writes
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"script/{name}", b"")
