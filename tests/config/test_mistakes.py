@@ -277,3 +277,8 @@ def test_the_rules_hold_in_python_too():
 def test_a_list_of_frozen_sets_is_normalised():
     search = SearchConfig(mode="list", frozen=("layer1+stem", "stem + layer1", "none", "layer4+layer4"))
     assert [frozen.key for frozen in make_experiment(search=search).frozen_sets] == ["stem+layer1", "none", "layer4"]
+
+
+def test_apples_gpu_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(ValidationError, match="Apple's GPU is not supported: what it computes was never checked"):
+        make_experiment(trainer={"accelerator": "mps"})
