@@ -58,8 +58,8 @@ test: $(STAMP) ## run the tests (no GPU, no network)
 test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything is lost (an hour)
 	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
 
-test-gpu: $(STAMP) ## run the tests that need a CUDA device; without one they fail
-	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu $(PYTEST_ARGS)
+test-gpu: $(STAMP) ## run the tests that need a CUDA GPU (8 minutes at most), and print a table; without one they fail
+	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu --tb=short tests/training $(PYTEST_ARGS)
 
 bench: $(STAMP) ## time a sweep against a plain script (about half an hour); BENCH_ARGS="--help" lists its knobs
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

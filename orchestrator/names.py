@@ -21,8 +21,6 @@ GFLOPS_FORWARD: Final = "gflops_forward_per_image"
 GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
-RESIDENT_MB: Final = "resident_mb"
-"""Only of a run on a GPU."""
 
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
 CURVE_TRAIN_LOSS: Final = "train/loss"
@@ -31,6 +29,9 @@ CURVE_VAL_LOSS: Final = "val/loss"
 CURVE_VAL_ACC: Final = "val/acc"
 CURVE_LR: Final = "lr"
 CURVE_STEP_LOSS: Final = "train/loss_step"
+
+# Summary metrics of runs on a GPU only.
+RESIDENT_MB: Final = "resident_mb"
 
 # Params of a run.
 FROZEN: Final = "frozen"

@@ -39,6 +39,15 @@ def test_a_run_is_there_with_its_last_epoch_until_it_ends(path):
     assert read_progress(path).planned == 4  # three to run and one done
 
 
+def test_what_the_user_should_hear_of_a_run_stays_until_it_ends(path):
+    file, start = ProgressFile(path), make_run_start(3, "stem")
+    file.on_run_start(start)
+    first, second = make_history((0.5, 0.75))
+    file.on_epoch(start, first.model_copy(update={"notes": ("slow",)}))
+    file.on_epoch(start, second)
+    assert read_progress(path).runs[0].notes == ("slow",)
+
+
 def test_the_time_to_go_follows_from_the_runs_that_ended(path, clock):
     file = ProgressFile(path)
     file.on_plan(make_experiment(search=SearchConfig(seeds=(0, 1))), CHOICES, [])

@@ -56,6 +56,7 @@ def with_trainer(**values):
         with_trainer(precision="bf16-mixed"),
         with_trainer(accelerator="gpu"),
         with_trainer(deterministic=False),
+        with_trainer(matmul_precision="high"),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -94,7 +95,7 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     assert SPEC.identity.keys() == RunSpec.model_fields.keys()
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
-    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys()
+    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - {"matmul_precision"}  # by default
 
 
 def test_a_number_written_otherwise_is_the_same_number():
@@ -104,6 +105,37 @@ def test_a_number_written_otherwise_is_the_same_number():
         trainer=TrainerConfig.model_validate({"lr": "1e0", "weight_decay": 0}),
     )
     assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "precision", "matmul_precision", "named"),
+    [
+        ("cpu", "32-true", "highest", False),
+        ("cpu", "bf16-mixed", "highest", False),
+        ("gpu", "bf16-mixed", "highest", False),
+        ("gpu", "16-mixed", "highest", False),
+        ("gpu", "bf16-mixed", "medium", True),
+        # before this could be chosen convolutions were TF32 there: those results answer no more
+        ("gpu", "32-true", "highest", True),
+        ("gpu", "32-true", "high", True),
+    ],
+)
+def test_the_precision_of_products_is_named_where_it_makes_a_difference(
+    accelerator, precision, matmul_precision, named
+):
+    spec = with_trainer(accelerator=accelerator, precision=precision, matmul_precision=matmul_precision)
+    assert spec.identity["trainer"].get("matmul_precision") == (matmul_precision if named else None)
+
+
+def test_the_notes_of_a_run_are_those_of_its_epochs_each_once():
+    first, second, third = make_result().history
+    history = (
+        first.model_copy(update={"notes": ("slow", "loud")}),
+        second,
+        third.model_copy(update={"notes": ("slow",)}),
+    )
+    assert make_result(history=history).notes == ("slow", "loud")
+    assert make_result().notes == ()
 
 
 def test_a_fingerprint_is_the_hash_of_the_canonical_identity():

@@ -19,9 +19,20 @@ from orchestrator.errors import SetupError
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
+from orchestrator.progress import ProgressFile
 from orchestrator.results import Sweep
 from orchestrator.search import OptunaSearch
-from tests.factories import PREFIXES, TOTAL_PARAMS, count_trainable, make_cost, make_experiment, make_result, make_run
+from tests.factories import (
+    PREFIXES,
+    TOTAL_PARAMS,
+    count_trainable,
+    make_cost,
+    make_experiment,
+    make_history,
+    make_result,
+    make_run,
+    make_run_start,
+)
 
 ACCURACY = dict(zip(PREFIXES, (0.95, 0.94, 0.96, 0.90, None, 0.60), strict=True))  # None: the trial fails
 ALL_FROZEN = PREFIXES[-1]
@@ -145,6 +156,17 @@ def test_status_of_a_sweep_that_has_ended(ask, root):
 )
 def test_a_study_has_as_many_points_as_its_space(search, points):
     assert count_points(make_experiment(search=SearchConfig(**search))) == points
+
+
+def test_status_tells_what_should_be_heard_of_a_run(ask, root):
+    start, file = make_run_start(5, "none"), ProgressFile(root.progress("demo"))
+    file.on_run_start(start)
+    file.on_epoch(start, make_history()[0].model_copy(update={"notes": ("training steps run without CUDA graphs",)}))
+    try:
+        said = " ".join(ask("status", "demo").out.split())
+    finally:
+        root.progress("demo").unlink()
+    assert "epoch 1/3, val_acc 0.6000; training steps run without CUDA graphs" in said
 
 
 def test_status_of_a_sweep_that_lives(ask, root):

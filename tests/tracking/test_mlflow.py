@@ -174,6 +174,17 @@ def test_a_run_has_every_summary_metric_at_step_0(tracker, store):
     assert steps == {0}
 
 
+def test_a_run_on_a_gpu_has_what_is_resident_there_and_its_notes(tracker, store):
+    history = make_history()
+    noted = history[0].model_copy(update={"notes": ("training steps run without CUDA graphs: <no>",)})
+    result = make_result("stem", 0.8, history=(noted, *history[1:]), resident_mb=64.5)
+    tracker.start_run(make_run_start()).finish(result)
+    (child,) = store.runs().values()
+    assert child.data.metrics["resident_mb"] == 64.5
+    assert child.data.tags["mlflow.note.content"] == "training steps run without CUDA graphs: &lt;no&gt;"
+    assert child.data.params["matmul_precision"] == "highest"
+
+
 def test_without_a_commit_none_is_claimed(mlflow_root, store):
     tracker = MlflowTracker(mlflow_root, "demo", None)
     tracker.start_sweep(make_sweep_start(git_commit=None))

@@ -40,6 +40,15 @@ def run_or_die_in_a_step(spec: RunSpec, workplace: Workplace, on_epoch: EpochSin
         return run_training(spec, workplace, on_epoch)
 
 
+def run_in_little_memory(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train with 64 MiB of the GPU: the weights fit, their gradients and moments do not."""
+    import torch
+
+    total = torch.cuda.get_device_properties(workplace.gpu or 0).total_memory
+    torch.cuda.set_per_process_memory_fraction(64 * 2**20 / total, workplace.gpu or 0)
+    return run_training(spec, workplace, on_epoch)
+
+
 def run_narrow_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
     """Train a narrow network; die as `run_or_die` does."""
     with narrow_networks():

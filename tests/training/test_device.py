@@ -131,8 +131,11 @@ def four_gpus(monkeypatch):
 
 @pytest.mark.parametrize("library_gpus", [1, 2, 4])
 def test_gpus_are_counted_without_cuda(monkeypatch, library_gpus):
+    def touch():
+        raise AssertionError("this starts CUDA")
+
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", touch)
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="", total_memory=0))
     with installed(Library(library_gpus)):

@@ -1,6 +1,5 @@
-"""What needs a CUDA device: `make test-gpu`."""
+"""Single runs on a CUDA device: `make test-gpu`. Sweeps and what runs do to each other are in `test_gpu_sweep.py`."""
 
-import os
 import subprocess
 
 import pytest
@@ -10,11 +9,10 @@ from orchestrator.config.models import ModelConfig, SyntheticConfig, TrainerConf
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records import CachePlace, Workplace
 from orchestrator.training.backbones import build_network, load_checkpoint_network
-from orchestrator.training.device import count_gpus, device_name, resolve_trainer
-from orchestrator.training.probe import probe_gpu
+from orchestrator.training.device import device_name, list_gpus, resolve_trainer
+from orchestrator.training.lightning import torch_settings
 from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
-from tests.factories import make_experiment
 from tests.training.targets import HERE
 from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
 
@@ -24,15 +22,6 @@ MIB = 2**20
 # parameters with gradients and two moments of Adam in fp32: 11,178,051 * 4 * 4 bytes
 FULL_TRAINING_MIB = 11_178_051 * 16 / MIB
 TIMEOUT_S = 300
-
-
-@pytest.fixture(autouse=True)
-def device():
-    """Fail where the tests were asked for without a GPU; they are not skipped in silence then."""
-    if not torch.cuda.is_available():
-        if os.environ.get("ORCHESTRATOR_REQUIRE_GPU"):
-            pytest.fail("make test-gpu needs a CUDA device and found none")
-        pytest.skip("no CUDA device")
 
 
 def gpu_spec(key: str, **trainer):
@@ -45,7 +34,7 @@ def test_auto_takes_the_gpu_and_the_precision_that_it_has_natively():
     major, _ = torch.cuda.get_device_capability()
     assert resolved.accelerator == "gpu"
     assert resolved.precision == ("bf16-mixed" if major >= 8 else "16-mixed")  # 8: Ampere
-    assert count_gpus() == torch.cuda.device_count() >= 1
+    assert len(list_gpus()) == torch.cuda.device_count() >= 1
     assert device_name("gpu") == torch.cuda.get_device_name(0)
 
 
@@ -79,19 +68,19 @@ def test_two_runs_of_one_specification_agree(tmp_path):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("frozen", ["none", "stem+layer2", "+".join(RESNET18)])
-def test_a_run_with_cuda_graphs_gives_what_one_without_gives(tmp_path, monkeypatch, caplog, precision, frozen):
+def test_a_run_with_cuda_graphs_gives_what_one_without_gives(tmp_path, monkeypatch, precision, frozen):
     """20 images in batches of 8: the last one is smaller, and goes without."""
     data = make_data(synthetic=SyntheticConfig(train=20, validation=12, test=9))
     spec = make_spec(frozen, data=data, accelerator="gpu", precision=precision)
     graphed, _ = train(spec, tmp_path / "graphed")
-    assert "without CUDA graphs" not in caplog.text
+    assert graphed.notes == ()
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RuntimeError("refused by the test")
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
     plain, _ = train(spec, tmp_path / "plain")
-    assert "without CUDA graphs, more slowly: refused by the test" in caplog.text
+    assert plain.notes == ("training steps run without CUDA graphs, more slowly: refused by the test",)
     for one, two in zip(graphed.history, plain.history, strict=True):
         assert one.train_loss == pytest.approx(two.train_loss, rel=1e-2)
         assert one.val_loss == pytest.approx(two.val_loss, rel=1e-2)
@@ -117,14 +106,70 @@ def test_freezing_everything_takes_less_memory_than_training_everything(tmp_path
     assert everything.peak_memory_mb < none.peak_memory_mb / 2
 
 
-def test_the_probe_says_what_a_run_takes_and_leaves_nothing():
-    before = used_mib()
-    trainer = TrainerConfig(accelerator="gpu", precision=resolve_trainer(TrainerConfig()).precision)
-    share = probe_gpu(make_experiment(trainer=trainer), 3)
-    assert 0 < share.busy <= 1
-    assert FULL_TRAINING_MIB * 0.9 < share.bytes / MIB < FULL_TRAINING_MIB * 30
-    assert share.bytes < share.free_bytes
-    assert abs(used_mib() - before) < 64
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_in_fp16_whose_first_steps_overflow_depends_on_nothing_that_is_not_filled(tmp_path, optimizer):
+    spec = make_spec("none", accelerator="gpu", precision="16-mixed", optimizer=optimizer, lr=0.01)
+    one, _ = train(spec, tmp_path / "one")
+    filled = torch.full((64 * 2**20,), 1e30, device="cuda")  # what the next run finds in the memory it takes
+    del filled
+    two, _ = train(spec, tmp_path / "two")
+    assert [epoch.val_loss for epoch in one.history] == [epoch.val_loss for epoch in two.history]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "auto"])
+def test_a_run_that_continues_gives_what_one_run_gives(tmp_path, record_property, precision):
+    resolved = resolve_trainer(TrainerConfig(precision=precision))
+    spec = make_spec("stem", accelerator="gpu", precision=resolved.precision, max_epochs=3)
+    whole, _ = train(spec, tmp_path / "whole")
+    run_training(spec, Workplace(directory=str(tmp_path / "parts"), until_epoch=1), lambda _: None)
+    continued, _ = train(spec, tmp_path / "parts")
+    losses = [[epoch.val_loss for epoch in result.history] for result in (whole, continued)]
+    record_property("to the last bit", "yes" if losses[0] == losses[1] else "no")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("loader_workers", [0, 2])
+def test_batches_that_are_decoded_each_epoch_are_pinned_beside_the_capture(tmp_path, loader_workers):
+    data = make_data(memory_mb=0, loader_workers=loader_workers)
+    result, _ = train(make_spec("none", data=data, accelerator="gpu"), tmp_path)
+    assert (result.notes, result.resident_mb) == ((), 0)
+
+
+def test_images_on_the_gpu_are_counted_apart(tmp_path):
+    result, _ = train(gpu_spec("none"), tmp_path)
+    assert result.resident_mb == pytest.approx(45 * (3 * 32 * 32 + 8) / MIB)
+
+
+def test_what_is_called_32_is_32_and_tf32_is_a_choice(record_property):
+    """Against fp64: fp32 rounds at 6e-8, TF32 at 5e-4, on GPUs that have it."""
+    torch.manual_seed(0)
+    images, weight = torch.randn(8, 64, 16, 16, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
+    exact = torch.nn.functional.conv2d(images.double(), weight.double())
+    errors = {}
+    for precision in ("highest", "high"):
+        with torch_settings(None, precision):
+            found = torch.nn.functional.conv2d(images, weight).double()
+        errors[precision] = float((found - exact).abs().max() / exact.abs().max())
+        record_property(precision, f"{errors[precision]:.1e}")
+    assert errors["highest"] < 1e-5
+    if torch.cuda.get_device_capability()[0] >= 8:
+        assert errors["high"] > 1e-5
+
+
+def test_graphs_make_small_steps_faster(tmp_path, monkeypatch, record_property):
+    data = make_data(image_size=64, batch_size=16, synthetic=SyntheticConfig(train=960, validation=48, test=9))
+    spec = make_spec("none", data=data, accelerator="gpu", max_epochs=4, patience=4)
+    graphed, _ = train(spec, tmp_path / "graphed")
+
+    def refuse(*_, **__):
+        raise RuntimeError("refused by the test")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
+    plain, _ = train(spec, tmp_path / "plain")
+    speeds = [1008 / min(epoch.duration_s for epoch in result.history) for result in (graphed, plain)]
+    record_property("images/s with graphs", f"{speeds[0]:.0f}")
+    record_property("without", f"{speeds[1]:.0f}")
+    assert speeds[0] > speeds[1]
 
 
 def used_mib() -> int:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.config.models import SyntheticConfig
 from orchestrator.records import Workplace
 from orchestrator.training import run as run_module
 from orchestrator.training.backbones import build_network
@@ -17,7 +18,7 @@ from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
 from tests.doubles.graphs import Captures
 from tests.factories import make_cost
-from tests.training.tiny import make_spec, normalise, parse
+from tests.training.tiny import make_data, make_spec, normalise, parse
 
 pytestmark = pytest.mark.usefixtures("narrow")
 DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -128,11 +129,25 @@ def test_a_first_step_that_is_skipped_leaves_no_memory_unfilled(monkeypatch, opt
     assert all(torch.equal(first, second) for first, second in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "32-true"])
-def test_memory_that_is_not_filled_is_read_nowhere(tmp_path, monkeypatch, precision, optimizer):
+def small_cpu_spec():
+    """Images of 128 pixels, so that there are convolutions by Winograd's algorithm and by taps."""
+    data = make_data(image_size=128, batch_size=2, synthetic=SyntheticConfig(train=4, validation=2, test=2))
+    return make_spec("none", data=data, max_epochs=1)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        lambda: spec_of("16-mixed", optimizer="sgd", max_epochs=1),
+        lambda: spec_of("bf16-mixed", optimizer="adamw", max_epochs=1),
+        lambda: spec_of("32-true", optimizer="adam", max_epochs=1),
+        small_cpu_spec,
+    ],
+    ids=["16-mixed", "bf16-mixed", "32-true", "cpu"],
+)
+def test_memory_that_is_not_filled_is_read_nowhere(tmp_path, monkeypatch, spec):
     """In deterministic mode torch fills it with NaN where it is told to, and a loss would become one."""
-    spec = spec_of(precision, optimizer=optimizer, max_epochs=1)
+    spec = spec()
     expected = run(spec, tmp_path / "as it is")
 
     @contextmanager
