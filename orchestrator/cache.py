@@ -26,7 +26,8 @@ import numpy as np
 
 from orchestrator.arrayfile import Array, Label, Write, Writer, is_whole, map_array, read_digest, read_label, refuse
 from orchestrator.errors import CacheError
-from orchestrator.records import CachePlace, Step
+from orchestrator.records import Step
+from orchestrator.workplace import CachePlace
 
 _LOG = logging.getLogger("orchestrator")
 _GIB = 2**30

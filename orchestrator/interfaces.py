@@ -19,9 +19,9 @@ from orchestrator.records import (
     RunResult,
     RunSpec,
     TrialRecord,
-    Workplace,
 )
 from orchestrator.scores import BlockScores
+from orchestrator.workplace import Workplace
 
 SweepStatus = Literal["finished", "failed", "killed", "put_off"]
 """`put_off`: stopped on request before its end; the same command goes on."""

@@ -12,7 +12,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.layout import Root
 from orchestrator.packing import GpuShare, explain_no_share
 from orchestrator.prepared import Prepared
-from orchestrator.records import CachePlace, Cost, Step
+from orchestrator.records import Cost, Step
 from orchestrator.scores import BlockScores
 from orchestrator.scoring import find_scores
 from orchestrator.training.backbones import describe_weights
@@ -22,6 +22,7 @@ from orchestrator.training.device import explain_cpu, list_gpus, resolve_trainer
 from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
 from orchestrator.training.weight_files import shorten
 from orchestrator.training.work import estimate_work, list_boundaries
+from orchestrator.workplace import CachePlace
 
 Say = Callable[[str], None]
 

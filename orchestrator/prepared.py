@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from orchestrator.blocks import NONE_KEY
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
-from orchestrator.records import CachePlace, Cost, DatasetInfo, FrozenScores, Hyperparameters, RunSpec, flatten
+from orchestrator.records import Cost, DatasetInfo, FrozenScores, Hyperparameters, RunSpec, flatten
 from orchestrator.scores import BlockScores
+from orchestrator.workplace import CachePlace, Workplace
 
 _PLACES = {
     "lr": "trainer.lr",
@@ -69,4 +70,16 @@ class Prepared:
             data_fingerprint=self.data.fingerprint,
             weights_sha256=self.weights_sha256,
             generation=self.generation,
+        )
+
+    def build_workplace(self, directory: str, spec: RunSpec, *, until: int | None, alone: bool) -> Workplace:
+        """Write down where and with what the run of `spec` happens; see `Workplace`."""
+        return Workplace(
+            directory=directory,
+            cache=self.cache,
+            weights_file=self.weights_file,
+            cost=self.costs.get(spec.frozen),
+            checkpoint_share=self.experiment.execution.checkpoint_share,
+            until_epoch=until,
+            alone=alone,
         )

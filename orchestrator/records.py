@@ -7,9 +7,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.config.data import IN_DATA_FINGERPRINT, WITHOUT_EFFECT
 from orchestrator.config.models import (
     BatchSize,
-    CacheConfig,
     DataConfig,
     Experiment,
     LearningRate,
@@ -23,22 +23,6 @@ from orchestrator.names import INTERRUPTED
 
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
-
-_IN_DATA_FINGERPRINT = {
-    "source",
-    "revision",
-    "splits",
-    "class_folder",
-    "on_unread",
-    "follow_links",
-    "on_corrupt",
-    "synthetic",
-    "classes",
-    "max_train_images",
-}
-"""Fields of the data whose effect the fingerprint of the data holds."""
-_WITHOUT_EFFECT = {"loader_workers", "memory_mb"}
-"""Fields of the data that change no result."""
 
 TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
 """`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
@@ -162,7 +146,7 @@ class RunSpec(Record):
     @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
-        data = self.data.model_dump(mode="json", exclude=_IN_DATA_FINGERPRINT | _WITHOUT_EFFECT)
+        data = self.data.model_dump(mode="json", exclude=set(IN_DATA_FINGERPRINT | WITHOUT_EFFECT))
         if not isinstance(self.data.value_range, tuple):  # there is no image that it would be about
             del data["value_range"]
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
@@ -180,39 +164,6 @@ class RunSpec(Record):
         """Name of the result: 16 hex digits of the sha256 over `identity`."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class CachePlace(CacheConfig):
-    """What runs keep for each other, and where."""
-
-    folder: str
-    """Absolute path of the folder."""
-    boundaries: tuple[int, ...] = ()
-    """Numbers of first parts of the network after which runs of the sweep begin: who computes on from such a boundary
-    keeps what it finds there for them."""
-
-
-class Workplace(Record):
-    """Where and with what a run happens. None of it changes the result, but for the number of CPU threads."""
-
-    directory: str
-    """Absolute path of the folder that receives checkpoint and result."""
-    threads: int | None = None
-    """CPU threads of the run; None: torch's own choice."""
-    gpu: int | None = None
-    """Index of the GPU that the run is pinned to; None: as the machine decides."""
-    alone: bool = False
-    """No other run of the sweep may use its GPU at the same time (without a GPU: no other run at all)."""
-    cache: CachePlace | None = None
-    """What it shares with other runs; None: nothing."""
-    weights_file: str | None = None
-    """Where the weights lie, if `model.weights` names a sweep (absolute path); their hash is in the specification."""
-    cost: Cost | None = None
-    """What its frozen set costs, where that was counted already; None: the run counts it."""
-    checkpoint_share: float = 1.0
-    """Share of its time that it may take to write checkpoints to continue from; 1: one after each epoch."""
-    until_epoch: int | None = None
-    """Epochs after which it pauses, to be continued later; None: it trains to its end."""
 
 
 class StepLoss(Record):
@@ -413,20 +364,6 @@ class TrialRecord(Record):
     def has_failed(self) -> bool:
         """Whether it failed for a reason of its own."""
         return self.state == "failed"
-
-
-def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
-    """Give the numbers of the complete trials that a later one answers with more seeds."""
-    newest: dict[tuple[str, Hyperparameters], TrialRecord] = {}
-    old = set()
-    for trial in trials:
-        if trial.state != "complete" or trial.repeats is not None:
-            continue
-        before = newest.get((trial.frozen, trial.hyperparameters))
-        if before is not None and {run.seed for run in before.runs} < {run.seed for run in trial.runs}:
-            old.add(before.number)
-        newest[trial.frozen, trial.hyperparameters] = trial
-    return frozenset(old)
 
 
 def run_name(trial: int, frozen: str, seed: int, values: Iterable[str] = ()) -> str:

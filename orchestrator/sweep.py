@@ -22,7 +22,7 @@ from orchestrator.jobs import Job, JobsUnderWay, SweepOutcome
 from orchestrator.labels import label_planned
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Step, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Step
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
@@ -195,15 +195,7 @@ class SweepLoop:
 
     def _submit(self, job: Job) -> None:
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
-        workplace = Workplace(
-            directory=directory,
-            cache=self._prepared.cache,
-            weights_file=self._prepared.weights_file,
-            cost=self._prepared.costs.get(job.start.spec.frozen),
-            checkpoint_share=self._experiment.execution.checkpoint_share,
-            until_epoch=job.until,
-            alone=job.alone,
-        )
+        workplace = self._prepared.build_workplace(directory, job.start.spec, until=job.until, alone=job.alone)
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 

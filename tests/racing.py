@@ -10,7 +10,8 @@ from orchestrator import files
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import Cost, EpochMetrics, RungResult, RunOutcome, RunSpec, Workplace
+from orchestrator.records import Cost, EpochMetrics, RungResult, RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 from tests.fake_training import build_result
 from tests.faults import resuming
 from tests.property.worlds import World

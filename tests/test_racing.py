@@ -10,8 +10,9 @@ from orchestrator.app import build_strategy
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.prepared import Prepared
-from orchestrator.records import RunRecord, Workplace
+from orchestrator.records import RunRecord
 from orchestrator.search import OptunaSearch
+from orchestrator.workplace import Workplace
 from tests.property.worlds import DATA
 from tests.racing import CLEAR, CLOSE, COSTS, ENDS, EPOCHS, HOPELESS, PARAMS, RUNGS, RaceWorld, make_race, train
 

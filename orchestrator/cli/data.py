@@ -76,7 +76,7 @@ def check(
 
 def _open_cache(experiment: "Experiment", root: Path | None) -> "Cache | None":
     from orchestrator.cache import Cache
-    from orchestrator.records import CachePlace
+    from orchestrator.workplace import CachePlace
 
     if root is None:
         return None

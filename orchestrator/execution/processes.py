@@ -38,7 +38,8 @@ from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
 from orchestrator.packing import count_cores
-from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""

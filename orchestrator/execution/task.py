@@ -9,7 +9,8 @@ from pathlib import Path
 from orchestrator.errors import RunError
 from orchestrator.execution.child import last_output
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

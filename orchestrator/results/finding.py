@@ -7,7 +7,8 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.labels import find_varied, format_value, label_point
-from orchestrator.records import Hyperparameters, TrialRecord, superseded
+from orchestrator.records import Hyperparameters, TrialRecord
+from orchestrator.trials import superseded
 
 
 def find_trial(

@@ -13,7 +13,7 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
 from orchestrator.labels import Label, find_varied, label_point, label_trials
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.records import TrialRecord, superseded
+from orchestrator.records import TrialRecord
 from orchestrator.results import tables
 from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, explain_choice, find_highest
 from orchestrator.results.curves import build_history_rows, history_of
@@ -24,6 +24,7 @@ from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.scores import score_metrics
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
+from orchestrator.trials import superseded
 
 if TYPE_CHECKING:
     from pandas import DataFrame

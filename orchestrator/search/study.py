@@ -3,9 +3,7 @@
 import json
 import random
 import shlex
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,9 +19,10 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice, Proposal
 from orchestrator.layout import Root
-from orchestrator.records import Cost, RunRecord, TrialRecord, superseded
+from orchestrator.records import Cost, RunRecord, TrialRecord
 from orchestrator.scores import BlockScores
 from orchestrator.search.plan import plan_choices
+from orchestrator.search.samplers import build_sampler, experimental
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
@@ -41,6 +40,7 @@ from orchestrator.search.store import (
     read_trials,
     translated,
 )
+from orchestrator.trials import superseded
 
 _DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 _METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
@@ -101,13 +101,13 @@ class OptunaSearch:
                 "not maximize, minimize",
                 hint="it is somebody else's: name the experiment otherwise or use another --root",
             )
-        with _experimental():
+        with experimental():
             study.set_metric_names(_METRICS)
         if EXPERIMENT not in study.user_attrs:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
-        study.sampler = _build_sampler(experiment.search.sampler, seed)
+        study.sampler = build_sampler(experiment.search.sampler, seed)
         return study
 
     def _require_same_space(self) -> None:
@@ -380,27 +380,6 @@ class OptunaSearch:
         if record is None:
             raise ValueError(f"trial {number} was not proposed by this search")
         return record
-
-
-@contextmanager
-def _experimental() -> Iterator[None]:
-    """Use what Optuna calls experimental without a warning: the tests hold it to what we need of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-def _build_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    with _experimental():
-        match name:
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed)
-            case "random":
-                return optuna.samplers.RandomSampler(seed=seed)
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed)
-            case _:
-                return optuna.samplers.TPESampler(seed=seed)
 
 
 def _choice_of(trial: TrialRecord) -> Choice:

@@ -1,11 +1,12 @@
 """What a run leaves in every tracker: its params, its summary metrics, its curves."""
 
+import json
 from typing import Self
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.interfaces import RunStart, SweepStart
-from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult
+from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult, flatten
 
 
 class Origin(Record):
@@ -50,6 +51,12 @@ def run_scores(start: RunStart) -> dict[str, float]:
     """List what is known of a run before it trains, as metrics: they can be filtered and sorted by."""
     known = start.scores.model_dump() if start.scores is not None else {}
     return {key: known[key] for key in (names.LOGME, names.GRAD_SHARE_FROZEN) if known.get(key) is not None}
+
+
+def sweep_params(start: SweepStart) -> dict[str, str]:
+    """List the params of a sweep: the configuration, with dotted keys and values as in YAML's flow style."""
+    flat = flatten(start.experiment.model_dump(mode="json"))
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
 
 
 def block_scores(start: SweepStart) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """MLflow: a parent run a sweep, a child run a training. No global state: one client, one explicit URI."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -15,9 +14,8 @@ from orchestrator.labels import find_varied
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.masking import mask_credentials
-from orchestrator.records import flatten
 from orchestrator.tracking.dataset import build_dataset_input
-from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores
+from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores, sweep_params
 from orchestrator.tracking.mlflow_run import (
     MlflowRun,
     end_run,
@@ -370,8 +368,7 @@ class MlflowTracker:
     def _log_configuration(self, parent: Run, start: SweepStart) -> None:
         client, _ = self._require_open()
         run_id = parent.info.run_id
-        flat = {key: _plain(value) for key, value in flatten(start.experiment.model_dump(mode="json")).items()}
-        log_params(client, run_id, flat, there=parent)
+        log_params(client, run_id, sweep_params(start), there=parent)
         log_metrics(client, run_id, block_scores(start))
         set_tags(client, run_id, self._tags(names.KIND_SWEEP, self.origin))
         client.log_text(run_id, mask_credentials(start.config_yaml), CONFIG_FILE)
@@ -403,8 +400,3 @@ class MlflowTracker:
             elif run.info.status == "SCHEDULED" and found is None:
                 client.delete_run(run.info.run_id)  # the same training begins again
         return found
-
-
-def _plain(value: object) -> str:
-    """Write a configuration value as in YAML's flow style: `null`, `true`, `[0, 1]`; strings as they are."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -22,10 +22,11 @@ from orchestrator.config.models import MatmulPrecision
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
-from orchestrator.records import EpochMetrics, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunSpec
 from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.device import AUTOCAST
 from orchestrator.training.randomness import random_state, set_random_state
+from orchestrator.workplace import Workplace
 
 _FIRST_S = 0.25
 """Seconds that the first checkpoint is thought to take."""

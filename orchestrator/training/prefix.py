@@ -19,11 +19,12 @@ from orchestrator.arrayfile import Array, Write
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.cache import Cache
 from orchestrator.errors import CacheError, RunError
-from orchestrator.records import RECIPE_VERSION, CachePlace, RunSpec
+from orchestrator.records import RECIPE_VERSION, RunSpec
 from orchestrator.training.backbones import network_stages
 from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.prefix_plan import plan_prefix
+from orchestrator.workplace import CachePlace
 
 KIND = "activations"
 

@@ -21,7 +21,7 @@ from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
@@ -45,6 +45,7 @@ from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
 from orchestrator.training.weights import LoadedWeights, load_weights
+from orchestrator.workplace import CachePlace, Workplace
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "datasets", "numpy", "pillow")
 

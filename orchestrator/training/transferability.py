@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from orchestrator.blocks import FrozenSet
 from orchestrator.cache import Cache
 from orchestrator.config.models import DataConfig, Experiment
-from orchestrator.records import CachePlace
 from orchestrator.scores import BlockScore
 from orchestrator.training.backbones import block_modules, build_network, network_stages
 from orchestrator.training.data import load_data
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TRAIN
 from orchestrator.training.weights import load_weights
+from orchestrator.workplace import CachePlace
 
 IMAGES = 256
 """Training images that are looked at, at the most: fewer where they are large, so that it takes seconds."""

@@ -17,7 +17,7 @@ from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
 from orchestrator.machine import Cores
-from orchestrator.records import Workplace
+from orchestrator.workplace import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 
 TIMEOUT_S = 60

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator import files
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss, Workplace
+from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss
+from orchestrator.workplace import Workplace
 from tests.fake_training import build_result
 from tests.faults import points, power
 

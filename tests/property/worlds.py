@@ -27,10 +27,11 @@ from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.prepared import Prepared
-from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, RunSpec
 from orchestrator.search import OptunaSearch, study
 from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryRun, MemoryTracker
+from orchestrator.workplace import Workplace
 from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 

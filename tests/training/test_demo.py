@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.config import load_experiment
 from orchestrator.config.models import Experiment
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training.backbones import describe_weights
 from orchestrator.training.data import describe_data
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"

@@ -11,12 +11,12 @@ from PIL import Image
 
 from orchestrator.cache import Cache
 from orchestrator.errors import ConfigError
-from orchestrator.records import CachePlace
 from orchestrator.training.data import describe_data, load_data
 from orchestrator.training.depth import has_more_than_8_bits
 from orchestrator.training.image_cache import name_entry
 from orchestrator.training.images import decode_image
 from orchestrator.training.inspection import inspect_data
+from orchestrator.workplace import CachePlace
 from tests.training.pictures import NAMES, THREE, config, draw, write_image_folder
 
 

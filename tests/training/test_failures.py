@@ -11,11 +11,12 @@ from torch.multiprocessing.reductions import rebuild_storage_fd
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.target import as_run_error
-from orchestrator.records import DatasetInfo, Workplace
+from orchestrator.records import DatasetInfo
 from orchestrator.training import data as data_module
 from orchestrator.training.data import load_data
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.pictures import config, draw, write_image_folder
 from tests.training.tiny import RESNET18, make_data, make_spec
 

@@ -14,12 +14,12 @@ from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.preparation import prepare
-from orchestrator.records import Workplace
 from orchestrator.search import OptunaSearch
 from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryTracker
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data
 

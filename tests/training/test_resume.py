@@ -13,11 +13,12 @@ from orchestrator import files
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.files import digest_path, is_whole
-from orchestrator.records import RunResult, Workplace
+from orchestrator.records import RunResult
 from orchestrator.training import run
 from orchestrator.training.backbones import load_checkpoint_network
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 from tests.training.targets import HERE
 from tests.training.test_run import without_times

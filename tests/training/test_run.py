@@ -16,11 +16,12 @@ from orchestrator.files import is_whole
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.predictions import read_predictions
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training.backbones import build_network, load_checkpoint_network
 from orchestrator.training.data import load_data
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.tiny import MEAN, RESNET18, STD, evaluate, make_data, make_spec, normalise, parse, train
 
 pytestmark = pytest.mark.usefixtures("narrow")
