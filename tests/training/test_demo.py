@@ -1,4 +1,4 @@
-"""The demo that ships shows what the product is for: a network that has learned something, and what freezing it costs."""
+"""The demo that ships shows what the product is for: a network that knows something, and what freezing it costs."""
 
 from pathlib import Path
 
