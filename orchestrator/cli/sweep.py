@@ -62,7 +62,6 @@ def sweep(
 
     Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once. With --with-source, --set and
     --fresh are about NAME alone, but for --set of execution, cache, tracking and trainer.accelerator.
-
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
     if not (quiet or dry_run):
@@ -72,8 +71,7 @@ def sweep(
     experiment = load_experiment(name, config, overrides or [])
     command, level = sweep_command(config), verbose - quiet
     if dry_run:
-        _print_plan(experiment, output)
-        _print_source(experiment, root, command)
+        _print_plan(experiment, output, root, command)
         return
     sources = list_sources(experiment, config, overrides or [], root) if with_source else []
     stopper = _Stopper()
@@ -184,10 +182,11 @@ def _run_source(
     return outcome
 
 
-def _print_plan(experiment: "Experiment", output: Format) -> None:
+def _print_plan(experiment: "Experiment", output: Format, root: Path, command: str) -> None:
     from orchestrator.app import plan_sweep
 
     plan = plan_sweep(experiment)
+    _print_source(experiment, root, command)
     rows = _plan_rows(plan)
     runs = len(rows) * len(experiment.search.seeds)
     totals: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""The demo that ships shows what the product is for: what freezing costs a network that has learned something."""
+"""The demo that ships shows what the product is for: a network that knows something, and what freezing it costs."""
 
 from pathlib import Path
 
