@@ -98,7 +98,7 @@ def _resuming_words() -> str:
 class _Stopper:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends this process at once.
 
-    So does the first one as long as nothing runs: there is nothing to wait for.
+    So does the first one as long as nothing runs: there is nothing to wait for. Nobody waits after the third.
     At once means as a crash does: unwinding could hang in what it interrupts, such as a database's lock, and each point
     at which a sweep can die has its way back. The workers have a second to keep their last whole epoch, and die.
     """
@@ -106,7 +106,7 @@ class _Stopper:
     def __init__(self) -> None:
         self.event = threading.Event()
         self._first: int | None = None
-        self._runs = False
+        self._runs = self._ending = False
 
     def prepare(self) -> None:
         """Hear that a sweep is being prepared: nothing runs yet."""
@@ -136,6 +136,9 @@ class _Stopper:
             self._first = number
             self.event.set()
             return
+        if self._ending:
+            os._exit(128 + number)
+        self._ending = True
         # only where it was loaded: whoever hears a signal waits for no library
         if (processes := sys.modules.get("orchestrator.execution.processes")) is not None:
             processes.end_at_once()

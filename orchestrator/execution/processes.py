@@ -43,7 +43,7 @@ from orchestrator.workplace import Workplace
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""
-AT_ONCE_S = 1.5
+AT_ONCE_S = 2.0
 """Seconds that workers have to keep their last whole epoch where all is ended at once."""
 _POLL_S = 0.1
 """Seconds from one look at the workers to the next."""

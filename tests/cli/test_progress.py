@@ -176,6 +176,7 @@ def test_a_first_signal_ends_what_has_not_begun_and_stops_what_runs(monkeypatch,
     stopper._hear(signal.SIGINT, None)
     assert (ended, stopper.event.is_set()) == ([130], False)
     assert "interrupted before anything has run; this goes on with it:" in capfd.readouterr().err
+    stopper = _Stopper()
     stopper.begin()
     stopper._hear(signal.SIGTERM, None)
     assert (ended, stopper.event.is_set(), stopper.exit_code) == ([130], True, 143)
