@@ -108,7 +108,7 @@ def run() -> NoReturn:
         if lost is None or end.code not in {None, 0}:
             raise
         print_note(f"error: what was printed is incomplete: standard output: {lost.strerror}")
-        print_note("hint: nothing but that is lost; `orchestrator trials NAME` and `pareto NAME` print it again")
+        print_note("hint: nothing else is lost; make room where it goes, and give the same command again")
         sys.exit(EXIT_SETUP)
 
 
