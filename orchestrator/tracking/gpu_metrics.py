@@ -1,5 +1,7 @@
 """What the GPUs of a sweep do, as MLflow's system metrics of its run: utilisation, memory, power and energy."""
 
+# mypy: disable-error-code="no-untyped-call"
+
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -86,7 +88,7 @@ class GpuMetrics:
         return 0, {}
 
 
-class _Monitor(gpu_monitor.GPUMonitor):  # type: ignore[misc]
+class _Monitor(gpu_monitor.GPUMonitor):
     """MLflow's monitor of GPUs, of some of them, with their energy."""
 
     def __init__(self, handles: Sequence[Any], earlier: Mapping[str, float]) -> None:

@@ -210,11 +210,8 @@ class MlflowTracker:
         """
         client, _ = self._require_open()
         with self._store.translated("write to"):
-            known = {
-                run.info.run_id: run
-                for run in self._runs.find_closable(start.spec.fingerprint)
-                if run.info.status == "FINISHED"
-            }
+            same = self._runs.find_closable(start.spec.fingerprint)
+            known = {run.info.run_id: run for run in same if run.info.status == "FINISHED"}
             found = known.get(run_id or "") or max(known.values(), key=started, default=None)
             if found is None:
                 raise NotFoundError(
@@ -240,9 +237,8 @@ class MlflowTracker:
             log_metrics(client, parent, summary.metrics, at_ms)
             set_note(client, parent, summary.note)
             write_table(client, parent, summary.table)
-            for path in summary.files:
-                if path.exists():
-                    client.log_artifact(parent, str(path))
+            for path in filter(Path.exists, summary.files):
+                client.log_artifact(parent, str(path))
             for child in self._runs.find_children(parent):
                 trial = find_trial(child)
                 pareto = str(trial in summary.front).lower()

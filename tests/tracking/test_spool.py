@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from unittest.mock import Mock
 
 import pytest
 from mlflow import MlflowClient
@@ -294,14 +295,11 @@ def test_a_summary_that_waits_names_its_files_under_the_root_wherever_that_lies(
 
 
 def test_a_full_disk_under_the_artifacts_fails_no_run(tracker, mlflow_root, monkeypatch):
-    def fill_up(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    run = tracker.start_run(make_run_start())
+    run, full = tracker.start_run(make_run_start()), Mock(side_effect=OSError(28, "No space left on device"))
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient.log_artifact", fill_up)
+        patch.setattr("mlflow.MlflowClient.log_artifact", full)
         run.finish(make_result(val_acc=0.8, history=EPOCHS))
     assert "No space left on device" in tracker.said[0]
     tracker.end_sweep("finished")

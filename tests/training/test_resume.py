@@ -27,9 +27,8 @@ from tests.training.tiny import make_data, make_spec
 pytestmark = pytest.mark.usefixtures("narrow")
 # `val_loss` falls once and then rises: 1.01, 0.88, 0.94, 0.91, and patience ends it before the fifth epoch
 SPEC = make_spec("stem+layer1+layer2+layer3", 2, max_epochs=5, patience=2, lr=0.02)
-EPOCHS, BEST = 4, 1
+EPOCHS, BEST, TIMEOUT_S = 4, 1, 120
 FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "predictions.npz", "result.json"}
-TIMEOUT_S = 120
 COST = make_cost(SPEC.frozen)  # made up, which spares the time to count it
 
 
