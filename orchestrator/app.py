@@ -146,7 +146,7 @@ def _run_locked(
         prepared = settle_workers(prepared, observer)
         _arrange_trials(search, prepared)
     strategy = build_strategy(prepared, search, Ledger(root))
-    observer.on_plan(prepared.experiment, strategy.left, [trial for trial in search.trials() if trial.is_settled])
+    observer.on_plan(prepared.experiment, strategy.left, search.settled())
     if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.layout import Root
 from orchestrator.packing import GpuShare, explain_no_share
@@ -18,7 +18,7 @@ from orchestrator.scoring import find_scores
 from orchestrator.training.backbones import describe_weights
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import describe_data
-from orchestrator.training.device import explain_cpu, list_gpus, resolve_trainer
+from orchestrator.training.device import Gpu, explain_cpu, list_gpus, resolve_trainer
 from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
 from orchestrator.training.weight_files import shorten
 from orchestrator.training.work import estimate_work, list_boundaries
@@ -45,10 +45,7 @@ def prepare(
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
-    trainer = resolve_trainer(experiment.trainer)
-    if experiment.trainer.accelerator == "auto" and trainer.accelerator == "cpu":
-        say(f"trainer.accelerator is auto: runs train on the CPU, because {explain_cpu()}")
-    gpus = list_gpus() if trainer.accelerator == "gpu" else ()
+    trainer, gpus = _settle_device(experiment, say)
     if experiment.model.weights != "none":
         say(Step(f"loading the weights {experiment.model.weights}"))
     weights = describe_weights(experiment.model, weights_file)
@@ -81,6 +78,16 @@ def prepare(
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
+
+
+def _settle_device(experiment: Experiment, say: Say) -> tuple[TrainerConfig, Sequence[Gpu]]:
+    """Make accelerator and precision concrete; list the GPUs that runs may use."""
+    trainer = resolve_trainer(experiment.trainer)
+    if trainer.accelerator == "gpu":
+        return trainer, list_gpus()
+    if experiment.trainer.accelerator == "auto":
+        say(f"trainer.accelerator is auto: runs train on the CPU, because {explain_cpu()}")
+    return trainer, ()
 
 
 def wrong_classes(experiment: Experiment, source: str, names: Sequence[str]) -> ConfigError:

@@ -85,9 +85,8 @@ def sweep(
             _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
-        raise typer.Exit(stopper.exit_code)
-    if outcome.failed_trials:
-        raise typer.Exit(_EXIT_FAILED_TRIALS)
+    if outcome.stopped or outcome.failed_trials:
+        raise typer.Exit(stopper.exit_code if outcome.stopped else _EXIT_FAILED_TRIALS)
 
 
 def _resuming_words() -> str:

@@ -1,11 +1,11 @@
 """`orchestrator ui`: show the MLflow UI and TensorBoard until Ctrl-C."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,9 @@ from orchestrator.cli.output import print_note
 from orchestrator.cli.query import RootOption
 from orchestrator.hosts import LOOPBACKS
 from orchestrator.layout import DEFAULT_ROOT, Root
+
+if TYPE_CHECKING:
+    from orchestrator.ui import Page, Viewer
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,16 +71,20 @@ def ui(
                 say=print_note,
             ) as viewer,
         ):
-            for page in viewer.pages:
-                typer.echo(f"{page.name:<12} {page.url}")
-            for view in find_views(viewer.pages[0].url) if mlflow_uri is None else ():
-                typer.echo(f"  {view.name}\n    {view.url}")
-            for line in viewer.reach:
-                print_note(line)
-            print_note("Ctrl-C stops both")
+            _print_addresses(viewer, find_views(viewer.pages[0].url) if mlflow_uri is None else [])
             viewer.wait()
     except KeyboardInterrupt:
         print_note("stopped")
+
+
+def _print_addresses(viewer: "Viewer", views: Sequence["Page"]) -> None:
+    for page in viewer.pages:
+        typer.echo(f"{page.name:<12} {page.url}")
+    for view in views:
+        typer.echo(f"  {view.name}\n    {view.url}")
+    for line in viewer.reach:
+        print_note(line)
+    print_note("Ctrl-C stops both")
 
 
 @contextmanager

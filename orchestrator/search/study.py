@@ -274,6 +274,10 @@ class OptunaSearch:
         """List all trials by number, but for those that merely wait in the queue."""
         return read_trials(self._study)
 
+    def settled(self) -> list[TrialRecord]:
+        """List the trials of which nothing is left to run."""
+        return [trial for trial in self.trials() if trial.is_settled]
+
     def _propose_planned(self) -> Proposal | None:
         left = [choice for choice in self.planned() or [] if choice not in self._proposed]
         if not left:

@@ -122,8 +122,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         SetupError: The weights cannot be brought.
         KeyboardInterrupt: The user stopped it.
     """
-    began = perf_counter()
-    path = Path(workplace.directory)
+    began, path = perf_counter(), Path(workplace.directory)
     path.mkdir(parents=True, exist_ok=True)
     folder = CheckpointFolder(path)
     earlier = _find_earlier(folder, spec)
