@@ -31,8 +31,8 @@ _WithSource = Annotated[
     bool,
     typer.Option(
         "--with-source",
-        help="First sweep what model.weights: sweep:OTHER starts from, where that is not done. --fresh and --set are not "
-        "for it, but --set of execution, cache, tracking and trainer.accelerator is.",
+        help="First sweep what model.weights: sweep:OTHER starts from, where that is not done. --fresh and --set are "
+        "not for it, but --set of execution, cache, tracking and trainer.accelerator is.",
     ),
 ]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
