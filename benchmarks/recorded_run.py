@@ -9,10 +9,11 @@ import torch
 
 from benchmarks.record import RECORD_FILE
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.outcomes import Outcomes
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 
 
 def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:

@@ -16,10 +16,11 @@ import torch
 
 from benchmarks.overhead import ARITHMETIC_FILE
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training import prefix
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 
 
 def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:

@@ -4,16 +4,16 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cache import format_size
-from orchestrator.config import config_hash, to_yaml
+from orchestrator.config import config_hash, to_yaml, without_credentials
 from orchestrator.config.models import Experiment
-from orchestrator.errors import ConfigError, OrchestratorError, SetupError, SweepError
+from orchestrator.databases import OPTUNA
+from orchestrator.errors import OrchestratorError, SetupError, SweepError
 from orchestrator.interfaces import (
-    Choice,
     Executor,
     Observer,
     Search,
@@ -21,18 +21,23 @@ from orchestrator.interfaces import (
     Tracker,
 )
 from orchestrator.jobs import SweepOutcome
+from orchestrator.labels import label_planned
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.ledger import Ledger
 from orchestrator.lock import hold_lock
 from orchestrator.masking import MASK
 from orchestrator.observers import LoggingObserver, ObserverGroup
+from orchestrator.plan import Plan as Plan
+from orchestrator.plan import plan_sweep as plan_sweep
 from orchestrator.prepared import Prepared
+from orchestrator.pretrained import SWEEP_COMMAND, find_pretrained
 from orchestrator.progress import ProgressFile
-from orchestrator.records import Cost
+from orchestrator.records import Step
 from orchestrator.results import Sweep
 from orchestrator.strategy import FullStrategy, Strategy
 from orchestrator.summary import build_summarise
 from orchestrator.sweep import SweepLoop
+from orchestrator.troubles import hint_at_cause
 
 if TYPE_CHECKING:
     from orchestrator.execution.calls import Call
@@ -43,37 +48,6 @@ _RUN_FUNCTION = "orchestrator.training.run:run_training"
 _PREPARATION = "orchestrator.preparation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a sweep would do, known before data are loaded."""
-
-    experiment: Experiment
-    choices: tuple[Choice, ...] | None
-    """Every point that fits the budget, as they run one by one; None where a sampler decides as it goes."""
-    costs: dict[str, Cost]
-    """By key, of every frozen set of the space, those over budget too."""
-    reuse: tuple[str, ...]
-    """What is computed once for all runs, and what is not and why, a sentence each."""
-    left_out: tuple[str, ...]
-    """Keys of the frozen sets that `search.max_trainable_params` leaves out."""
-
-
-def plan_sweep(experiment: Experiment) -> Plan:
-    """Say what a sweep would run and what each frozen set costs. Nothing is downloaded or written.
-
-    Raises:
-        ConfigError: The number of classes is not known without the data; or the budget leaves nothing.
-    """
-    from orchestrator.preparation import count_costs
-    from orchestrator.search import plan_choices
-    from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
-
-    costs = count_costs(experiment, _known_classes(experiment))
-    choices, left_out = plan_choices(experiment, costs)
-    reuse = tuple(describe_reuse(plan_prefixes(experiment).values()))
-    return Plan(experiment=experiment, choices=choices, costs=costs, left_out=left_out, reuse=reuse)
-
-
 def run_sweep(
     experiment: Experiment,
     *,
@@ -81,6 +55,7 @@ def run_sweep(
     observer: Observer | None = None,
     stop: threading.Event | None = None,
     fresh: bool = False,
+    command: str = SWEEP_COMMAND,
 ) -> tuple[Sweep, SweepOutcome]:
     """Run what is left of an experiment's sweep and return what is known at its end.
 
@@ -90,21 +65,25 @@ def run_sweep(
         observer: Hears what happens; None: the `orchestrator` logger does.
         stop: Once set, no new run starts, those under way end with their epoch, and this returns.
         fresh: Train everything anew under a new study; the old one stays, as `<name>~<number>`.
+        command: Begins the commands that hints name.
 
     Raises:
         ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
         SetupError: Device, disk, download or tracking store; nothing has run. Or the experiment is being swept already.
         SweepError: Too many runs were lost (`execution.max_failures`), or the disk is full; what finished is kept.
     """
+    from orchestrator.training.precheck import check_inputs
+
+    check_inputs(experiment).raise_any()  # within a second: what would be found after half a minute of loading
     place = Root.at(root)
     place.create()
-    with _reporting_lost_disk(), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
+    with _reporting_lost_disk(place), hold_lock(place.lock(experiment.name)), _workers_loading(experiment):
         watching = ObserverGroup([observer or LoggingObserver(), ProgressFile(place.progress(experiment.name))])
-        return _run_locked(experiment, place, watching, stop, fresh=fresh)
+        return _run_locked(experiment, place, watching, stop, fresh=fresh, command=command)
 
 
 @contextmanager
-def _reporting_lost_disk() -> Iterator[None]:
+def _reporting_lost_disk(root: Root) -> Iterator[None]:
     """Turn what a disk or a database raises that is full or gone into `SweepError`."""
     try:
         yield
@@ -116,9 +95,12 @@ def _reporting_lost_disk() -> Iterator[None]:
         if not isinstance(error, (OSError, *STORE_ERRORS)):
             raise
         reason = str(error) if isinstance(error, OSError) else explain(error)
+        cause = hint_at_cause(error, OPTUNA, f"sqlite:///{root.optuna_db}", root.optuna_db)
         raise SweepError(
             f"the sweep cannot go on: {reason}",
-            hint="what finished is kept: once that is mended (is the disk full?), the same command goes on",
+            hint=f"what finished is kept; {cause}"
+            if cause is not None
+            else "what finished is kept: once that is mended (is the disk full?), the same command goes on",
         ) from error
 
 
@@ -132,16 +114,31 @@ def _workers_loading(experiment: Experiment) -> AbstractContextManager[None]:
 
 
 def _run_locked(
-    experiment: Experiment, root: Root, observer: Observer, stop: threading.Event | None, *, fresh: bool
+    experiment: Experiment,
+    root: Root,
+    observer: Observer,
+    stop: threading.Event | None,
+    *,
+    fresh: bool,
+    command: str,
 ) -> tuple[Sweep, SweepOutcome]:
-    from orchestrator.search import OptunaSearch, count_archives, read_scores
+    observer.on_message(Step("loading Optuna"))
+    from orchestrator.search import OptunaSearch, archive_sweep, count_archives, finish_archive, read_scores
 
+    archived = finish_archive(root, experiment.name)
+    observer.on_message(Step("opening the studies"))
     kept = None if fresh else read_scores(root, experiment.name)
-    with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept) as preparation:
-        tracker = build_tracker(root, experiment, observer.on_message)
+    file = _find_weights_file(root, experiment, command, observer)
+    tracked, experiment = experiment, without_credentials(experiment)  # nothing but the tracker needs them
+    with calling(experiment, f"{_PREPARATION}:prepare", experiment, root, kept, file) as preparation:
+        tracker = build_tracker(root, tracked, observer.on_message)
+        observer.on_message(Step("loading PyTorch"))
         prepared: Prepared = preparation.result(observer.on_message)
-    if fresh:
-        _begin_anew(root, experiment.name, observer)
+    observer.on_message(Step("reading the study"))
+    if fresh and archived is None:
+        archived = archive_sweep(root, experiment.name)
+    if archived is not None:
+        observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
     prepared = replace(prepared, generation=count_archives(root, experiment.name))
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
@@ -149,8 +146,8 @@ def _run_locked(
         prepared = settle_workers(prepared, observer)
         _arrange_trials(search, prepared)
     strategy = build_strategy(prepared, search, Ledger(root))
-    observer.on_plan(prepared.experiment, strategy.left, [trial for trial in search.trials() if trial.is_settled])
-    if strategy.left == [] and search.is_closed and not root.spool(experiment.name).exists():
+    observer.on_plan(prepared.experiment, strategy.left, search.settled())
+    if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
 
     loop = SweepLoop(
@@ -164,20 +161,28 @@ def _run_locked(
         summarise=build_summarise(root, experiment),
         stop=stop,
     )
-    outcome = loop.run(
-        SweepStart(
-            experiment=prepared.experiment,
-            data=prepared.data,
-            config_yaml=to_yaml(experiment),
-            config_hash=config_hash(experiment),
-            git_commit=find_git_commit(),
-            generation=prepared.generation,
-            scores=prepared.scores,
-            gpu_uuids=prepared.gpu_uuids,
-        )
-    )
+    outcome = loop.run(_describe_start(prepared, experiment))
     search.close()
     return Sweep(root, experiment, search.trials()), outcome
+
+
+def _describe_start(prepared: Prepared, experiment: Experiment) -> SweepStart:
+    """Gather what is known when the sweep starts; `experiment` is as it was configured."""
+    return SweepStart(
+        experiment=prepared.experiment,
+        data=prepared.data,
+        config_yaml=to_yaml(experiment),
+        config_hash=config_hash(experiment),
+        git_commit=find_git_commit(),
+        generation=prepared.generation,
+        scores=prepared.scores,
+        gpu_uuids=prepared.gpu_uuids,
+    )
+
+
+def _owes_records(root: Root, name: str) -> bool:
+    """Whether something waits for the tracking store."""
+    return root.spool(name).exists() or root.refused(name).exists()
 
 
 def calling(experiment: Experiment, function: str, *args: object) -> "AbstractContextManager[Call]":
@@ -189,27 +194,27 @@ def calling(experiment: Experiment, function: str, *args: object) -> "AbstractCo
     return calling_apart(_RUN_FUNCTION, function, *args)
 
 
+def _find_weights_file(root: Root, experiment: Experiment, command: str, observer: Observer) -> str | None:
+    """Find the network of another sweep that this one starts from, and say which it is; None where it needs none.
+
+    It is looked up here, once for all processes: that sweep may find a better one while this one runs.
+    """
+    pretrained = find_pretrained(root, experiment, command)
+    if pretrained is None:
+        return None
+    observer.on_message(f"model.weights: {pretrained.description}")
+    return str(pretrained.file)
+
+
 def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> None:
     """Go on with a study, if it is of the same experiment; say what it leaves out and what a death left running."""
-    search.require_identity(prepared.identity)
+    search.require_identity(prepared.identity, prepared.weights_file)
     if search.left_out:
         limit = prepared.experiment.search.max_trainable_params
         observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
-    for trial in search.reconcile("the process that ran it died"):
-        observer.on_message(f"trial {trial.number} ({trial.frozen}) was left running by a dead process: failed")
-
-
-def _begin_anew(root: Root, name: str, observer: Observer) -> None:
-    """Put an experiment's study, event files and pictures aside, so that it is swept anew."""
-    from orchestrator.search import archive_study
-
-    archived = archive_study(root, name)
-    if archived is None:
-        return
-    for place in (root.tensorboard, root.reports):
-        if place(name).exists():
-            place(name).rename(place(archived))
-    observer.on_message(f"the sweep of {name} begins anew; the old study is {archived!r}")
+    for trial in search.reconcile():
+        label = label_planned(prepared.experiment, trial)
+        observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: it is gone on with")
 
 
 def settle_workers(prepared: Prepared, observer: Observer) -> Prepared:
@@ -254,6 +259,7 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
         of_runs = [prepared.work[choice.frozen] for choice in choices for _ in range(seeds)]
     if experiment.trainer.accelerator == "cpu":
         return choose_workers(of_runs, cores=count_cores(), most=count_fitting(experiment))
+    observer.on_message(Step("measuring what a run takes of a GPU"))
     share = _measure_gpu_share(prepared, observer)
     if share is None:
         return max(1, min(prepared.gpus, len(of_runs)))
@@ -312,11 +318,13 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
 
     MLflow is loaded, and a store that is a file gets its tables: that takes seconds.
     """
+    say(Step("loading MLflow"))
     from orchestrator.tracking.fanout import FanoutTracker
     from orchestrator.tracking.mlflow import MlflowTracker
     from orchestrator.tracking.spool import SpoolingTracker
 
-    mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri)
+    mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri, say)
+    say(Step("opening the MLflow store"))
     mlflow.make_ready()
     trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
     if experiment.tracking.tensorboard:
@@ -326,13 +334,30 @@ def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]
     return FanoutTracker(trackers)
 
 
-def keep_report(sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = None) -> None:
+def mend_store(root: Root, say: Callable[[str], None]) -> None:
+    """Let the root's own MLflow store look for artifacts where the root lies now, before somebody else opens it.
+
+    Where that cannot be done (it is being swept by another path, or cannot be written), `say` hears why.
+    """
+    from orchestrator.tracking.database import follow_root
+
+    try:
+        for said in follow_root(root):
+            say(said)
+    except OrchestratorError as error:
+        say(f"warning: {error.message}; artifacts may not be shown")
+
+
+def keep_report(
+    sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = None, say: Callable[[str], None] | None = None
+) -> None:
     """Keep pictures of a sweep as artifacts of its MLflow parent run.
 
     Args:
         sweep: The sweep.
         files: The pictures.
         mlflow_uri: The tracking store, where it is not the one that the study names: that has no credentials.
+        say: Hears what was mended in the store; None: the log does.
 
     Raises:
         SetupError: The tracking store cannot be reached.
@@ -347,7 +372,7 @@ def keep_report(sweep: Sweep, files: Sequence[Path], mlflow_uri: str | None = No
             f"the study does not keep the credentials of its tracking store, {uri}: the pictures are not kept there",
             hint="give its address: --mlflow-uri",
         )
-    MlflowTracker(sweep.root, experiment.name, uri).keep_files(files)
+    MlflowTracker(sweep.root, experiment.name, uri, say).keep_files(files)
 
 
 def find_git_commit() -> str | None:
@@ -357,18 +382,3 @@ def find_git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _known_classes(experiment: Experiment) -> int:
-    if experiment.model.num_classes is not None:
-        return experiment.model.num_classes
-    if experiment.data.source == "synthetic":
-        return experiment.data.synthetic.classes
-    if Path(experiment.data.source).is_dir():
-        from orchestrator.training.data import describe_data
-
-        return len(describe_data(experiment.data, decode=False).class_names)
-    raise ConfigError(
-        f"the plan needs the number of classes, and {experiment.data.source} is not downloaded for a plan",
-        hint="set model.num_classes",
-    )

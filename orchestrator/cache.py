@@ -26,7 +26,8 @@ import numpy as np
 
 from orchestrator.arrayfile import Array, Label, Write, Writer, is_whole, map_array, read_digest, read_label, refuse
 from orchestrator.errors import CacheError
-from orchestrator.records import CachePlace
+from orchestrator.records import Step
+from orchestrator.workplace import CachePlace
 
 _LOG = logging.getLogger("orchestrator")
 _GIB = 2**30
@@ -88,13 +89,13 @@ class Cache:
         say: Hears what a user should know, a sentence.
     """
 
-    def __init__(self, folder: Path, max_bytes: int | None = None, say: Callable[[str], None] = _LOG.warning) -> None:
+    def __init__(self, folder: Path, max_bytes: int | None = None, say: Callable[[str], None] | None = None) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self.say = say
+        self.say = say or _log
 
     @classmethod
-    def at(cls, place: CachePlace, say: Callable[[str], None] = _LOG.warning) -> Self:
+    def at(cls, place: CachePlace, say: Callable[[str], None] | None = None) -> Self:
         """Name the cache at a place; nothing is created."""
         return cls(Path(place.folder), int(place.max_gb * _GIB), say)
 
@@ -362,3 +363,7 @@ def _is_used(path: Path) -> bool:
             return not _hold(path, stack)
     except OSError:  # read-only: nobody can tell, and nobody removes it
         return False
+
+
+def _log(text: str) -> None:
+    _LOG.log(logging.INFO if isinstance(text, Step) else logging.WARNING, text)

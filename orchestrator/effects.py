@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.comparison import adjust_holm
+from orchestrator.timing import TimeEffect, Timing, estimate_time
 from orchestrator.uncertainty import variance_of_mean
 
 
@@ -30,7 +31,7 @@ class Cell:
             order in all cells. Empty where that is not known.
         gflops_train: Of a training image, in 10^9 floating-point operations.
         trainable_params: Parameters that train.
-        duration_s: Seconds of a run.
+        timings: How long its runs took, by seed; those are left out that compare with no other.
     """
 
     frozen: frozenset[str]
@@ -39,7 +40,7 @@ class Cell:
     correct: Mapping[int, NDArray[np.bool_]]
     gflops_train: float
     trainable_params: int
-    duration_s: float
+    timings: Mapping[int, Timing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +69,6 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Differences of pairs: their mean, the lowest and the highest."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEffect:
     """What freezing a block changes: frozen minus training. All is None where the block has no pair.
 
@@ -87,7 +79,7 @@ class BlockEffect:
         accuracy: Change of the validation accuracy; None too where the trials have no seed in common.
         gflops_train: Change for each training image, in 10^9 floating-point operations; below 0: saved.
         trainable_params: Change of the parameters that train.
-        duration_s: Change of the seconds of a run.
+        duration_s: Change of the seconds of a run; None too where no spread says how far it can be believed.
         next_block: The block after it.
         n_squares: Fours of trials that differ in these two blocks alone.
         interaction: By how much more accuracy changes when it is frozen together with the next block than the two
@@ -100,7 +92,7 @@ class BlockEffect:
     accuracy: Estimate | None = None
     gflops_train: float | None = None
     trainable_params: int | None = None
-    duration_s: Spread | None = None
+    duration_s: TimeEffect | None = None
     next_block: str | None = None
     n_squares: int = 0
     interaction: Estimate | None = None
@@ -145,7 +137,6 @@ def _estimate_block(design: _Design, block: str, after: str | None) -> BlockEffe
         return BlockEffect(block=block, next_block=after)
     besides = {training.frozen for _, training in pairs}
     params = [frozen.trainable_params - training.trainable_params for frozen, training in pairs]
-    seconds = [frozen.duration_s - training.duration_s for frozen, training in pairs]
     squares = _find_squares(design, block, after) if after is not None else []
     return BlockEffect(
         block=block,
@@ -154,7 +145,7 @@ def _estimate_block(design: _Design, block: str, after: str | None) -> BlockEffe
         accuracy=_estimate([((frozen, 1), (training, -1)) for frozen, training in pairs]),
         gflops_train=fmean(frozen.gflops_train - training.gflops_train for frozen, training in pairs),
         trainable_params=round(fmean(params)),
-        duration_s=Spread(mean=fmean(seconds), low=min(seconds), high=max(seconds)),
+        duration_s=estimate_time([(frozen.timings, training.timings) for frozen, training in pairs]),
         next_block=after,
         n_squares=len(squares),
         interaction=_estimate(

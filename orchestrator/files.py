@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import IO
 
 DIGEST_SUFFIX = ".sha256"
+_SYNCED_ABOVE = 4
+"""Folders above a tree that may have been made with it: the run's, the experiment's, the artifacts' and the root."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -56,6 +58,44 @@ def digest_path(path: Path) -> Path:
     return path.with_name(path.name + DIGEST_SUFFIX)
 
 
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, that are still there after a power cut.
+
+    Raises:
+        OSError: They cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync_folder(each.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file, and its name, last over a power cut.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files below a folder, and the folder itself, last over a power cut.
+
+    Raises:
+        OSError: The disk does not take them.
+    """
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with (Path(place) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
+    for above in list(folder.parents)[:_SYNCED_ABOVE]:
+        sync_folder(above)
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file of the same folder that takes the place of `path` at the end, unless the body raises."""
@@ -69,10 +109,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a change of names in a folder last over a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -19,11 +19,12 @@ from orchestrator.records import (
     RunResult,
     RunSpec,
     TrialRecord,
-    Workplace,
 )
 from orchestrator.scores import BlockScores
+from orchestrator.workplace import Workplace
 
-SweepStatus = Literal["finished", "failed", "killed"]
+SweepStatus = Literal["finished", "failed", "killed", "put_off"]
+"""`put_off`: stopped on request before its end; the same command goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +66,17 @@ class Search(Protocol):
     def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
         """Complete a trial with the results of all its runs: mean `val_acc`, `trainable_params`."""
 
-    def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
-        """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as failed, with the reason and the runs it has."""
+
+    def put_off(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Leave a trial to the next start of the sweep, which goes on with it under the same number."""
 
     def prune(self, number: int, reason: str, runs: Sequence[RunRecord]) -> TrialRecord:
         """Mark a trial as dropped, with the reason and the runs it has; it has not failed, and is not run again."""
 
-    def reconcile(self, reason: str) -> list[TrialRecord]:
-        """Fail the trials that a dead owner left running, so that they are planned again. Returns them."""
+    def reconcile(self) -> list[TrialRecord]:
+        """Put off the trials that a dead owner left running, so that they are gone on with. Returns them."""
 
     def trials(self) -> list[TrialRecord]:
         """List all trials by number, whatever their state, but for those that merely wait in the queue."""
@@ -170,7 +174,7 @@ class Summarise(Protocol):
 
 
 class RunTracker(Protocol):
-    """Tracks one run. Exactly one of `finish`, `fail` and `kill` ends it."""
+    """Tracks one run. Exactly one of `finish`, `fail`, `kill` and `put_off` ends it."""
 
     @property
     def run_id(self) -> str | None:
@@ -187,6 +191,9 @@ class RunTracker(Protocol):
 
     def kill(self, reason: str) -> None:
         """End as KILLED, with the reason as a note."""
+
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep, which goes on with it; with the reason as a note."""
 
 
 class Tracker(Protocol):
@@ -223,7 +230,7 @@ class Observer(Protocol):
     """Watches a sweep on behalf of a person. Called from the sweep's own thread only."""
 
     def on_message(self, text: str) -> None:
-        """Hear what the user should know, a sentence."""
+        """Hear what the user should know, a sentence; or, as a `Step`, what is being done now and may take a while."""
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """See what will run (None: a sampler decides) and what is done already."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class Root:
             raise SetupError(f"the root {self.path} cannot be written", hint="choose another --root")
 
     @property
+    def option(self) -> str:
+        """What a command needs after its name to find this root: empty for the default one, else ` --root PATH`."""
+        return "" if self.path == Path(DEFAULT_ROOT).resolve() else f" --root {shlex.quote(str(self.path))}"
+
+    @property
     def mlflow_db(self) -> Path:
         """SQLite file of the MLflow store."""
         return self.path / "mlflow.db"
@@ -53,6 +59,11 @@ class Root:
     def mlflow_uri(self) -> str:
         """Default tracking URI: the SQLite store under the root."""
         return f"sqlite:///{self.mlflow_db}"
+
+    @property
+    def identity(self) -> Path:
+        """File that says which root this is, wherever it lies; there once it has used a store that others may use."""
+        return self.path / "root.json"
 
     @property
     def optuna_db(self) -> Path:
@@ -89,6 +100,14 @@ class Root:
         """File of what the tracking store has not received yet."""
         return self.path / "spool" / f"{safe_name(experiment)}.jsonl"
 
+    def refused(self, experiment: str) -> Path:
+        """File of what the tracking store has refused; it is offered again with each start of the sweep."""
+        return self.path / "spool" / f"{safe_name(experiment)}.refused.jsonl"
+
+    def archiving(self, experiment: str) -> Path:
+        """File that is there while the experiment's last sweep is being put aside to begin anew."""
+        return self.path / "locks" / f"{safe_name(experiment)}.archiving"
+
     @property
     def cache(self) -> Path:
         """Folder of what was worked out once and may be worked out again."""
@@ -100,5 +119,8 @@ class Root:
 
 
 def safe_name(name: str) -> str:
-    """Make `name` safe as one path component: no separators, no leading dot."""
-    return re.sub(r"[^\w+.=-]", "_", name).lstrip(".") or "_"
+    """Make `name` safe as one path component: no separators, no leading dot.
+
+    A `~` stays: it marks what was put aside (`beans~1`), and no experiment of a configuration file has one.
+    """
+    return re.sub(r"[^\w+.=~-]", "_", name).lstrip(".") or "_"

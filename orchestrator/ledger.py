@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.files import digest_path, is_whole, write_atomically
+from orchestrator.files import digest_path, is_whole, make_folder, write_atomically
 from orchestrator.layout import Root
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records import Record, RungResult, RunRecord, RunResult
@@ -72,6 +72,12 @@ class Ledger:
         except (FileNotFoundError, ValidationError):
             return None
 
+    def find_tracked(self, experiment: str) -> set[str]:
+        """List the MLflow runs of the finished trainings that were made for an experiment."""
+        found = (self.find_entry(path.parent.name) for path in self._root.run_dir("*").parent.glob(f"*/{RECORD_FILE}"))
+        ids = (entry.run.mlflow_run_id for entry in found if entry is not None and entry.experiment == experiment)
+        return {each for each in ids if each is not None}
+
     def enter(self, experiment: str, run: RunRecord) -> None:
         """Note for which run a finished training was made.
 
@@ -91,7 +97,7 @@ class Ledger:
         The system releases the claim of a process that dies, however it dies.
         """
         folder = self.directory(fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with ExitStack() as stack:
             file = stack.enter_context((folder / _CLAIM).open("a"))
             try:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice, Observer, RunStart
-from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+from orchestrator.labels import label_planned
+from orchestrator.records import EpochMetrics, RunRecord, Step, TrialRecord
 
 _LOG = logging.getLogger("orchestrator")
 
@@ -13,12 +14,15 @@ _LOG = logging.getLogger("orchestrator")
 class LoggingObserver:
     """Logs messages and lost runs as warnings, starts and ends as info, epochs as debug."""
 
+    _experiment: Experiment | None = None
+
     def on_message(self, text: str) -> None:
-        """Log the message."""
-        _LOG.warning(text)
+        """Log the message; what is merely being done is info."""
+        _LOG.log(logging.INFO if isinstance(text, Step) else logging.WARNING, text)
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Log how many trials are done and left."""
+        self._experiment = experiment
         left = "as many as the sampler is allowed" if choices is None else len(choices)
         _LOG.info("%s: %d trials done, %s to run", experiment.name, len(done), left)
 
@@ -28,7 +32,7 @@ class LoggingObserver:
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """Log the epoch."""
-        _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.epoch, metrics.val_acc)
+        _LOG.debug("%s epoch %d: val_acc %.4f", start.name, metrics.number, metrics.val_acc)
 
     def on_run_pause(self, start: RunStart, epochs: int) -> None:
         """Log how far the run is."""
@@ -38,6 +42,8 @@ class LoggingObserver:
         """Log the result or the error."""
         if record.pruned_after is not None:
             _LOG.info("%s %s", start.name, record.error)
+        elif record.was_stopped:
+            _LOG.info("%s put off", start.name)
         elif record.result is None:
             _LOG.warning("%s lost: %s", start.name, record.error)
         else:
@@ -45,7 +51,8 @@ class LoggingObserver:
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Log the state."""
-        _LOG.info("trial %d (%s): %s", trial.number, trial.frozen, trial.state)
+        label = trial.frozen if self._experiment is None else label_planned(self._experiment, trial)
+        _LOG.info("trial %d (%s): %s", trial.number, label, trial.state)
 
 
 class ObserverGroup:

@@ -1,14 +1,12 @@
 """How runs share a machine: how many at a time, and which starts next. A GPU gets as many as keep it busy."""
 
 import heapq
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import psutil
-
 from orchestrator.config.models import Experiment
+from orchestrator.machine import read_cores, read_memory
 
 _MIB = 2**20
 _PROCESS = 1000 * _MIB
@@ -124,11 +122,9 @@ def count_fitting(experiment: Experiment) -> int:
     data = experiment.data
     activations = data.batch_size * data.image_size**2 * _BYTES_PER_PIXEL[experiment.model.backbone]
     images = 0 if experiment.cache.images else data.memory_mb * _MIB
-    return max(1, psutil.virtual_memory().available // (_PROCESS + activations + images))
+    return max(1, read_memory().available // (_PROCESS + activations + images))
 
 
 def count_cores() -> int:
-    """Count the CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Count the CPU cores that this process may use, within the limits of its container."""
+    return read_cores().usable

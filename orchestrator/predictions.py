@@ -1,6 +1,7 @@
 """What a run's best weights say of each image of validation and test: whatever compares runs is computed from it."""
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,7 +15,13 @@ from orchestrator.errors import NotFoundError, RunError
 from orchestrator.files import write_atomically
 from orchestrator.names import PREDICTIONS_FILE
 
-_FIELDS = ("logits", "labels", "image_ids")
+_FORMS = {"logits": ("f", 2), "labels": ("i", 1), "image_ids": ("U", 1)}
+"""Kind of number and number of axes of each array."""
+_FIELDS = tuple(_FORMS)
+_PLAUSIBLE = 64 * 2**20
+"""Bytes of an array that is read however well it was compressed."""
+_MOST_COMPRESSED = 100
+"""Times that a larger one may have been compressed: names of images repeat themselves, logits hardly do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,22 +69,68 @@ def write_predictions(path: Path, by_split: Mapping[str, Predictions]) -> None:
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """Read the predictions of a run by the name of their split.
+    """Read the predictions of a run by the name of their split. What does not fit together is not read.
 
     Raises:
         NotFoundError: There is no such file.
-        RunError: It is damaged.
+        RunError: It is damaged, or holds something else.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            splits = [name.removesuffix("_labels") for name in file.files if name.endswith("_labels")]
-            return {split: Predictions(**{field: file[f"{split}_{field}"] for field in _FIELDS}) for split in splits}
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as file:
+            splits = [name.removesuffix("_labels.npy") for name in file.namelist() if name.endswith("_labels.npy")]
+            return {split: _read_split(file, split) for split in splits}
     except FileNotFoundError as error:
         raise NotFoundError(
             f"no predictions at {path}",
             hint="the run has not finished, or an older version trained it: delete its folder to train it again",
         ) from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(
             f"the predictions {path} are damaged: {error}", hint="delete its folder to train it again"
         ) from error
+
+
+def _read_split(file: zipfile.ZipFile, split: str) -> Predictions:
+    """Read the arrays of one split, once their headers fit each other and the file.
+
+    Raises:
+        ValueError: They do not, or an array has other values than predictions can have.
+    """
+    members = {field: file.getinfo(f"{split}_{field}.npy") for field in _FIELDS}
+    shapes = {field: _check_header(file, info, field) for field, info in members.items()}
+    images, classes = shapes["logits"]
+    if shapes["labels"] != (images,) or shapes["image_ids"] != (images,):
+        said = ", ".join(f"{field} {shape}" for field, shape in shapes.items())
+        raise ValueError(f"the arrays of {split!r} have shapes that do not fit each other: {said}")
+    arrays = {}
+    for field, info in members.items():
+        with file.open(info) as member:
+            arrays[field] = np.lib.format.read_array(member, allow_pickle=False)
+    labels = arrays["labels"]
+    if images and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"the labels of {split!r} go from {labels.min()} to {labels.max()}, of {classes} classes")
+    return Predictions(**arrays)
+
+
+def _check_header(file: zipfile.ZipFile, info: zipfile.ZipInfo, field: str) -> tuple[int, ...]:
+    """Read the shape that an array says it has, and refuse one that its file cannot hold; nothing is allocated.
+
+    Raises:
+        ValueError: It has another type or number of axes, or more bytes than can be there.
+    """
+    kind, axes = _FORMS[field]
+    with file.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise ValueError(f"{info.filename} has the format {version}")
+        shape, _, dtype = read(member)
+        header = member.tell()
+    if dtype.kind != kind or len(shape) != axes:
+        raise ValueError(f"{info.filename} is an array of {dtype} with shape {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    if header + size != info.file_size:
+        raise ValueError(f"{info.filename} says that it has {size} bytes, and has {info.file_size - header}")
+    if size > max(_PLAUSIBLE, _MOST_COMPRESSED * info.compress_size):
+        raise ValueError(f"{info.filename} unpacks {info.compress_size} bytes to {size}")
+    return tuple(shape)

@@ -3,29 +3,33 @@
 The fork server of the workers loads this module before what runs need, which takes longer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.layout import Root
 from orchestrator.packing import GpuShare, explain_no_share
 from orchestrator.prepared import Prepared
-from orchestrator.records import CachePlace, Cost
+from orchestrator.records import Cost, Step
 from orchestrator.scores import BlockScores
 from orchestrator.scoring import find_scores
 from orchestrator.training.backbones import describe_weights
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import describe_data
-from orchestrator.training.device import explain_cpu, list_gpus, resolve_trainer
+from orchestrator.training.device import Gpu, explain_cpu, list_gpus, resolve_trainer
 from orchestrator.training.prefix_plan import describe_reuse, plan_prefixes
+from orchestrator.training.weight_files import shorten
 from orchestrator.training.work import estimate_work, list_boundaries
+from orchestrator.workplace import CachePlace
 
 Say = Callable[[str], None]
 
 
-def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: Say) -> Prepared:
+def prepare(
+    experiment: Experiment, root: Root, kept: BlockScores | None, weights_file: str | None, say: Say
+) -> Prepared:
     """Load the data once, hash the weights, settle the device, count what each frozen set costs, and score the blocks.
 
     Decoding every image to find broken ones fills the cache, where that is on.
@@ -34,20 +38,20 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         experiment: What is to be swept.
         root: Where the cache lies.
         kept: Scores that an earlier call found.
+        weights_file: Where the weights lie, if they are those of a sweep.
         say: Hears what a user should know, a sentence.
 
     Raises:
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
-    trainer = resolve_trainer(experiment.trainer)
-    if experiment.trainer.accelerator == "auto" and trainer.accelerator == "cpu":
-        say(f"trainer.accelerator is auto: runs train on the CPU, because {explain_cpu()}")
-    gpus = list_gpus() if trainer.accelerator == "gpu" else ()
-    weights = describe_weights(experiment.model)
+    trainer, gpus = _settle_device(experiment, say)
+    if experiment.model.weights != "none":
+        say(Step(f"loading the weights {experiment.model.weights}"))
+    weights = describe_weights(experiment.model, weights_file)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
-    cache = Cache.at(place, say) if place.images else None
-    data = describe_data(experiment.data, cache=cache)
+    say(Step(f"reading the data, {experiment.data.source}"))
+    data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
     concrete = experiment.model_copy(update={"trainer": trainer})
     images = sum(data.split_sizes.values())
     plans = plan_prefixes(concrete, images)
@@ -55,11 +59,8 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         say(note)
     classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
-        raise ConfigError(
-            f"model.num_classes is {experiment.model.num_classes}, but {data.source} has {classes} classes: "
-            f"{', '.join(data.class_names)}",
-            hint=f"set model.num_classes to {classes}, or leave it out",
-        )
+        raise wrong_classes(experiment, data.source, data.class_names)
+    say(Step("counting what each frozen set costs"))
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
     boundaries = list_boundaries(
@@ -69,6 +70,7 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         experiment=concrete,
         data=data,
         weights_sha256=weights.sha256,
+        weights_file=weights_file,
         costs=costs,
         work=estimate_work(concrete, costs, plans, data.split_sizes),
         gpus=len(gpus),
@@ -76,6 +78,25 @@ def prepare(experiment: Experiment, root: Root, kept: BlockScores | None, say: S
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
+
+
+def _settle_device(experiment: Experiment, say: Say) -> tuple[TrainerConfig, Sequence[Gpu]]:
+    """Make accelerator and precision concrete; list the GPUs that runs may use."""
+    trainer = resolve_trainer(experiment.trainer)
+    if trainer.accelerator == "gpu":
+        return trainer, list_gpus()
+    if experiment.trainer.accelerator == "auto":
+        say(f"trainer.accelerator is auto: runs train on the CPU, because {explain_cpu()}")
+    return trainer, ()
+
+
+def wrong_classes(experiment: Experiment, source: str, names: Sequence[str]) -> ConfigError:
+    """Build the error of a head that does not fit the classes `names` of the data."""
+    return ConfigError(
+        f"model.num_classes is {experiment.model.num_classes}, but {source} has {len(names)} classes: "
+        f"{shorten(list(names), 20)}",
+        hint=f"set model.num_classes to {len(names)}, or leave it out",
+    )
 
 
 def measure_gpu_share(experiment: Experiment, classes: int, images: int, say: Say) -> GpuShare | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from orchestrator.blocks import NONE_KEY
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Choice
-from orchestrator.records import CachePlace, Cost, DatasetInfo, FrozenScores, Hyperparameters, RunSpec, flatten
+from orchestrator.records import Cost, DatasetInfo, FrozenScores, Hyperparameters, RunSpec, flatten
 from orchestrator.scores import BlockScores
+from orchestrator.workplace import CachePlace, Workplace
 
 _PLACES = {
     "lr": "trainer.lr",
@@ -37,6 +38,8 @@ class Prepared:
     """Times that the study was begun anew before."""
     cache: CachePlace | None = None
     """What its runs share."""
+    weights_file: str | None = None
+    """Where the weights lie, if they are those of a sweep (absolute path)."""
     scores: BlockScores | None = None
     """What the pretrained network says of the training images."""
 
@@ -57,7 +60,7 @@ class Prepared:
         chosen = choice.hyperparameters
         base = self.experiment
         return RunSpec(
-            data=base.data.model_copy(update={"batch_size": chosen.batch_size}),
+            data=base.data.model_copy(update={"batch_size": chosen.batch_size, "value_range": self.data.value_range}),
             model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
             trainer=base.trainer.model_copy(
                 update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}
@@ -67,4 +70,16 @@ class Prepared:
             data_fingerprint=self.data.fingerprint,
             weights_sha256=self.weights_sha256,
             generation=self.generation,
+        )
+
+    def build_workplace(self, directory: str, spec: RunSpec, *, until: int | None, alone: bool) -> Workplace:
+        """Write down where and with what the run of `spec` happens; see `Workplace`."""
+        return Workplace(
+            directory=directory,
+            cache=self.cache,
+            weights_file=self.weights_file,
+            cost=self.costs.get(spec.frozen),
+            checkpoint_share=self.experiment.execution.checkpoint_share,
+            until_epoch=until,
+            alone=alone,
         )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Progress(Record):
     runs: tuple[RunProgress, ...] = ()
     """Runs under way, or that were when the sweep died."""
     to_go_s: float | None = None
-    """Estimate of the seconds that are left; None before a run has ended."""
+    """Estimate of the seconds that are left; None where that is not known (yet)."""
     updated: str
     """UTC, ISO 8601."""
 
@@ -52,21 +53,77 @@ def read_progress(path: Path) -> Progress | None:
         return None
 
 
-def estimate_to_go(
-    experiment: Experiment, trials: int, *, ended: Sequence[float], under_way: Sequence[float]
-) -> float | None:
-    """Estimate the seconds until `trials` more are complete; None before a run has ended, and in a race.
+@dataclass(slots=True, kw_only=True)
+class _Lap:
+    """A run under way: when it began in this call (monotonic seconds), and its epochs before and so far."""
 
-    Args:
-        experiment: Says how many runs a trial has, and how many run at a time.
-        trials: Trials that are not complete, those under way among them.
-        ended: Seconds that each run took which has ended.
-        under_way: Seconds since each run began that has not.
-    """
-    if not ended or experiment.search.strategy == "race":  # nobody knows how many it drops
-        return None
-    runs = trials * len(experiment.search.seeds)
-    return max(0.0, runs * sum(ended) / len(ended) - sum(under_way)) / experiment.execution.runs_at_a_time
+    began: float
+    before: int
+    epochs: int
+    of: int
+
+
+class Pace:
+    """Estimates how long a sweep still takes, from what runs took that trained in this call: for an observer."""
+
+    def __init__(self) -> None:
+        self._experiment: Experiment | None = None
+        self._waiting: int | None = None
+        self._laps: dict[str, _Lap] = {}
+        self._took: list[float] = []
+
+    def plan(self, experiment: Experiment, choices: Sequence[Choice] | None) -> None:
+        """Hear what is to run; None: a sampler decides."""
+        self._experiment = experiment
+        self._waiting = None if choices is None else len(choices) * len(experiment.search.seeds)
+
+    def start(self, start: RunStart) -> None:
+        """Hear that a run has started."""
+        self._laps[start.name] = _Lap(
+            began=time.monotonic(),
+            before=start.resumes_from,
+            epochs=start.resumes_from,
+            of=start.spec.trainer.max_epochs,
+        )
+
+    def epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
+        """Hear of an epoch; one of an earlier attempt took no time in this call."""
+        lap = self._laps.get(start.name)
+        if lap is not None:
+            lap.epochs = max(lap.epochs, metrics.epoch + 1)
+
+    def end(self, start: RunStart, record: RunRecord) -> None:
+        """Hear how a run has ended. One that was answered from a finished training says nothing of the others."""
+        lap = self._laps.pop(start.name, None)
+        if self._waiting is not None:
+            self._waiting -= 1
+        if lap is not None and record.result is not None and record.reused_from is None:
+            self._took.append(record.result.duration_s if lap.before else time.monotonic() - lap.began)
+
+    def estimate_s(self) -> float | None:
+        """Estimate the seconds until all runs have ended; None where that is not known (yet).
+
+        It is not before a run has ended that trained in this call, while a run takes longer than those and has had no
+        epoch, where a sampler decides, and in a race: nobody knows how many it drops.
+        """
+        if self._experiment is None or self._waiting is None or self._experiment.search.strategy == "race":
+            return None
+        waiting = self._waiting - len(self._laps)  # those under way have not ended
+        if not self._took:
+            return None
+        mean = sum(self._took) / len(self._took)
+        left = [self._left(lap, mean) for lap in self._laps.values()]
+        known = [seconds for seconds in left if seconds is not None]
+        if len(known) < len(left):
+            return None
+        return max([(max(0, waiting) * mean + sum(known)) / self._experiment.execution.runs_at_a_time, *known])
+
+    @staticmethod
+    def _left(lap: _Lap, mean: float) -> float | None:
+        took = time.monotonic() - lap.began
+        if lap.epochs > lap.before:
+            return took / (lap.epochs - lap.before) * (lap.of - lap.epochs)
+        return mean - took if took <= mean else None
 
 
 class ProgressFile:
@@ -75,25 +132,22 @@ class ProgressFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._planned: int | None = None
-        self._left: int | None = None
-        self._experiment: Experiment | None = None
+        self._pace = Pace()
         self._runs: dict[str, RunProgress] = {}
-        self._began: dict[str, float] = {}
-        self._durations: list[float] = []
 
     def on_message(self, text: str) -> None:
         """Leave messages to others."""
 
     def on_plan(self, experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> None:
         """Note how many trials there are."""
-        self._experiment = experiment
+        self._pace.plan(experiment, choices)
         if choices is not None:
-            self._left, self._planned = len(choices), len(choices) + len(done)
+            self._planned = len(choices) + len(done)
         self._write()
 
     def on_run_start(self, start: RunStart) -> None:
         """Note a run."""
-        self._began[start.name] = time.monotonic()
+        self._pace.start(start)
         self._runs[start.name] = RunProgress(
             name=start.name,
             trial=start.trial,
@@ -107,6 +161,7 @@ class ProgressFile:
 
     def on_epoch(self, start: RunStart, metrics: EpochMetrics) -> None:
         """Note an epoch."""
+        self._pace.epoch(start, metrics)
         run = self._runs[start.name]
         notes = tuple(dict.fromkeys((*run.notes, *metrics.notes)))
         known = {"epochs": metrics.epoch + 1, "val_acc": metrics.val_acc, "notes": notes}
@@ -115,34 +170,24 @@ class ProgressFile:
 
     def on_run_pause(self, start: RunStart, epochs: int) -> None:  # noqa: ARG002 - its last epoch was seen
         """Forget a run until it starts again."""
-        self._began.pop(start.name, None)
         self._runs.pop(start.name, None)
         self._write()
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Forget a run."""
-        began = self._began.pop(start.name, None)
-        if self._runs.pop(start.name, None) is not None and began is not None and record.result is not None:
-            self._durations.append(time.monotonic() - began)
+        self._pace.end(start, record)
+        self._runs.pop(start.name, None)
         self._write()
 
-    def on_trial_end(self, trial: TrialRecord) -> None:
-        """Count a trial."""
-        if self._left is not None and trial.is_settled:
-            self._left -= 1
+    def on_trial_end(self, trial: TrialRecord) -> None:  # noqa: ARG002 - its runs were heard of
+        """Note how long the rest takes."""
         self._write()
 
     def _write(self) -> None:
         progress = Progress(
-            planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._estimate(), updated=_now()
+            planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._pace.estimate_s(), updated=_now()
         )
         write_atomically(self._path, progress.model_dump_json(indent=1))
-
-    def _estimate(self) -> float | None:
-        if self._left is None or self._experiment is None:
-            return None
-        under_way = [time.monotonic() - began for began in self._began.values()]
-        return estimate_to_go(self._experiment, self._left, ended=self._durations, under_way=under_way)
 
 
 def _now() -> str:

@@ -68,8 +68,8 @@ class Entrant:
         rungs: Where its first run stood at each rung that it has reached, by the rung's epochs.
         runs: Its finished runs, in the order of its seeds.
         dropped_at: Rung at which it was dropped; None: it was not.
-        begun: Whether one more run of it was begun, and not finished.
         spent: What it has cost so far, by the measures of `Rules.limits`.
+        costs: What of that each of its finished runs has cost.
         next_cost: What one more run of it costs at the most, likewise.
     """
 
@@ -78,13 +78,18 @@ class Entrant:
     rungs: Mapping[int, Standing] = field(default_factory=dict)
     runs: tuple[Standing, ...] = ()
     dropped_at: int | None = None
-    begun: bool = False
     spent: tuple[float, ...] = ()
+    costs: tuple[tuple[float, ...], ...] = ()
     next_cost: tuple[float, ...] = ()
 
     def at(self, rung: int) -> Standing | None:
         """Give where its first run stood at a rung; where it had finished before, how it ended."""
         return self.rungs.get(rung) or (self.runs[0] if self.runs else None)
+
+    def before(self, runs: int) -> "Entrant":
+        """Go back to when it had no more than so many finished runs."""
+        spent = tuple(have - sum(cost[k] for cost in self.costs[runs:]) for k, have in enumerate(self.spent))
+        return replace(self, runs=self.runs[:runs], costs=self.costs[:runs], spent=spent)
 
     def is_in(self, rung: int) -> bool:
         """Whether no earlier rung has dropped it."""
@@ -160,7 +165,9 @@ def next_move(entrants: Sequence[Entrant], rules: Rules) -> Move:
         drops = _find_drops(entrants, rung, rules) if rung != end else ()
         if drops:
             return Move(drops=drops)
-    return Move(legs=tuple(Leg(entrant=i, seed=len(entrants[i].runs), until=None) for i in _pick(entrants, rules)))
+    return Move(
+        legs=tuple(Leg(entrant=i, seed=len(entrants[i].runs), until=None) for i in _pick_again(entrants, rules))
+    )
 
 
 def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np.float64]:
@@ -202,15 +209,31 @@ def _find_drops(entrants: Sequence[Entrant], rung: int, rules: Rules) -> tuple[D
     )
 
 
+def _pick_again(entrants: Sequence[Entrant], rules: Rules) -> Sequence[int]:
+    """Pick the trials that get one more seed, as it was or would have been done without an interruption.
+
+    What is decided together is decided before any of it is known. So all decisions are made once more, from the first
+    seed on, and what runs showed counts only once all runs of the same decision have ended.
+    """
+    shown = [min(1, len(each.runs)) for each in entrants]
+    while picked := list(_pick([each.before(runs) for each, runs in zip(entrants, shown, strict=True)], rules)):
+        left = [i for i in picked if len(entrants[i].runs) <= shown[i]]
+        if left:
+            return left
+        for i in picked:
+            shown[i] += 1
+    return ()
+
+
 def _pick(entrants: Sequence[Entrant], rules: Rules) -> Iterator[int]:
-    """Pick the trials that get one more seed: what was begun first, then the least certain."""
+    """Pick the trials that get one more seed: the least certain."""
     probabilities = final_probabilities(entrants, rules)
     open_ones = [
         i
         for i, each in enumerate(entrants)
         if 0 < len(each.runs) < rules.max_seeds and each.dropped_at is None and SETTLED < probabilities[i] < 1 - SETTLED
     ]
-    open_ones.sort(key=lambda i: (not entrants[i].begun, abs(float(probabilities[i]) - 0.5), i))
+    open_ones.sort(key=lambda i: (abs(float(probabilities[i]) - 0.5), i))
     spent = [sum(each.spent[k] for each in entrants) for k in range(len(rules.limits))]
     picked = 0
     for i in open_ones:
@@ -368,7 +391,8 @@ def stand_after(correct: NDArray[np.bool_], val_loss: NDArray[np.float64], until
 
 def _advance(entrant: Entrant, leg: Leg, standing: Standing) -> Entrant:
     before = max((len(each.curve) for each in entrant.rungs.values()), default=0) if leg.seed == 0 else 0
-    spent = (entrant.spent[0] + len(standing.curve) - before,)
+    cost = float(len(standing.curve) - before)
+    spent = (entrant.spent[0] + cost,)
     if standing.finished:
-        return replace(entrant, runs=(*entrant.runs, standing), spent=spent)
+        return replace(entrant, runs=(*entrant.runs, standing), spent=spent, costs=(*entrant.costs, (cost,)))
     return replace(entrant, rungs={**entrant.rungs, leg.until or 0: standing}, spent=spent)

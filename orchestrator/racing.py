@@ -263,8 +263,8 @@ class _Evidence:
             rungs=reached,
             runs=tuple(runs),
             dropped_at=dropped_at,
-            begun=len(runs) < len(self.seeds) and bool(runs) and self._has_begun(choice, self.seeds[len(runs)]),
             spent=self._cost(choice, [metrics for each in shown for metrics in each.history]),
+            costs=tuple(self._cost(choice, each.history) for each in shown[: len(runs)]),
             next_cost=self._next_cost(choice, shown[0].history),
         )
 
@@ -276,9 +276,6 @@ class _Evidence:
     def _next_cost(self, choice: Choice, first: Sequence[EpochMetrics]) -> tuple[float, ...]:
         end = self._prepared.experiment.trainer.max_epochs
         return tuple(cost * end / max(1, len(first)) for cost in self._cost(choice, first))
-
-    def _has_begun(self, choice: Choice, seed: int) -> bool:
-        return self._ledger.find_checkpoint(self._prepared.build_spec(choice, seed).fingerprint)[0] > 0
 
     def _show(self, choice: Choice, seed: int) -> _Shown:
         """Read what a run has left; what has ended is not read again."""

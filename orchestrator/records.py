@@ -7,9 +7,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.config.data import IN_DATA_FINGERPRINT, WITHOUT_EFFECT
 from orchestrator.config.models import (
     BatchSize,
-    CacheConfig,
     DataConfig,
     Experiment,
     LearningRate,
@@ -24,7 +24,8 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
-TrialState = Literal["waiting", "running", "complete", "failed", "pruned"]
+TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
+"""`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
 
 
 class Record(BaseModel):
@@ -32,6 +33,12 @@ class Record(BaseModel):
 
     # NaN and infinities stay what they are; the default writes null, which no number reads back
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
+
+
+class Step(str):
+    """A message that says what is being done now and may take a while: `loading PyTorch`. It is no news."""
+
+    __slots__ = ()
 
 
 class Hyperparameters(Record):
@@ -68,6 +75,8 @@ class DatasetInfo(Record):
     """Names of the classes, by label."""
     split_sizes: dict[str, int]
     """Images in `train`, `validation`, `test`."""
+    value_range: tuple[float, float] | None = None
+    """Values that become black and white in images of more than 8 bits a channel; None: there are none."""
     notes: tuple[str, ...] = ()
     """What the user should hear, such as a validation split that had to be made."""
 
@@ -124,11 +133,22 @@ class RunSpec(Record):
     """Times that the study was begun anew before: what was trained then does not answer."""
 
     @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Returns what its trial may vary besides the frozen set."""
+        trainer = self.trainer
+        return Hyperparameters(
+            lr=trainer.lr,
+            weight_decay=trainer.weight_decay,
+            batch_size=self.data.batch_size,
+            optimizer=trainer.optimizer,
+        )
+
+    @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
-        data = self.data.model_dump(
-            mode="json", exclude={"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
-        )
+        data = self.data.model_dump(mode="json", exclude=set(IN_DATA_FINGERPRINT | WITHOUT_EFFECT))
+        if not isinstance(self.data.value_range, tuple):  # there is no image that it would be about
+            del data["value_range"]
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         if self.trainer.matmul_precision == "highest" and not self._was_tf32:
             del plain["trainer"]["matmul_precision"]
@@ -146,37 +166,6 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class CachePlace(CacheConfig):
-    """What runs keep for each other, and where."""
-
-    folder: str
-    """Absolute path of the folder."""
-    boundaries: tuple[int, ...] = ()
-    """Numbers of first parts of the network after which runs of the sweep begin: who computes on from such a boundary
-    keeps what it finds there for them."""
-
-
-class Workplace(Record):
-    """Where and with what a run happens. None of it changes the result, but for the number of CPU threads."""
-
-    directory: str
-    """Absolute path of the folder that receives checkpoint and result."""
-    threads: int | None = None
-    """CPU threads of the run; None: torch's own choice."""
-    gpu: int | None = None
-    """Index of the GPU that the run is pinned to; None: as the machine decides."""
-    alone: bool = False
-    """No other run of the sweep may use its GPU at the same time (without a GPU: no other run at all)."""
-    cache: CachePlace | None = None
-    """What it shares with other runs; None: nothing."""
-    cost: Cost | None = None
-    """What its frozen set costs, where that was counted already; None: the run counts it."""
-    checkpoint_share: float = 1.0
-    """Share of its time that it may take to write checkpoints to continue from; 1: one after each epoch."""
-    until_epoch: int | None = None
-    """Epochs after which it pauses, to be continued later; None: it trains to its end."""
-
-
 class StepLoss(Record):
     """Training loss of one optimizer step."""
 
@@ -190,7 +179,7 @@ class EpochMetrics(Record):
     """One epoch of a run. Accuracies are fractions in [0, 1]; losses are means over images."""
 
     epoch: int
-    """From 0."""
+    """From 0, in files and between programs; see `number`."""
     train_loss: float
     train_acc: float
     val_loss: float
@@ -203,6 +192,11 @@ class EpochMetrics(Record):
     """Every `log_every_n_steps`-th step of the epoch."""
     notes: tuple[str, ...] = ()
     """What the user should hear of the epoch, a sentence each."""
+
+    @property
+    def number(self) -> int:
+        """The epoch as people count it, and as everything that people read has it: from 1."""
+        return self.epoch + 1
 
 
 class RunResult(Record):
@@ -220,7 +214,7 @@ class RunResult(Record):
     """Accuracy on the test split, evaluated once with the best checkpoint; it never chooses."""
     test_loss: float
     best_epoch: int
-    """From 0."""
+    """From 0, in files and between programs; see `best_epoch_number`."""
     epochs_run: int
     trainable_params: int
     total_params: int
@@ -254,6 +248,11 @@ class RunResult(Record):
     """The curves by epoch."""
     versions: dict[str, str]
     """Versions of Python and of the libraries that trained."""
+
+    @property
+    def best_epoch_number(self) -> int:
+        """The epoch with the lowest `val_loss` as people count it: from 1."""
+        return self.best_epoch + 1
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -295,7 +294,8 @@ class RunRecord(Record):
     """One run of a trial, finished or lost."""
 
     name: str
-    """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`."""
+    """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`, or `trial_007_stem+layer1_lr=0.003_seed0` where the
+    learning rate varies in the sweep."""
     seed: int
     fingerprint: str
     result: RunResult | None = None
@@ -313,6 +313,9 @@ class RunRecord(Record):
     """Best checkpoint, relative to the root."""
     pruned_after: int | None = None
     """Epochs after which a race dropped it: it is not lost, and `error` says why it was dropped."""
+    at_once: float | None = None
+    """Runs of its sweep under way while it trained, itself among them, on average; None: not known, or it was not
+    trained in one piece, so that its duration compares with no other."""
 
     @property
     def was_stopped(self) -> bool:
@@ -341,8 +344,6 @@ class TrialRecord(Record):
     """Number of the earlier trial whose result answered this one: the sampler suggested it again."""
     scores: FrozenScores | None = None
     """What was known of its frozen set before anything trained."""
-    put_off: bool = False
-    """It failed because the sweep was stopped or died: the next one runs it again."""
 
     @property
     def is_settled(self) -> bool:
@@ -355,28 +356,19 @@ class TrialRecord(Record):
         return next((run.pruned_after for run in self.runs if run.pruned_after is not None), None)
 
     @property
+    def put_off(self) -> bool:
+        """Whether the sweep was stopped or died before it ended: it has not failed, and the next start goes on."""
+        return self.state == "put_off"
+
+    @property
     def has_failed(self) -> bool:
-        """Whether it failed for a reason of its own: it was not merely put off."""
-        return self.state == "failed" and not self.put_off
+        """Whether it failed for a reason of its own."""
+        return self.state == "failed"
 
 
-def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
-    """Give the numbers of the complete trials that a later one answers with more seeds."""
-    newest: dict[tuple[str, Hyperparameters], TrialRecord] = {}
-    old = set()
-    for trial in trials:
-        if trial.state != "complete" or trial.repeats is not None:
-            continue
-        before = newest.get((trial.frozen, trial.hyperparameters))
-        if before is not None and {run.seed for run in before.runs} < {run.seed for run in trial.runs}:
-            old.add(before.number)
-        newest[trial.frozen, trial.hyperparameters] = trial
-    return frozenset(old)
-
-
-def run_name(trial: int, frozen: str, seed: int) -> str:
-    """Name a run: `trial_007_stem+layer1_seed0`."""
-    return f"trial_{trial:03d}_{frozen}_seed{seed}"
+def run_name(trial: int, frozen: str, seed: int, values: Iterable[str] = ()) -> str:
+    """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
+    return "_".join([f"trial_{trial:03d}", frozen, *values, f"seed{seed}"])
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 
 from orchestrator.prepared import Prepared
+from orchestrator.records import Step
 from orchestrator.scores import BlockScores
 
 _VERSION = 1
@@ -28,10 +29,11 @@ def find_scores(prepared: Prepared, kept: BlockScores | None, say: Callable[[str
     key = _name_scores(prepared)
     if kept is not None and kept.key == key:
         return kept
+    say(Step("scoring the blocks"))
     from orchestrator.training.transferability import score_blocks
 
     try:
-        blocks = score_blocks(experiment, len(prepared.data.class_names), prepared.cache)
+        blocks = score_blocks(experiment, len(prepared.data.class_names), prepared.cache, prepared.weights_file)
     except Exception as error:  # noqa: BLE001 - whatever it is, the trainings need no scores
         say(f"the blocks are not scored, and the sweep goes on without: {str(error) or type(error).__name__}")
         return None
@@ -44,7 +46,10 @@ def _name_scores(prepared: Prepared) -> str:
     parts = {
         "version": _VERSION,
         "images": [prepared.data.fingerprint, len(prepared.data.class_names)],
-        "transform": [experiment.data.image_size, list(experiment.data.mean), list(experiment.data.std)],
+        "transform": [
+            *(experiment.data.image_size, list(experiment.data.mean), list(experiment.data.std)),
+            *(prepared.data.value_range or ()),
+        ],
         "network": [experiment.model.backbone, prepared.weights_sha256],
         "seed": experiment.search.seeds[0],
     }

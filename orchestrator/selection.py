@@ -49,7 +49,7 @@ def choose_cheapest_within(losses: Sequence[float], allowed: Sequence[float], pa
     With the standard error of the paired difference as what is allowed, it is the one-standard-error rule.
 
     Args:
-        losses: Accuracy of the best trial minus that of each, at least 0: [trials]. One of them is the best, with 0.
+        losses: Accuracy of the highest measured trial minus that of each, at least 0: [trials]. Its own is 0.
         allowed: What each may lose, at least 0: [trials].
         params: Trainable parameters of each.
 

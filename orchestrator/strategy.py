@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator import names
 from orchestrator.interfaces import Choice, Proposal, RunStart, Search
 from orchestrator.jobs import Job, TrialRuns
+from orchestrator.labels import describe_values, find_varied
 from orchestrator.prepared import Prepared
 from orchestrator.records import RunRecord, TrialRecord, run_name
 
@@ -58,8 +58,10 @@ def build_job(prepared: Prepared, trial: TrialRuns, seed: int, until: int | None
     """Build the job of one run of a trial, which then waits for one more."""
     proposal = trial.proposal
     frozen = proposal.choice.frozen
+    varied = find_varied(prepared.experiment)
+    values = describe_values(proposal.choice.hyperparameters, varied)
     start = RunStart(
-        name=run_name(proposal.number, frozen, seed),
+        name=run_name(proposal.number, frozen, seed, values),
         trial=proposal.number,
         spec=prepared.build_spec(proposal.choice, seed),
         cost=prepared.costs[frozen],
@@ -77,7 +79,7 @@ def fail_or_put_off(search: Search, trial: TrialRuns) -> TrialRecord | None:
     if lost:
         return search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
     if trial.stopped:
-        return search.fail(number, names.INTERRUPTED, runs, put_off=True)
+        return search.put_off(number, runs)
     return None
 
 

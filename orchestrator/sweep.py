@@ -1,13 +1,11 @@
 """The loop of a sweep: submit, collect, track; and what happens when a run is lost or the sweep stopped.
 
-Which runs there are, and when a trial ends, the strategy says.
-
 A finished run is committed in this order, and each point between is one at which the process may die:
 
     1. the worker writes `result.json`    before: the run continues from its last checkpoint
     2. the run's tracker is finished      before: the run is tracked to its end from the result
     3. the ledger enters the run          before: the tracked run is found by its fingerprint
-    4. the search is told the trial       before: the trial is told from the ledger, under a new number
+    4. the search is told the trial       before: the trial is told from the ledger, under its number
 """
 
 import queue
@@ -18,17 +16,17 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator import names
-from orchestrator.errors import OrchestratorError, RunError, RunStoppedError, SweepError
+from orchestrator.errors import OrchestratorError, RunError, RunStoppedError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, SweepStart, SweepStatus, Tracker
-from orchestrator.jobs import Job, SweepOutcome
+from orchestrator.jobs import Job, JobsUnderWay, SweepOutcome
+from orchestrator.labels import label_planned
 from orchestrator.ledger import Ledger
 from orchestrator.prepared import Prepared
-from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunRecord, RunResult, Step
 from orchestrator.strategy import Strategy
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
-
 _Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
 
 
@@ -71,11 +69,11 @@ class SweepLoop:
         self._summarise = summarise
         self._stop = stop or threading.Event()
         self._stopping = False
+        self._at_once = executor.workers
         self._outcome = SweepOutcome()
         self._waiting: deque[Job] = deque()
-        self._active: set[Job] = set()
+        self._active = JobsUnderWay()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._thread = threading.get_ident()
 
     def run(self, start: SweepStart) -> SweepOutcome:
         """Run what is left of the sweep. A lost run fails its trial; the sweep goes on.
@@ -85,6 +83,7 @@ class SweepLoop:
             SweepError: `execution.max_failures` runs were lost, or the disk is full; what finished is kept.
         """
         self._thread = threading.get_ident()
+        self._observer.on_message(Step("opening the sweep in its stores"))
         self._tracker.start_sweep(start)
         try:
             with self._executor:
@@ -92,19 +91,15 @@ class SweepLoop:
             self._close()
             self._outcome.stopped = self._stopping
             status = self._status()
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):  # what fails now follows from the first error, which says more
                 self._abandon()
             with suppress(Exception):
-                self._end("killed")
+                self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
         self._end(status)
-        if self._has_failed_too_often():
-            raise SweepError(
-                f"stopped after {self._outcome.failed_runs} lost runs (execution.max_failures="
-                f"{self._experiment.execution.max_failures}); the last: {self._outcome.failed_trials[-1].error}",
-                hint="what finished is kept: mend the cause and give the same command again",
-            )
+        if excess := self._outcome.find_excess(self._experiment.execution.max_failures):
+            raise excess
         return self._outcome
 
     def _loop(self) -> None:
@@ -132,7 +127,7 @@ class SweepLoop:
     def _fill(self) -> None:
         """Start runs while there are free workers and runs to start."""
         passed_over: list[Job] = []
-        while len(self._active) < self._executor.workers and not self._stopping:
+        while len(self._active) < self._at_once and not self._stopping:
             if self._stop.is_set():
                 self._begin_stop()
             elif self._waiting:
@@ -155,9 +150,9 @@ class SweepLoop:
             return False
         if step.repeat is not None:
             self._outcome.repeated += 1
+            number, label = step.repeat.number, label_planned(self._experiment, step.repeat.choice)
             self._observer.on_message(
-                f"trial {step.repeat.number} ({step.repeat.choice.frozen}) repeats trial {step.repeat.repeats}: "
-                "answered from its result"
+                f"trial {number} ({label}) repeats trial {step.repeat.repeats}: answered from its result"
             )
         for job, reason in step.drops:
             self._drop(job, reason)
@@ -200,14 +195,7 @@ class SweepLoop:
 
     def _submit(self, job: Job) -> None:
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
-        workplace = Workplace(
-            directory=directory,
-            cache=self._prepared.cache,
-            cost=self._prepared.costs.get(job.start.spec.frozen),
-            checkpoint_share=self._experiment.execution.checkpoint_share,
-            until_epoch=job.until,
-            alone=job.alone,
-        )
+        workplace = self._prepared.build_workplace(directory, job.start.spec, until=job.until, alone=job.alone)
         future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
         future.add_done_callback(lambda done: self._events.put((job, done)))
 
@@ -282,7 +270,7 @@ class SweepLoop:
     def _put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
-            job.tracker.kill(f"stopped after {job.epochs} epochs; the next sweep continues it")
+            job.tracker.put_off(f"stopped after epoch {job.epochs}" if job.epochs else "stopped before its first epoch")
         job.trial.stopped = True
         self._end_run(job, job.record(error=names.INTERRUPTED))
 
@@ -296,9 +284,13 @@ class SweepLoop:
         if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
             self._outcome.retried += 1
             job.attempts += 1
-            job.alone = cause == "out_of_memory"
+            crowded = cause == "out_of_memory"
+            job.alone = crowded and self._experiment.trainer.accelerator == "gpu"  # there its GPU is what was full
             self._observer.on_message(f"{job.start.name} is tried again{' alone' * job.alone}: {error.message}")
-            self._submit(job)
+            if crowded and not job.alone and len(self._active) > 1:
+                self._make_room(job)
+            else:
+                self._submit(job)
             return
         self._active.discard(job)
         detail = f"{cause}: {error.message}\n\n{error.hint}" if error.hint else f"{cause}: {error.message}"
@@ -306,12 +298,16 @@ class SweepLoop:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
         self._end_run(job, job.record(error=error.message, cause=cause))
-        if self._has_failed_too_often():
+        if self._outcome.find_excess(self._experiment.execution.max_failures) is not None:
             self._begin_stop()
 
-    def _has_failed_too_often(self) -> bool:
-        limit = self._experiment.execution.max_failures
-        return limit is not None and self._outcome.failed_runs >= limit
+    def _make_room(self, job: Job) -> None:
+        """Let a run that found no memory beside others wait until there is one less of them, now and from now on."""
+        self._at_once = max(1, min(self._at_once, len(self._active)) - 1)
+        self._observer.on_message(f"memory does not suffice: from now on at most {self._at_once} at a time")
+        self._active.discard(job)
+        job.claim.close()
+        self._waiting.appendleft(job)
 
     def _reuse(self, job: Job, result: RunResult) -> None:
         """Answer a run from a finished training.
@@ -378,15 +374,16 @@ class SweepLoop:
             self._observer.on_trial_end(trial)
 
     def _end(self, status: SweepStatus) -> None:
+        self._observer.on_message(Step("drawing the pictures"))
         try:
             self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
         finally:
             self._tracker.end_sweep(status)
 
     def _status(self) -> SweepStatus:
-        if self._has_failed_too_often() or self._outcome.failed_trials:
+        if self._outcome.failed_trials:
             return "failed"
-        return "killed" if self._stopping else "finished"
+        return "put_off" if self._stopping else "finished"
 
     def _abandon(self) -> None:
         """Close what was under way when the sweep was torn down, so that no status lies."""
@@ -395,6 +392,6 @@ class SweepLoop:
             job.claim.close()
         for job in jobs:
             if job.tracker is not None:
-                job.tracker.kill(names.INTERRUPTED)
+                job.tracker.put_off(names.INTERRUPTED)
         for trial in self._strategy.under_way:
-            self._search.fail(trial.proposal.number, names.INTERRUPTED, trial.runs, put_off=True)
+            self._search.put_off(trial.proposal.number, trial.runs)

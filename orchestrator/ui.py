@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -20,14 +20,32 @@ import psutil
 from orchestrator import names
 from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.hosts import WILDCARDS, explain_reach, list_hosts, list_origins, name_host
 from orchestrator.layout import Root
+from orchestrator.masking import mask_credentials, open_address, remember_address
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.2
 _PORTS_TO_TRY = 20
 _TAIL_LINES = 15
-_WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
+_GUARD = """
+import os, signal, subprocess, sys, threading
+def end_with_parent():
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=end_with_parent, daemon=True).start()
+code = child.wait()
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+"""Runs a command and ends as it does. Once its standard input ends, which it does with the process that holds the other
+end however that died, it kills its group: the command and all that the command has started."""
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -38,7 +56,7 @@ _ENVIRONMENT = {
 
 
 _EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
-_VIEWS = {names.VIEW_RUNS: "runs, best first", names.VIEW_NESTED: "runs under their sweep"}
+_VIEWS = {names.VIEW_RUNS: "runs, highest val_acc first", names.VIEW_NESTED: "runs under their sweep"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +83,7 @@ class _Server:
 
     @property
     def page(self) -> Page:
-        return Page(name=self.name, url=f"http://{_url_host(self.host)}:{self.port}")
+        return Page(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +92,11 @@ class Viewer:
 
     Attributes:
         pages: What a browser can open, in order.
+        reach: How a browser elsewhere gets there, a sentence each.
     """
 
     pages: tuple[Page, ...]
+    reach: tuple[str, ...] = ()
     _servers: tuple[_Server, ...]
 
     def wait(self) -> None:
@@ -99,6 +119,7 @@ def open_viewer(
     mlflow_port: int = MLFLOW_PORT,
     tensorboard_port: int = TENSORBOARD_PORT,
     mlflow_uri: str | None = None,
+    allowed_hosts: Sequence[str] = (),
     say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Viewer]:
     """Start the MLflow UI and TensorBoard; the context begins when both answer and stops both at its end.
@@ -109,30 +130,36 @@ def open_viewer(
         mlflow_port: Port of the MLflow UI; the next free one where it is busy.
         tensorboard_port: Port of TensorBoard, likewise.
         mlflow_uri: Another tracking store than the root's. A server's address (`http...`) is only passed on.
+        allowed_hosts: Names by which both servers may be asked for besides those of this machine; `*` is any.
         say: Hears what a person should know, a sentence.
 
     Raises:
         NotFoundError: Nothing has been written under the root yet.
         SetupError: No free port, a server that dies, or one that does not answer.
     """
+    remember_address(mlflow_uri)
     _require_stores(root, mlflow_uri)
     store = mlflow_uri or root.mlflow_uri
     remote = store.startswith(("http://", "https://"))
+    hosts = list_hosts(host, allowed_hosts)
     with ExitStack() as stack:
         servers: list[_Server] = []
         if not remote:
             port = find_free_port(host, mlflow_port)
             _say_port(say, "MLflow UI", mlflow_port, port)
-            command = mlflow_command(root, store, host, port)
-            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health")))
+            command = mlflow_command(root, host, port, hosts)
+            # not on the command line: every user of the machine can read that
+            variables = {"MLFLOW_BACKEND_STORE_URI": store}
+            servers.append(stack.enter_context(_serve("MLflow UI", command, host, port, "/health", variables)))
         taken = {server.port for server in servers}
         port = find_free_port(host, tensorboard_port, taken)
         _say_port(say, "TensorBoard", tensorboard_port, port)
-        command = tensorboard_command(root, host, port)
+        command = tensorboard_command(root, host, port, hosts)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
-        pages = [Page(name="MLflow UI", url=store)] if remote else []
-        yield Viewer(pages=(*pages, *(server.page for server in servers)), _servers=tuple(servers))
+        pages = [Page(name="MLflow UI", url=open_address(store))] if remote else []
+        reach = tuple(explain_reach(host, [server.port for server in servers]))
+        yield Viewer(pages=(*pages, *(server.page for server in servers)), reach=reach, _servers=tuple(servers))
 
 
 def find_views(address: str) -> list[Page]:
@@ -162,18 +189,24 @@ def find_views(address: str) -> list[Page]:
     return views
 
 
-def mlflow_command(root: Root, store: str, host: str, port: int) -> list[str]:
-    """Build the command line of the MLflow server. One worker: it serves one person."""
+def mlflow_command(root: Root, host: str, port: int, hosts: Sequence[str]) -> list[str]:
+    """Build the command line of the MLflow server. One worker: it serves one person.
+
+    The store is named by `MLFLOW_BACKEND_STORE_URI`.
+    """
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store, "--artifacts-destination", root.artifacts.as_uri()),
+        *("--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(list_origins(hosts))),
+        *("--artifacts-destination", root.artifacts.as_uri()),
     ]
 
 
-def tensorboard_command(root: Root, host: str, port: int) -> list[str]:
+def tensorboard_command(root: Root, host: str, port: int, hosts: Sequence[str]) -> list[str]:
     """Build the command line of TensorBoard, over all experiments of the root."""
-    logs = str(root.tensorboard())
-    return [sys.executable, "-m", "tensorboard.main", "--logdir", logs, "--host", host, "--port", str(port)]
+    return [
+        *(sys.executable, "-m", "orchestrator.tracking.tensorboard_server", ",".join(hosts)),
+        *("--logdir", str(root.tensorboard()), "--host", host, "--port", str(port)),
+    ]
 
 
 def find_free_port(host: str, port: int, taken: Sequence[int] | set[int] = ()) -> int:
@@ -186,7 +219,10 @@ def find_free_port(host: str, port: int, taken: Sequence[int] | set[int] = ()) -
     for candidate in range(port, last):
         if candidate not in taken and _is_free(host, candidate):
             return candidate
-    raise SetupError(f"the ports {port} to {last - 1} of {host} are all busy", hint="name another port")
+    raise SetupError(
+        f"the ports {port} to {last - 1} of {host} are all busy",
+        hint="name another one with --mlflow-port or --tensorboard-port",
+    )
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -214,7 +250,7 @@ def _require_stores(root: Root, mlflow_uri: str | None) -> None:
         )
     raise NotFoundError(
         f"there is nothing to show under {root.path}: no sweep has run there",
-        hint="run one first (orchestrator sweep demo), or name another --root",
+        hint=f"run one first (orchestrator sweep NAME{root.option}), or name another --root",
     )
 
 
@@ -224,20 +260,24 @@ def _say_port(say: Callable[[str], None], name: str, wanted: int, port: int) -> 
 
 
 @contextmanager
-def _serve(name: str, command: list[str], host: str, port: int, health: str) -> Iterator[_Server]:
+def _serve(
+    name: str, command: list[str], host: str, port: int, health: str, variables: Mapping[str, str] = _ENVIRONMENT
+) -> Iterator[_Server]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            command,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", "-c", _GUARD, *command],
+            stdin=subprocess.PIPE,  # nothing is written: it ends with this process
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **variables},
             start_new_session=True,  # a group of its own: it ends when we end it, with all its workers
         )
         try:
             yield _Server(name=name, host=host, port=port, health=health, process=process, log=log)
         finally:
             _stop_group(process)
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
@@ -280,7 +320,7 @@ def _wait_until_healthy(servers: Sequence[_Server]) -> None:
 
 
 def _answers(server: _Server) -> bool:
-    host = LOOPBACK if server.host in _WILDCARDS else server.host
+    host = LOOPBACK if server.host in WILDCARDS else server.host
     connection = http.client.HTTPConnection(host, server.port, timeout=5)
     try:
         connection.request("GET", server.health)
@@ -300,10 +340,5 @@ def _require_alive(server: _Server) -> None:
 def _tail(log: IO[bytes]) -> str:
     """Read the last lines of a server's log."""
     log.seek(0)
-    lines = log.read().decode(errors="replace").splitlines()
+    lines = mask_credentials(log.read().decode(errors="replace")).splitlines()
     return "\n".join(["the end of its log:", *lines[-_TAIL_LINES:]]) if lines else ""
-
-
-def _url_host(host: str) -> str:
-    shown = LOOPBACK if host in _WILDCARDS else host
-    return f"[{shown}]" if ":" in shown else shown

@@ -5,7 +5,8 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunResult, RunSpec
+from orchestrator.workplace import Workplace
 
 ACCURACY = {"none": 0.95, "stem": 0.96, "stem+layer1": 0.94, "stem+layer1+layer2": 0.90}
 """Of seed 0; seed s has 0.01 * s less. Frozen sets that are not named here have 0.5."""
@@ -23,7 +24,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
     with (folder / "trained.log").open("a") as file:
         file.write("trained\n")
     if os.environ.get("FAKE_FAIL") == spec.frozen:
-        raise ValueError("the fake was told to fail")
+        raise ValueError(os.environ.get("FAKE_FAIL_WITH", "the fake was told to fail"))
     if os.environ.get("FAKE_INTERRUPT") == spec.frozen:
         raise KeyboardInterrupt
     accuracy = ACCURACY.get(spec.frozen, 0.5) - 0.01 * spec.seed

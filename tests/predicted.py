@@ -47,6 +47,7 @@ def make_predicted_trial(
     *,
     seeds: Sequence[int] | None = None,
     duration_s: float = 60.0,
+    at_once: float | None = 1.0,
     **trial: Any,
 ) -> TrialRecord:
     """A trial whose runs predicted `correct` ([runs, images]) on validation and on test, with the files on disk."""
@@ -56,7 +57,7 @@ def make_predicted_trial(
         share = float(right.mean())
         sizes = {"n_val": images, "n_test": images}
         result = make_result(frozen, share, seed, **sizes, test_acc=share, duration_s=duration_s)
-        run = make_run(number, frozen, seed, result=result)
+        run = make_run(number, frozen, seed, result=result, at_once=at_once)
         path = predictions_path(root / (run.checkpoint or ""))
         path.parent.mkdir(parents=True, exist_ok=True)
         found = Predictions(

@@ -10,7 +10,8 @@ from orchestrator import files
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import Cost, EpochMetrics, RungResult, RunOutcome, RunSpec, Workplace
+from orchestrator.records import Cost, EpochMetrics, RungResult, RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 from tests.fake_training import build_result
 from tests.faults import resuming
 from tests.property.worlds import World
@@ -93,13 +94,17 @@ class RaceWorld(World):
                 continue
             runs = trial.user_attrs.get("runs", ())
             frozen = trial.user_attrs["choice"]["frozen"]
-            found.setdefault(frozen, []).append((trial.state.name, sorted(run["seed"] for run in runs)))
+            state = "PUT_OFF" if trial.user_attrs.get("put_off") else trial.state.name
+            found.setdefault(frozen, []).append((state, sorted(run["seed"] for run in runs)))
         return found
 
     @property
     def settled(self) -> dict[str, tuple[str, list[int]]]:
         """State and seeds of the newest trial of each frozen set that is complete or dropped."""
-        return {key: [each for each in trials if each[0] != "FAIL"][-1] for key, trials in self.trials.items()}
+        return {
+            key: [each for each in trials if each[0] not in {"FAIL", "PUT_OFF"}][-1]
+            for key, trials in self.trials.items()
+        }
 
     @property
     def epochs(self) -> Counter[tuple[str, int]]:

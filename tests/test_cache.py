@@ -17,7 +17,7 @@ from orchestrator import cache as cache_module
 from orchestrator.arrayfile import Writer
 from orchestrator.cache import Cache, Entry
 from orchestrator.errors import CacheError
-from orchestrator.records import CachePlace
+from orchestrator.workplace import CachePlace
 
 ROWS = np.arange(3000, dtype=np.uint8).reshape(10, 300)
 SIZE = 3400

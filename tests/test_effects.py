@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from orchestrator.effects import Cell, estimate_effects, find_supported
+from orchestrator.timing import Timing
 
 BLOCKS = ("a", "b", "c")
 
@@ -22,9 +23,13 @@ def make_cell(frozen: str, right, *, setting="same", seeds=None, **fields) -> Ce
         "correct": by_seed,
         "gflops_train": 10.0 - 2 * len(frozen),
         "trainable_params": 100 - 10 * len(frozen),
-        "duration_s": 60.0 - len(frozen),
+        "timings": {0: Timing(seconds=60.0 - len(frozen), at_once=1.0)},
     }
     return Cell(frozen=frozenset(frozen), setting=setting, **(values | fields))
+
+
+def take(seconds: float) -> dict[int, Timing]:
+    return {0: Timing(seconds=seconds, at_once=1.0)}
 
 
 def all_frozen(blocks=BLOCKS) -> list[str]:
@@ -42,10 +47,10 @@ def by_block(effects):
 
 def test_two_blocks_by_hand():
     design = [
-        make_cell("", [[1, 1, 1, 1]], gflops_train=12.0, trainable_params=100, duration_s=30.0),
-        make_cell("a", [[1, 1, 1, 0]], gflops_train=9.0, trainable_params=90, duration_s=26.0),
-        make_cell("b", [[1, 1, 0, 0]], gflops_train=7.0, trainable_params=60, duration_s=28.0),
-        make_cell("ab", [[0, 0, 0, 0]], gflops_train=3.0, trainable_params=50, duration_s=20.0),
+        make_cell("", [[1, 1, 1, 1]], gflops_train=12.0, trainable_params=100, timings=take(30.0)),
+        make_cell("a", [[1, 1, 1, 0]], gflops_train=9.0, trainable_params=90, timings=take(26.0)),
+        make_cell("b", [[1, 1, 0, 0]], gflops_train=7.0, trainable_params=60, timings=take(28.0)),
+        make_cell("ab", [[0, 0, 0, 0]], gflops_train=3.0, trainable_params=50, timings=take(20.0)),
     ]
     a, b = estimate_effects(("a", "b"), design)
     assert (a.n_pairs, a.next_block, a.n_squares) == (2, "b", 1)
@@ -54,7 +59,8 @@ def test_two_blocks_by_hand():
     assert a.interaction.mean == pytest.approx(0 - 0.75 - 0.5 + 1)
     assert (a.gflops_train, b.gflops_train) == (((9 - 12) + (3 - 7)) / 2, ((7 - 12) + (3 - 9)) / 2)
     assert (a.trainable_params, b.trainable_params) == (-10, -40)
-    assert (a.duration_s.mean, a.duration_s.low, a.duration_s.high) == ((-4 - 8) / 2, -8, -4)
+    # pairs -4 and -8: the error of their mean is 2, and t with one degree of freedom 12.706
+    assert (a.duration_s.mean, a.duration_s.low) == (-6, pytest.approx(-6 - 12.706 * 2, abs=1e-2))
     assert (b.next_block, b.n_squares, b.interaction) == (None, 0, None)
     assert (a.besides, b.besides) == (None, None)
 

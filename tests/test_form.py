@@ -224,7 +224,7 @@ def test_set_turns_each_word_into_an_override():
     words = "trainer.max_epochs=1 search.seeds=[0,1] model.weights=it's.pth"
     lines = run_make("-n", "sweep", "EXPERIMENT=demo", f"SET={words}").stdout.splitlines()
     assert shlex.split(lines[-1]) == [
-        *(".venv/bin/orchestrator", "sweep", "demo"),
+        *(".venv/bin/orchestrator", "sweep", "demo", "--with-source"),
         *("--set", "trainer.max_epochs=1", "--set", "search.seeds=[0,1]", "--set", "model.weights=it's.pth"),
     ]
 
@@ -284,5 +284,5 @@ def test_ci_calls_the_readmes_own_commands():
 def test_the_experiments_that_ship_validate():
     from orchestrator.config import load_experiment
 
-    for name in ("beans", "beans-all", "demo"):
+    for name in ("beans", "beans-all", "demo-source", "demo"):
         assert load_experiment(name, HERE / "experiments.yaml").name == name

@@ -71,7 +71,7 @@ def test_the_recommendation_is_within_one_standard_error(sweep, correct):
     errors, _ = evidence.standard_errors()
     within = [place for place in range(6) if evidence.differences[best, place] <= errors[best, place]]
     assert found.frozen == PREFIXES[max(within)]  # prefixes lie by falling parameters
-    assert found.best_number == best
+    assert found.highest_number == best
     assert "cannot tell them apart" in found.sentence
     assert "equal" not in found.sentence
     assert found.basis == "133 validation images and the seeds of each trial"

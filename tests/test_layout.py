@@ -28,6 +28,12 @@ def test_the_paths_under_a_root():
     assert root.lock("beans.v2_1") == Path("/data/runs/locks/beans.v2_1.lock")
 
 
+def test_what_a_command_needs_to_find_a_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Root.at("mlruns").option == ""
+    assert Root.at("my runs").option == f" --root '{tmp_path}/my runs'"
+
+
 def test_a_root_is_absolute_and_nothing_is_created(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -122,7 +122,7 @@ def test_where_little_would_be_gained_the_order_stays(costs, workers):
 
 def test_memory_is_counted_by_what_a_batch_holds(monkeypatch):
     def fitting(available, **data):
-        monkeypatch.setattr(packing.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+        monkeypatch.setattr(packing, "read_memory", lambda: SimpleNamespace(available=available))
         return count_fitting(make_experiment(data=DataConfig(source="synthetic", **data)))
 
     # a process of 1000 MiB and 16 * 224 * 224 * 1200 bytes are 1918.75 MiB
@@ -133,7 +133,7 @@ def test_memory_is_counted_by_what_a_batch_holds(monkeypatch):
 
 def test_images_that_each_run_decodes_for_itself_take_memory_too(monkeypatch):
     available = 8 * psutil.virtual_memory().total
-    monkeypatch.setattr(packing.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr(packing, "read_memory", lambda: SimpleNamespace(available=available))
     data = DataConfig(source="synthetic", memory_mb=100_000)
     shared = count_fitting(make_experiment(data=data))
     assert count_fitting(make_experiment(data=data, cache=CacheConfig(images=False))) < shared

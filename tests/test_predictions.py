@@ -85,3 +85,55 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(RunError, match=r"the predictions .*p\.npz are damaged"):
         read_predictions(path)
+
+
+def write_arrays(path, **arrays):
+    fields = {
+        "logits": np.zeros((4, 3), np.float32),
+        "labels": np.zeros(4, np.int64),
+        "image_ids": np.array(list("abcd")),
+    }
+    np.savez_compressed(path, **{f"validation_{name}": array for name, array in (fields | arrays).items()})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (
+            {"logits": np.zeros((5, 3), np.float32)},
+            r"shapes that do not fit each other: logits \(5, 3\)",
+        ),
+        ({"logits": np.zeros(4, np.float32)}, r"an array of float32 with shape \(4,\)"),
+        ({"image_ids": np.array([{}, 1, 2, 3], object)}, "an array of object"),
+        ({"labels": np.zeros(4, np.float32)}, "an array of float32"),
+        ({"labels": np.array([0, 1, 2, 3])}, "labels of 'validation' go from 0 to 3, of 3 classes"),
+        ({"labels": np.array([0, 1, 2, -1])}, "labels of 'validation' go from -1 to 2"),
+    ],
+)
+def test_what_is_no_prediction_is_refused_in_our_words(tmp_path, arrays, said):
+    path = tmp_path / "predictions.npz"
+    write_arrays(path, **arrays)
+    with pytest.raises(RunError, match=rf"the predictions .*predictions\.npz are damaged: .*{said}") as caught:
+        read_predictions(path)
+    assert caught.value.hint == "delete its folder to train it again"
+
+
+def claim(shape, descr="<f4"):
+    """Write the header of an array of a shape, and no array."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+@pytest.mark.parametrize("held", [b"", bytes(2**20), None])
+def test_no_memory_is_taken_for_what_a_header_merely_claims(tmp_path, held, monkeypatch):
+    """A header that claims 4 TB; one of as many bytes as are there, but for a bomb: 80 MB of nothing in 80 kB."""
+    path = tmp_path / "predictions.npz"
+    content = claim((10**9, 1000)) + held if held is not None else claim((80, 250_000)) + bytes(80 * 250_000 * 4)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for field in ("logits", "labels", "image_ids"):
+            file.writestr(f"validation_{field}.npy", content if field == "logits" else claim((10**9,), "<i8"))
+    monkeypatch.setattr(np.lib.format, "read_array", None)  # it allocates
+    said = r"validation_logits.npy (says that it has \d+ bytes, and has|unpacks \d+ bytes to)"
+    with pytest.raises(RunError, match=said):
+        read_predictions(path)

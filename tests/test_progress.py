@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.models import ExecutionConfig, SearchConfig
 from orchestrator.interfaces import Choice
-from orchestrator.progress import ProgressFile, estimate_to_go, read_progress
+from orchestrator.progress import Pace, ProgressFile, read_progress
 from tests.factories import make_experiment, make_history, make_hyperparameters, make_run, make_run_start, make_trial
 
 CHOICES = [Choice(frozen=key, hyperparameters=make_hyperparameters()) for key in ("none", "stem", "layer1")]
@@ -60,16 +60,58 @@ def test_the_time_to_go_follows_from_the_runs_that_ended(path, clock):
     assert read_progress(path).to_go_s == pytest.approx(2 * 2 * 30)  # two trials of two runs of 30 s
     file.on_run_start(make_run_start(1, "stem"))
     clock[0] += 10
-    file.on_trial_end(make_trial(1, "stem", error="lost"))
+    file.on_trial_end(make_trial(0, "none"))
     assert read_progress(path).to_go_s == pytest.approx(4 * 30 - 10)
 
 
-def test_runs_side_by_side_take_half_the_time():
-    alone, pair = (make_experiment(execution=ExecutionConfig(workers=workers)) for workers in (1, 2))
-    times = {"ended": [50.0, 40.0], "under_way": [10.0, 5.0]}
-    assert estimate_to_go(alone, 4, **times) == 4 * 45 - 15
-    assert estimate_to_go(pair, 4, **times) == (4 * 45 - 15) / 2
-    assert estimate_to_go(pair, 4, ended=[], under_way=[10.0]) is None
+def run_through(pace, clock, number, seconds, **record):
+    start = make_run_start(number, "stem")
+    pace.start(start)
+    clock[0] += seconds
+    pace.end(start, make_run(number, "stem").model_copy(update=record))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_side_by_side_take_half_the_time(clock, workers):
+    pace = Pace()
+    pace.plan(make_experiment(execution=ExecutionConfig(workers=workers)), CHOICES * 2)
+    assert pace.estimate_s() is None
+    run_through(pace, clock, 0, 50)
+    run_through(pace, clock, 1, 40)
+    assert pace.estimate_s() == 4 * 45 / workers
+    pace.start(make_run_start(2, "stem"))
+    clock[0] += 10
+    assert pace.estimate_s() == (3 * 45 + 35) / workers
+
+
+def test_what_three_long_runs_take_is_not_nothing(clock):
+    """What was said of a demo with three of six trials left, two of them under way for longer than the first ones."""
+    pace = Pace()
+    pace.plan(make_experiment(execution=ExecutionConfig(workers=2)), CHOICES * 2)
+    for number in range(3):
+        run_through(pace, clock, number, 3)
+    for number in (3, 4):
+        pace.start(make_run_start(number, "stem"))
+    clock[0] += 9
+    assert pace.estimate_s() is None  # both take longer than those before, nobody knows how long
+    for number in (3, 4):
+        pace.epoch(make_run_start(number, "stem"), make_history((0.5,))[0])
+    assert pace.estimate_s() == (3 + 2 * 2 * 9) / 2  # one waits, and two of three epochs of 9 s are left of each
+
+
+def test_what_was_answered_or_continued_does_not_make_the_others_quick(clock):
+    pace = Pace()
+    pace.plan(make_experiment(execution=ExecutionConfig(workers=1)), CHOICES)
+    pace.end(make_run_start(0, "none"), make_run(0, "none").model_copy(update={"reused_from": "other/run"}))
+    assert pace.estimate_s() is None
+    continued = make_run_start(1, "stem", resumes_from=2)
+    pace.start(continued)
+    for metrics in make_history((0.5, 0.6)):
+        pace.epoch(continued, metrics)
+    clock[0] += 1
+    run = make_run(1, "stem")
+    pace.end(continued, run)
+    assert pace.estimate_s() == run.result.duration_s
 
 
 def test_a_sampled_sweep_does_not_know_its_end(path):

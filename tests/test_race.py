@@ -163,10 +163,42 @@ def test_seeds_go_to_the_least_certain_first(probabilities):
     assert [leg.entrant for leg in next_move(FINISHED, at_once).legs] == [2, 1]
 
 
-def test_what_was_begun_comes_first(probabilities):
-    probabilities(1.0, 0.3, 0.6, 0.9)
-    field = [*FINISHED[:3], replace(FINISHED[3], begun=True)]
-    assert [leg.entrant for leg in next_move(field, RULES).legs] == [3]
+def test_what_was_decided_together_is_finished_before_more_is_decided(monkeypatch):
+    """Of three seeds that were decided on together one was interrupted, or two: what the others showed counts later.
+
+    What one more seed of a trial shows settles it here, so whoever looked at it too early would pick another one.
+    """
+    rules = replace(RULES, at_once=3)
+    uncertain = [0.0, 0.3, 0.6, 0.35]
+
+    def judge(entrants, _):
+        return np.array(
+            [p if len(each.runs) == 1 else 0.5 - p / 4 for p, each in zip(uncertain, entrants, strict=True)]
+        )
+
+    monkeypatch.setattr(race, "final_probabilities", judge)
+    assert [leg.entrant for leg in next_move(FINISHED, rules).legs] == [2, 3, 1]
+    run = FINISHED[0].runs[0]
+    for done in ([2], [3], [1], [2, 3], [1, 3], [1, 2]):
+        field = [replace(each, runs=(run,) * (1 + (i in done))) for i, each in enumerate(FINISHED)]
+        left = next_move(field, rules).legs
+        assert [(leg.entrant, leg.seed) for leg in left] == [(i, 1) for i in (2, 3, 1) if i not in done]
+    field = [replace(each, runs=(run,) * (1 + (i > 0))) for i, each in enumerate(FINISHED)]
+    assert {leg.seed for leg in next_move(field, rules).legs} == {2}
+
+
+@pytest.mark.parametrize("done", [[], [2], [1]])
+def test_the_budget_holds_for_what_was_interrupted_as_for_what_was_not(probabilities, done):
+    """Four runs of 30 epochs, and two more fit into 180: those two, whichever of them is there."""
+    probabilities(1.0, 0.3, 0.6, 0.7)
+    rules = replace(RULES, at_once=9, limits=(180,))
+    run = FINISHED[0].runs[0]
+    field = [
+        replace(each, runs=(run, run), spent=(60.0,), costs=((30.0,), (30.0,))) if i in done else each
+        for i, each in enumerate(FINISHED)
+    ]
+    expected = {2, 3} if not done else {2, 3} - set(done)
+    assert {leg.entrant for leg in next_move(field, rules).legs} == expected
 
 
 def test_a_race_is_over_when_all_is_settled_or_has_its_seeds(probabilities):

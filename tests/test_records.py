@@ -76,6 +76,7 @@ def test_what_determines_a_result_changes_its_fingerprint(other):
         with_data(revision="v2"),
         with_data(loader_workers=0),
         with_data(memory_mb=1),
+        with_data(on_unread="skip", follow_links=True, class_folder="inner", splits={"train": "a"}),
         with_data(synthetic=SyntheticConfig(seed=7)),  # the data fingerprint tells drawn images apart
         with_model(weights="/elsewhere/the same weights.pth"),
         RunSpec.model_validate_json(SPEC.model_dump_json()),
@@ -88,6 +89,9 @@ def test_where_and_how_it_is_found_does_not_change_a_fingerprint(other):
 
 def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
+    free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
+    free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
+    free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     assert SPEC.identity.keys() == RunSpec.model_fields.keys()
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
@@ -264,3 +268,11 @@ def test_a_loss_that_is_no_number_comes_back_as_it_was():
     back = RunResult.model_validate_json(record.model_dump_json())
     assert math.isnan(back.test_loss)
     assert math.isinf(back.val_loss)
+
+
+def test_the_range_of_values_is_identity_where_it_is_concrete():
+    def fingerprint(value_range) -> str:
+        return SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"value_range": value_range})}).fingerprint
+
+    assert fingerprint("auto") == fingerprint("full") == fingerprint(None) == SPEC.fingerprint
+    assert len({SPEC.fingerprint, fingerprint((0.0, 4080.0)), fingerprint((0.0, 65535.0))}) == 3

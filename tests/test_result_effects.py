@@ -23,6 +23,10 @@ from tests.predicted import make_predicted_trial
 EVERY = [frozen.key for frozen in all_sets(RESNET18)]
 NO_SEEDS = "one seed: the intervals cover other images, another seed may well show something else"
 NESTED = "each effect is of also freezing the block when all before it are frozen: no others were tried"
+NO_SECONDS = (
+    "seconds are stated where at least two pairs of trials or two seeds have runs that trained in one piece, beside "
+    "about as many others: else a difference may be the machine's"
+)
 NO_INTERVAL = "without the predictions of each run an effect on accuracy has no interval"
 
 
@@ -84,7 +88,27 @@ def test_steps_between_prefixes_say_what_is_frozen_besides(tmp_path):
     assert [row["besides"] for row in sweep.effects.rows()] == list(PREFIXES[:5])
     assert [row["interaction"] for row in sweep.effects.rows()] == [None] * 5
     assert sweep.effects.nested
-    assert sweep.effects.notes() == [NESTED, NO_SEEDS, "PED-ANOVA needs at least 17 complete trials, and there are 6"]
+    assert sweep.effects.notes() == [
+        NESTED,
+        NO_SEEDS,
+        NO_SECONDS,
+        "PED-ANOVA needs at least 17 complete trials, and there are 6",
+    ]
+    assert [row["duration_s_effect"] for row in sweep.effects.rows()] == [None] * 5  # one pair, one seed: no spread
+
+
+@pytest.mark.parametrize("lack", [{"at_once": None}, {"reused_from": "other/trial_000_stem_seed0"}])
+def test_runs_whose_times_do_not_compare_state_no_seconds(tmp_path, lack):
+    sweep = make_lattice_sweep(tmp_path, draw_right(PREFIXES, {}, seeds=3, images=30))
+    assert [row["duration_s_effect"] for row in sweep.effects.rows()] == [-5.0] * 5
+    trials = [
+        trial.model_copy(update={"runs": tuple(run.model_copy(update=lack) for run in trial.runs)})
+        for trial in sweep.trials
+    ]
+    lacking = Sweep(sweep.root, sweep.experiment, trials)
+    assert [row["duration_s_effect"] for row in lacking.effects.rows()] == [None] * 5
+    assert NO_SECONDS in lacking.effects.notes()
+    assert NO_SECONDS not in sweep.effects.notes()
 
 
 def test_failed_and_superseded_trials_are_in_no_pair(tmp_path):

@@ -216,21 +216,35 @@ def test_history_gives_the_curves_by_seed_and_epoch(tmp_path):
     columns = ["epoch", "seed", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "duration_s"]
     assert list(frame.columns) == columns
     assert list(frame["seed"]) == [0, 0, 5, 5, 5]
-    assert list(frame["epoch"]) == [0, 1, 0, 1, 2]
+    assert list(frame["epoch"]) == [1, 2, 1, 2, 3]
     np.testing.assert_allclose(frame["val_acc"], [0.5, 0.8, 0.4, 0.6, 0.8])
     pd.testing.assert_frame_equal(sweep.history(0), frame)
     pd.testing.assert_frame_equal(sweep.history("0"), frame)
 
 
-def test_history_of_a_key_with_several_trials_is_that_of_the_best(tmp_path):
+def test_history_of_a_key_that_several_trials_have_is_refused_with_what_tells_them_apart(tmp_path):
     search = SearchConfig.model_validate({"lr": {"choices": [1e-3, 1e-4]}})
     trials = [
         make_trial(i, "stem", acc, hyperparameters=make_hyperparameters(lr=lr))
         for i, (lr, acc) in enumerate(((1e-4, 0.7), (1e-3, 0.9)))
     ]
     sweep = make_sweep(tmp_path, *trials, search=search)
-    assert sweep.history_rows("stem")[-1]["val_acc"] == 0.9
-    assert sweep.history_rows(0)[-1]["val_acc"] == 0.7
+    with pytest.raises(ConfigError) as caught:
+        sweep.history_rows("stem")
+    assert caught.value.message.splitlines() == [
+        "frozen set stem means 2 trials of 'demo':",
+        "  0: lr=0.0001 (complete, val_acc 0.7000)",
+        "  1: lr=0.001 (complete, val_acc 0.9000)",
+    ]
+    assert caught.value.hint == "use the number: `orchestrator history demo 0`, or in Python `history(0)`"
+    for key, accuracy in {0: 0.7, "1": 0.9, "#1": 0.9, "stem lr=0.001": 0.9, "stem lr=1e-4": 0.7}.items():
+        assert sweep.history_rows(key)[-1]["val_acc"] == accuracy
+    with pytest.raises(
+        NotFoundError, match=r"no curves of frozen set stem lr=0.5; those with curves: stem lr=0.0001, "
+    ):
+        sweep.history_rows("stem lr=0.5")
+    with pytest.raises(ConfigError, match="no trial has 'rate'; trials may differ in lr, weight_decay"):
+        sweep.history_rows("stem rate=1")
     assert [row["lr"] for row in sweep.trial_rows()] == [1e-4, 1e-3]
 
 

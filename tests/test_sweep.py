@@ -3,89 +3,21 @@
 import threading
 from concurrent.futures import Future
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from orchestrator.app import build_strategy
-from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
+from orchestrator.config.models import TrainerConfig
 from orchestrator.errors import RunError, SweepError
 from orchestrator.execution.inline import InlineExecutor
-from orchestrator.interfaces import Choice, SweepStart, SweepSummary
-from orchestrator.layout import Root
+from orchestrator.interfaces import Choice
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.prepared import Prepared
-from orchestrator.records import Cost, DatasetInfo, Hyperparameters
+from orchestrator.records import Hyperparameters
 from orchestrator.results import Sweep
-from orchestrator.search import OptunaSearch, read_study
-from orchestrator.sweep import SweepLoop
-from orchestrator.tracking.memory import MemoryTracker
+from orchestrator.search import OptunaSearch
 from tests.fake_training import ACCURACY, TRAINABLE
-
-KEYS = ("none", "stem", "stem+layer1", "stem+layer1+layer2")
-
-
-class Bench:
-    """A sweep over four frozen sets whose training is a fake; everything else is real, but for the tracker."""
-
-    def __init__(self, root: Path, *, name: str = "fake", seeds: tuple[int, ...] = (0,), **execution: int) -> None:
-        self.root = Root.at(root)
-        self.root.create()
-        self.experiment = Experiment(
-            name=name,
-            data=DataConfig(source="synthetic"),
-            model=ModelConfig(weights="none"),
-            trainer=TrainerConfig(accelerator="cpu", precision="32-true"),
-            search=SearchConfig(mode="list", frozen=KEYS, seeds=seeds),
-            execution=ExecutionConfig(**execution),
-        )
-        self.stop = threading.Event()
-        self.executor = InlineExecutor("tests.fake_training:train")
-        self.observer = LoggingObserver()
-        self.data = DatasetInfo(source="synthetic", fingerprint="d", class_names=("a", "b"), split_sizes={"train": 2})
-        self.tracker = MemoryTracker()
-
-    def sweep(self):
-        costs = {
-            key: Cost(
-                trainable_params=TRAINABLE[key],
-                total_params=100,
-                gflops_forward_per_image=1,
-                gflops_train_per_image=2,
-            )
-            for key in KEYS
-        }
-        search = OptunaSearch(self.root, self.experiment, costs)
-        search.reconcile("died")
-        prepared = Prepared(experiment=self.experiment, data=self.data, weights_sha256=None, costs=costs)
-        loop = SweepLoop(
-            prepared,
-            strategy=build_strategy(prepared, search, Ledger(self.root)),
-            search=search,
-            executor=self.executor,
-            tracker=self.tracker,
-            observer=self.observer,
-            ledger=Ledger(self.root),
-            summarise=self.summarise,
-            stop=self.stop,
-        )
-        start = SweepStart(experiment=self.experiment, data=self.data, config_yaml="", config_hash="c", git_commit=None)
-        return loop.run(start)
-
-    def summarise(self, trials, *, final):
-        sweep = Sweep(self.root, self.experiment, trials)
-        front = tuple(row["trial"] for row in sweep.front_rows())
-        return SweepSummary(trials=tuple(trials), front=front, table=(), metrics={}, note="")
-
-    @property
-    def trials(self):
-        return read_study(self.root, self.experiment.name)[1]
-
-    @property
-    def times_trained(self):
-        """How often the fake ran, by folder."""
-        return [len(log.read_text().splitlines()) for log in self.root.path.glob("checkpoints/*/trained.log")]
+from tests.sweep_bench import KEYS, Bench
 
 
 def test_each_frozen_set_is_trained_once_and_told(tmp_path):
@@ -112,6 +44,7 @@ def test_an_objective_is_the_mean_over_seeds_and_each_value_is_kept(tmp_path):
     trial = next(trial for trial in bench.trials if trial.frozen == "stem")
     assert trial.val_acc == pytest.approx((0.96 + 0.94) / 2)
     assert [(run.seed, run.result.val_acc) for run in trial.runs] == [(0, 0.96), (2, pytest.approx(0.94))]
+    assert [run.at_once for run in trial.runs] == [1.0, 1.0]  # one at a time
 
 
 def test_a_run_that_raises_fails_alone_and_is_run_again_next_time(tmp_path, monkeypatch):
@@ -148,16 +81,17 @@ def test_an_interrupted_sweep_closes_what_was_under_way_and_goes_on_later(tmp_pa
     bench = Bench(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         bench.sweep()
-    assert bench.tracker.status == "killed"
-    assert "running" not in {run.status for run in bench.tracker.runs}
+    assert bench.tracker.status == "put_off"
+    assert {run.status for run in bench.tracker.runs} == {"finished", "put_off"}
     interrupted = next(trial for trial in bench.trials if trial.frozen == "stem")
-    assert (interrupted.state, interrupted.error) == ("failed", "interrupted")
+    assert (interrupted.state, interrupted.error, interrupted.has_failed) == ("put_off", None, False)
     done = sum(trial.state == "complete" for trial in bench.trials)
 
     monkeypatch.delenv("FAKE_INTERRUPT")
     again = Bench(tmp_path)
     assert again.sweep().trained == 4 - done
-    assert sum(trial.state == "complete" for trial in again.trials) == 4
+    assert [trial.state for trial in again.trials] == ["complete"] * 4
+    assert [trial.number for trial in again.trials if trial.frozen == "stem"] == [interrupted.number]
 
 
 def test_a_result_without_a_record_is_used_not_trained_again(tmp_path):
@@ -199,16 +133,19 @@ def test_a_stop_ends_the_run_with_its_epoch_and_starts_no_other(tmp_path):
     outcome = bench.sweep()
     assert outcome.stopped
     assert (outcome.failed_runs, outcome.failed_trials) == (0, [])
-    assert bench.tracker.status == "killed"
+    assert bench.tracker.status == "put_off"
     stopped = bench.tracker.runs[-1]
-    assert (stopped.start.spec.frozen, stopped.status) == ("stem", "killed")
-    assert stopped.reason == "stopped after 1 epochs; the next sweep continues it"
+    assert (stopped.start.spec.frozen, stopped.status) == ("stem", "put_off")
+    assert stopped.reason == "stopped after epoch 1"
     (trial,) = [trial for trial in bench.trials if trial.frozen == "stem"]
-    assert (trial.state, trial.error, trial.put_off) == ("failed", "interrupted", True)
+    assert (trial.state, trial.error) == ("put_off", None)
+    rows = Sweep(bench.root, bench.experiment, bench.trials).run_rows()
+    assert [(row["state"], row["error"]) for row in rows if row["frozen"] == "stem"] == [("put_off", None)] * 2
 
     again = Bench(tmp_path, seeds=(0, 1))
     assert not again.sweep().stopped
-    assert sorted(trial.frozen for trial in again.trials if trial.state == "complete") == sorted(KEYS)
+    assert [(trial.number, trial.state) for trial in again.trials] == [(n, "complete") for n in range(4)]
+    assert [t.frozen for t in again.trials if t.number == trial.number] == ["stem"]
     assert Sweep(again.root, again.experiment, again.trials).open_failures == ()
 
 
@@ -243,9 +180,50 @@ def test_what_may_pass_is_tried_again_in_the_same_tracked_run(tmp_path, cause):
 @pytest.mark.parametrize(("cause", "alone"), [("out_of_memory", True), ("died", False)])
 def test_a_run_whose_gpu_was_full_is_tried_again_with_nobody_beside_it(tmp_path, cause, alone):
     bench = Bench(tmp_path, retries=1)
+    trainer = TrainerConfig(accelerator="gpu", precision="32-true")  # the fake trains anywhere
+    bench.experiment = bench.experiment.model_copy(update={"trainer": trainer})
     bench.executor = Flaky(cause, times=1)
     bench.sweep()
     assert [workplace.alone for workplace in bench.executor.workplaces] == [False, alone, False, False, False]
+
+
+class Cramped(InlineExecutor):
+    """Two workers and memory for one: whoever comes second is killed, and the first one ends later."""
+
+    workers, blocking = 2, False
+
+    def __init__(self) -> None:
+        super().__init__("tests.fake_training:train")
+        self.beside = []
+        self.under_way = set()
+
+    def submit(self, spec, workplace, on_epoch):
+        future = Future()
+        self.beside.append((spec.frozen, sorted(self.under_way)))
+        if self.under_way:
+            future.set_exception(RunError("no memory left", cause="out_of_memory"))
+            return future
+        self.under_way.add(spec.frozen)
+        threading.Timer(1.5, self.finish, (spec, workplace, future)).start()
+        return future
+
+    def finish(self, spec, workplace, future):
+        done = super().submit(spec, workplace, lambda _: None)
+        self.under_way.discard(spec.frozen)
+        future.set_result(done.result())
+
+
+def test_what_found_no_memory_is_tried_again_when_there_is_room_and_one_run_less_from_then_on(tmp_path, caplog):
+    bench = Bench(tmp_path, retries=1)
+    bench.executor = Cramped()
+    outcome = bench.sweep()
+    assert (outcome.retried, outcome.failed_runs, outcome.trained) == (1, 0, 4)
+    (first, second), rest = bench.executor.beside[:2], bench.executor.beside[2:]
+    assert second == (second[0], [first[0]])
+    assert rest[0] == (second[0], [])  # as soon as there is room, and alone
+    assert [beside for _, beside in rest] == [[]] * 3
+    assert "memory does not suffice: from now on at most 1 at a time" in caplog.text
+    assert [run.status for run in bench.tracker.runs] == ["finished"] * 4
 
 
 @pytest.mark.parametrize(
@@ -310,7 +288,7 @@ class FullStore(OptunaSearch):
     def tell(self, number, runs):
         raise OSError("No space left on device")
 
-    def fail(self, number, error, runs, *, put_off=False):
+    def put_off(self, number, runs):
         raise OSError("no space for this either")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.execution.inline import InlineExecutor
 from orchestrator.observers import LoggingObserver
-from tests.test_sweep import KEYS, Bench
+from tests.sweep_bench import KEYS, Bench
 
 
 class Background(InlineExecutor):

@@ -13,6 +13,11 @@ _COLLECT_EVERY = 50_000
 
 def main() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
+    from orchestrator.environment import claim_environment
+    from orchestrator.streams import protect_streams
+
+    protect_streams()
+    claim_environment()
     gc.set_threshold(_COLLECT_EVERY)  # loading libraries makes a million objects, none of them garbage
     from orchestrator.cli.commands import run
 
@@ -22,13 +27,17 @@ def main() -> NoReturn:
 def script() -> NoReturn:
     """Be the `orchestrator` command: as `main`, and end without taking all those objects apart, which lasts seconds."""
     try:
+        gc.set_threshold(_COLLECT_EVERY)
+        from orchestrator.cli.commands import mask_tracebacks
+
+        mask_tracebacks()
         main()
     except SystemExit as end:
         if not isinstance(end.code, int):
             raise
         atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter does at its end; there is no public name for it
         for stream in (sys.stdout, sys.stderr):
-            with suppress(BrokenPipeError):  # whoever read it has enough
+            with suppress(OSError):
                 stream.flush()
         os._exit(end.code)
 

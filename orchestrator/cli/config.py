@@ -26,15 +26,15 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
     """Print an experiment with all its values; credentials in addresses show as ***."""
-    from orchestrator.config import resolve_experiment
+    from orchestrator.config import resolve_experiment, to_yaml, without_credentials
 
     resolved = resolve_experiment(name, config, overrides or [])
     if not origin:
-        typer.echo(mask_credentials(resolved.to_yaml()), nl=False)
+        typer.echo(mask_credentials(to_yaml(without_credentials(resolved.experiment))), nl=False)
         return
     rows = [
         (key, mask_credentials(json.dumps(value, ensure_ascii=False)))
-        for key, value in _leaves(resolved.experiment.model_dump(mode="json"))
+        for key, value in _leaves(without_credentials(resolved.experiment).model_dump(mode="json"))
     ]
     width = max(len(f"{key}: {value}") for key, value in rows)
     for key, value in rows:
@@ -43,10 +43,19 @@ def show(
 
 @app.command()
 def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
-    """Validate every experiment of the file; all mistakes are named at once."""
-    from orchestrator.config import check_file
+    """Validate every experiment of the file; all mistakes are named at once.
+
+    Weights and data that are not on this machine are named too. They are no mistakes of the file: exit code 0.
+    """
+    from orchestrator.config import check_file, load_experiment
+    from orchestrator.training.precheck import check_inputs
 
     names = check_file(config, overrides or [])
+    for name in names:
+        for mistake in check_inputs(load_experiment(name, config, overrides or [])).mistakes:
+            print_note(f"{name}, on this machine: {mistake.message}")
+            if mistake.hint:
+                print_note(f"hint: {mistake.hint}")
     count = "1 experiment is" if len(names) == 1 else f"{len(names)} experiments are"
     print_note(f"{config}: {count} valid: {', '.join(names)}")
 

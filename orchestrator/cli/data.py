@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
+from orchestrator.layout import Root
 
 if TYPE_CHECKING:
+    from orchestrator.cache import Cache
+    from orchestrator.config import Experiment
     from orchestrator.training.quality import DataReport
 
 app = typer.Typer(help="Look at the data.", no_args_is_help=True)
@@ -39,11 +42,20 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("-s", "--set", help="Override, as key.path=value. May be given several times.")
     ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root",
+            envvar="ORCHESTRATOR_ROOT",
+            help="Keep the decoded images in the cache under this root, for the sweeps there.",
+        ),
+    ] = None,
     form: Annotated[Format, typer.Option("-f", "--format", help="How the data on stdout are written.")] = Format.table,
 ) -> None:
-    """Decode every image once; count classes, sizes and modes, and name broken files and duplicates.
+    """Decode every image; count classes, sizes and modes; name broken files, duplicates, and files that are not used.
 
     Columns: `repeats` equal another image of the same row, `shared` are in another split too. Nothing is trained.
+    `-f json` names every file that is broken, equal to another or not used.
 
     Exit codes: 0 the data can be used, 2 they cannot, 5 they cannot be brought.
     """
@@ -52,7 +64,7 @@ def check(
     experiment = load_experiment(name, config, overrides or [])
     from orchestrator.training.inspection import inspect_data
 
-    report = inspect_data(experiment.data)
+    report = inspect_data(experiment.data, _open_cache(experiment, root))
     if form is Format.json:
         print_json({"usable": report.usable, **report.model_dump(mode="json")})
     else:
@@ -62,7 +74,25 @@ def check(
         raise typer.Exit(_EXIT_UNUSABLE)
 
 
+def _open_cache(experiment: "Experiment", root: Path | None) -> "Cache | None":
+    from orchestrator.cache import Cache
+    from orchestrator.workplace import CachePlace
+
+    if root is None:
+        return None
+    if not experiment.cache.images:
+        print_note("cache.images is false: no decoded image is kept")
+        return None
+    place = CachePlace(folder=str(Root.at(root).cache), **experiment.cache.model_dump())
+    return Cache.at(place, print_note)
+
+
 def _print_findings(report: "DataReport") -> None:
+    if report.reading:
+        print_note(f"read as {report.reading}")
+    if report.files is not None:
+        left = sum(len(group.names) for group in report.left_out)
+        print_note(f"files: {report.files} used, {left} left out")
     for problem in report.problems:
         print_note(f"error: {problem}")
     for note in report.notes:

@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Literal
 
 from orchestrator import names
+from orchestrator.cli.layout import LEAST_TEXT, Column, fit, terminal_width, wrap
+from orchestrator.masking import mask_credentials
+from orchestrator.streams import write_data
 
 Row = Mapping[str, object]
 
@@ -29,7 +32,7 @@ _FIXED_DIGITS = {
             *COMPARISON_COLUMNS[2:5],
             names.TRAIN_ACC,
             names.TEST_ACC,
-            names.BEST_VAL_ACC,
+            "highest_measured_val_acc",
             names.GAP_TRAIN_VAL,
             names.VAL_ACC_EFFECT,
             names.VAL_ACC_EFFECT_LOW,
@@ -41,15 +44,26 @@ _FIXED_DIGITS = {
         4,
     ),
     **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
-    **dict.fromkeys((names.DURATION_S, names.DURATION_S_EFFECT, names.PEAK_MEMORY_MB, names.IMAGES_PER_S), 1),
+    **dict.fromkeys(
+        (
+            names.DURATION_S,
+            names.DURATION_S_EFFECT,
+            names.DURATION_S_EFFECT_LOW,
+            names.DURATION_S_EFFECT_HIGH,
+            names.PEAK_MEMORY_MB,
+            names.IMAGES_PER_S,
+        ),
+        1,
+    ),
     **dict.fromkeys((names.P_FRONT, names.LOGME, names.GRAD_SHARE_FROZEN, *COMPARISON_COLUMNS[5:]), 3),
     **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH, names.PED_ANOVA), 2),
     **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN, names.GFLOPS_TRAIN_EFFECT), 3),
 }
-_LEAST_TEXT = 12
-"""Characters to which a column of text is folded before columns are left out."""
-_GAP = 3
-"""Characters between two columns."""
+_MARK = "front"
+"""Column of a table for people in place of `pareto` and `supported`."""
+_ON_FRONT, _ON_SUPPORTED = "*", "s"
+_FIRST = frozenset({names.TRIAL, _MARK, names.FROZEN, names.VAL_ACC, "cheaper", "other", "difference"})
+"""What a narrow terminal has room for before anything else."""
 
 
 class Format(StrEnum):
@@ -74,9 +88,9 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> Non
         case Format.json:
             print_json([*rows])
         case Format.csv:
-            sys.stdout.write(format_csv(rows, columns))
+            write_data(format_csv(rows, columns))
         case Format.md:
-            sys.stdout.write(format_markdown(rows, _present(rows, columns)))
+            write_data(format_markdown(rows, _present(rows, columns)))
         case Format.table:
             _print_table(rows, _present(rows, columns))
 
@@ -87,10 +101,10 @@ def print_record(record: Row, form: Format) -> None:
         case Format.json:
             print_json(record)
         case Format.csv:
-            sys.stdout.write(format_csv([record], ()))
+            write_data(format_csv([record], ()))
         case Format.md:
             pairs = [{"key": key, "value": format_cell(key, value)} for key, value in record.items()]
-            sys.stdout.write(format_markdown(pairs, ("key", "value")))
+            write_data(format_markdown(pairs, ("key", "value")))
         case Format.table:
             _print_lines(record)
 
@@ -103,17 +117,40 @@ def _print_lines(record: Row) -> None:
         texts = [text for item in items if (text := format_cell(key, item))]
         lines += [(key if number == 0 else "", text) for number, text in enumerate(texts)]
     width = max((len(key) for key, _ in lines), default=0)
+    room = terminal_width(sys.stdout) - width - 2 if sys.stdout.isatty() else None
     for key, text in lines:
-        print(f"{key:<{width}}  {text}")
+        first, *rest = [text] if room is None else wrap(text, max(room, LEAST_TEXT))
+        print(f"{key:<{width}}  {first}")
+        for part in rest:
+            print(f"{'':<{width}}  {part}")
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON on stdout; numbers that are not finite become null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if not _is_unicode(text):  # the name of a file may have bytes in it that are no letters
+        text = json.dumps(_plain(value), indent=2, allow_nan=False)
+    write_data(f"{text}\n")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_note(text: str) -> None:
-    """Print a sentence on stderr."""
+    """Print sentences on stderr; in a terminal each line is broken between words, but for indented ones: commands.
+
+    Credentials show as ***.
+    """
+    text = mask_credentials(text)
+    if sys.stderr.isatty():
+        width = terminal_width(sys.stderr)
+        lines = [[line] if line.startswith("  ") else wrap(line, width) for line in text.split("\n")]
+        text = "\n".join(part for parts in lines for part in parts)
     print(text, file=sys.stderr)
 
 
@@ -130,7 +167,8 @@ def format_cell(key: str, value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         digits = _FIXED_DIGITS.get(key)
-        return f"{value:.{digits}f}" if digits is not None else f"{value:g}"
+        # what rounds to 0 has no sign
+        return f"{round(value, digits) + 0.0:.{digits}f}" if digits is not None else f"{value:g}"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
@@ -164,57 +202,48 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    rows, columns = _mark(rows, columns)
+    layout = [
+        Column.of(key, [format_cell(key, row.get(key)) for row in rows], number=_is_number(rows, key))
+        for key in columns
+    ]
     console = Console(file=sys.stdout, highlight=False) if sys.stdout.isatty() else None
-    room: int | None = None
     if console is not None:
-        shown, room = _fit(rows, columns, console.width)
-        columns, left_out = columns[:shown], columns[shown:]
+        layout, left_out = fit(layout, console.width, first=_FIRST)
         if left_out:
             print_note(f"not shown, for lack of room: {', '.join(left_out)} (`-f json` has all)")
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for key in columns:
-        number = _is_number(rows, key)
-        table.add_column(Text(key), justify="right" if number else "left", overflow="fold", no_wrap=number)
-    for row in rows:
-        cells = (Text(_fold(format_cell(key, row.get(key)), room)) for key in columns)
+    for column in layout:
+        justify: Literal["left", "right"] = "right" if column.number else "left"
+        table.add_column(Text(column.head), justify=justify, width=column.width, no_wrap=True)
+    for place, row in enumerate(rows):
+        cells = (Text(column.cell(place)) for column in layout)
         table.add_row(*cells, style="bold" if row.get(names.PARETO) is True else None)
     if console is not None:
         console.print(table)
-        return
-    # a file or pipe has no width to fit: no line is folded, nothing is cut
-    wide = Console(file=io.StringIO(), width=1_000_000, color_system=None, force_terminal=False)
-    with wide.capture() as captured:
-        wide.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+    else:  # a file or pipe has no width to fit: no line is folded, nothing is cut
+        wide = Console(file=io.StringIO(), width=1_000_000, color_system=None, force_terminal=False)
+        with wide.capture() as captured:
+            wide.print(table)
+        for line in captured.get().splitlines():
+            print(line.rstrip())
+    if any(column.key == _MARK and any(column.cells) for column in layout):
+        supported = f", {_ON_SUPPORTED} on the supported front" if names.SUPPORTED in rows[0] else ""
+        print_note(f"{_ON_FRONT} on the Pareto front{supported}")
 
 
-def _fit(rows: Sequence[Row], columns: Sequence[str], width: int) -> tuple[int, int]:
-    """Count the columns, from the first, that a terminal has room for: numbers are whole, text may be folded.
-
-    Returns:
-        The number, at least 1, and the characters that a column of text may have.
-    """
-    used = -_GAP
-    for count, key in enumerate(columns):
-        widest = max([len(key), *(len(format_cell(key, row.get(key))) for row in rows)])
-        needed = used + _GAP + (widest if _is_number(rows, key) else min(widest, _LEAST_TEXT))
-        if needed > width:
-            return max(1, count), _LEAST_TEXT + max(0, width - used)
-        used = needed
-    return len(columns), _LEAST_TEXT + width - used
-
-
-def _fold(text: str, width: int | None) -> str:
-    """Break a text after `+` and spaces into lines of at most `width` characters, where it has such places."""
-    if width is None or len(text) <= width:
-        return text
-    lines = [""]
-    for part in re.split(r"(?<=[+ ])", text):
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+def _mark(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Sequence[Row], Sequence[str]]:
+    """Put a short column of marks beside the trial, in place of `pareto` and `supported`."""
+    marked = {names.PARETO, names.SUPPORTED}
+    if not marked.intersection(columns) or not any(names.PARETO in row for row in rows):
+        return rows, columns
+    first, *others = (key for key in columns if key not in marked)
+    signs = {names.PARETO: _ON_FRONT, names.SUPPORTED: _ON_SUPPORTED}
+    return [{**row, _MARK: "".join(sign for key, sign in signs.items() if row.get(key) is True)} for row in rows], [
+        first,
+        _MARK,
+        *others,
+    ]
 
 
 def _present(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:

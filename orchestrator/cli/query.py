@@ -1,7 +1,7 @@
-"""`orchestrator status|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
+"""`orchestrator status|list|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +9,7 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import COMPARISON_COLUMNS, Format, print_note, print_record, print_rows
-from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.errors import ConfigError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.masking import mask_credentials
 
@@ -23,9 +23,10 @@ FRONT_COLUMNS = (
     names.FROZEN,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
     names.VAL_ACC_LOW,
     names.VAL_ACC_HIGH,
-    names.SUPPORTED,
     names.P_FRONT,
     names.VAL_ACC_CORRECTED,
     names.TRAINABLE_PCT,
@@ -37,9 +38,11 @@ FRONT_COLUMNS = (
 _TRIAL_COLUMNS = (
     names.TRIAL,
     names.FROZEN,
-    names.STATE,
     names.TRAINABLE_PARAMS,
     names.VAL_ACC,
+    names.PARETO,
+    names.SUPPORTED,
+    names.STATE,
     names.VAL_ACC_CORRECTED,
     names.P_FRONT,
     names.TRAINABLE_PCT,
@@ -47,8 +50,6 @@ _TRIAL_COLUMNS = (
     names.GRAD_SHARE_FROZEN,
     names.BEST_EPOCH,
     names.DURATION_S,
-    names.PARETO,
-    names.SUPPORTED,
     names.ERROR,
 )
 _BLOCK_COLUMNS = (
@@ -61,6 +62,8 @@ _BLOCK_COLUMNS = (
     names.GFLOPS_TRAIN_EFFECT,
     names.TRAINABLE_PARAMS_EFFECT,
     names.DURATION_S_EFFECT,
+    names.DURATION_S_EFFECT_LOW,
+    names.DURATION_S_EFFECT_HIGH,
     names.INTERACTION,
     names.INTERACTION_LOW,
     names.INTERACTION_HIGH,
@@ -92,6 +95,9 @@ def complete_name(context: typer.Context, incomplete: str) -> list[str]:
 
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.", autocompletion=complete_name)]
+OptionalNameArgument = Annotated[
+    str | None, typer.Argument(help="Name of the experiment; none: all.", autocompletion=complete_name)
+]
 RootOption = Annotated[
     Path,
     typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
@@ -104,10 +110,21 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, report):
         app.command(rich_help_panel="Ask")(command)
+    app.command("list", rich_help_panel="Ask")(list_sweeps)
 
 
-def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
-    """Say whether a sweep is alive, how far it is, what failed and why, and where everything lies."""
+def list_sweeps(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Print the sweeps under the root, a line each: how far each is, and its highest measured val_acc."""
+    from orchestrator.cli.overview import print_sweeps
+
+    print_sweeps(Root.at(root), form)
+
+
+def status(name: OptionalNameArgument = None, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+    """Say whether a sweep is alive, how far it is, what failed and why; without a name, list the sweeps."""
+    if name is None:
+        list_sweeps(root, form)
+        return
     sweep = _load(name, root)
     record = describe_status(sweep)
     if form is Format.table:
@@ -115,7 +132,7 @@ def status(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
         record["failures"] = [_say_failure(failure) for failure in record["failures"]]
     print_record(record, form)
     if not record["alive"] and record["runs"]:
-        print_note("no sweep is alive: it died or was stopped with these runs; the next sweep continues them")
+        print_note("no sweep is alive: it died or was stopped with these runs; the same command goes on with them")
 
 
 def describe_status(sweep: "Sweep") -> dict[str, Any]:
@@ -124,13 +141,12 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
     from orchestrator.progress import read_progress
 
     name, place = sweep.experiment.name, sweep.root
-    rows = sweep.trial_rows()
     owner = read_owner(place.lock(name))
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
     pruned = sum(trial.state == "pruned" for trial in sweep.trials)
     done = len(sweep.candidates) + pruned
-    best_row = _best_row(sweep, rows)
+    highest = sweep.highest
     return {
         "experiment": name,
         "alive": owner is not None,
@@ -142,16 +158,23 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "pruned": pruned,
         "failed": sum(trial.has_failed for trial in sweep.trials),
         "running": sum(trial.state == "running" for trial in sweep.trials),
+        names.PUT_OFF: sum(trial.put_off for trial in sweep.trials),
         "left": None if planned is None else max(0, planned - done),
         "to_go_s": progress.to_go_s if progress and owner else None,
         "runs": [run.model_dump() for run in progress.runs] if progress else [],
         "failures": [
-            {names.TRIAL: trial.number, names.FROZEN: trial.frozen, "causes": _causes(trial), names.ERROR: trial.error}
+            {
+                names.TRIAL: trial.number,
+                names.FROZEN: trial.frozen,
+                "label": str(sweep.label(trial)),
+                "causes": _causes(trial),
+                names.ERROR: trial.error,
+            }
             for trial in sweep.open_failures
         ],
-        "best_trial": best_row.get(names.TRIAL),
-        "best_frozen": best_row.get(names.FROZEN),
-        names.BEST_VAL_ACC: best_row.get(names.VAL_ACC),
+        "highest_measured_val_acc": highest.val_acc if highest else None,
+        "highest_measured_trial": highest.number if highest else None,
+        "highest_measured_label": str(sweep.label(highest)) if highest else None,
         names.FRONT_SIZE: len(sweep.front),
         "root": str(place.path),
         "mlflow": mask_credentials(sweep.experiment.tracking.mlflow_uri or place.mlflow_uri),
@@ -173,7 +196,7 @@ def _say_run(run: Mapping[str, Any]) -> str:
 
 def _say_failure(failure: Mapping[str, Any]) -> str:
     causes = f" ({', '.join(failure['causes'])})" if failure["causes"] else ""
-    return f"trial {failure[names.TRIAL]} ({failure[names.FROZEN]}): {failure[names.ERROR]}{causes}"
+    return f"trial {failure[names.TRIAL]} ({failure['label']}): {failure[names.ERROR]}{causes}"
 
 
 def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
@@ -181,7 +204,7 @@ def trials(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     from orchestrator.results import describe_scores
 
     sweep = _load(name, root)
-    print_rows(sweep.trial_rows(), _TRIAL_COLUMNS, form)
+    print_rows(sweep.trial_rows(), with_varied(_TRIAL_COLUMNS, sweep), form)
     said = describe_scores(sweep.candidates)
     if said is not None:
         print_note(said)
@@ -191,7 +214,7 @@ def pareto(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
     """Print the Pareto front by rising number of trainable parameters, and how far it can be believed."""
     sweep = _load(name, root)
     rows = sweep.front_rows()
-    print_rows(rows, FRONT_COLUMNS, form)
+    print_rows(rows, with_varied(FRONT_COLUMNS, sweep), form)
     print_note(say_recommendation(sweep) if rows else f"no trial of {name} is complete yet")
 
 
@@ -220,7 +243,7 @@ def recommend(
         float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
     ] = None,
 ) -> None:
-    """Recommend the fewest trainable parameters that are close enough to the best, in a sentence and numbers."""
+    """Recommend the fewest trainable parameters that are close enough to the highest measured, in words and numbers."""
     found = _load(name, root).recommend(margin)
     comparison = found.comparison
     record = {
@@ -228,7 +251,8 @@ def recommend(
         "basis": found.basis,
         names.TRIAL: found.number,
         names.FROZEN: found.frozen,
-        "best_trial": found.best_number,
+        "label": found.label,
+        "highest_measured_trial": found.highest_number,
         "difference": comparison.difference,
         "low": comparison.low,
         "high": comparison.high,
@@ -252,7 +276,7 @@ def best(
         typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
     ] = "supported",
 ) -> None:
-    """Print the trial to use: the most accurate, or the one that a budget asks for."""
+    """Print the best trial and the rule that chose it; on stderr, the trials that other rules name, and why."""
     if min_val_acc is not None and not 0 <= min_val_acc <= 1:
         raise ConfigError(
             f"--min-val-acc is a fraction in [0, 1], not {min_val_acc:g}",
@@ -260,7 +284,9 @@ def best(
         )
     sweep = _load(name, root)
     found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc, rule=rule)
-    print_record(next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number), form)
+    row = next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number)
+    print_record({"rule": found.rule, "basis": found.basis, "label": found.label, **row}, form)
+    print_note(sweep.explain(found))
 
 
 def blocks(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
@@ -273,17 +299,20 @@ def blocks(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Fo
 
 def runs(name: NameArgument, root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
     """Print one row a run: a trial has one for each seed."""
-    print_rows(_load(name, root).run_rows(), _RUN_COLUMNS, form)
+    sweep = _load(name, root)
+    print_rows(sweep.run_rows(), with_varied(_RUN_COLUMNS, sweep), form)
 
 
 def history(
     name: NameArgument,
-    frozen: Annotated[str, typer.Argument(help="Frozen set, such as stem+layer1 or none.")],
+    trial: Annotated[
+        str, typer.Argument(help="A trial's number, or its frozen set, such as stem+layer1, none or 'stem lr=0.003'.")
+    ],
     root: RootOption = _ROOT,
     form: FormatOption = Format.table,
 ) -> None:
-    """Print the curves of a frozen set's runs by epoch."""
-    rows = _load(name, root).history_rows(frozen)
+    """Print the curves of a trial's runs by epoch; epochs count from 1."""
+    rows = _load(name, root).history_rows(trial)
     print_rows(rows, list(rows[0]), form)
 
 
@@ -296,13 +325,20 @@ def report(
 ) -> None:
     """Draw a sweep's pictures, keep them with its MLflow run, and print their paths."""
     from orchestrator.app import keep_report
+    from orchestrator.config import fill_option
     from orchestrator.report.plots import write_report
 
     sweep = _load(name, root)
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
-    keep_report(sweep, paths, mlflow_uri)
+    keep_report(sweep, paths, fill_option("--mlflow-uri", mlflow_uri), print_note)
+
+
+def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:
+    """Put what varies in a sweep beside the frozen set."""
+    place = columns.index(names.FROZEN) + 1
+    return [*columns[:place], *sweep.varied, *columns[place:]]
 
 
 def _load(name: str, root: Path) -> "Sweep":
@@ -320,12 +356,3 @@ def count_points(experiment: "Experiment") -> int | None:
         if search.n_trials is None or size <= search.n_trials:
             return size if search.max_trainable_params is None else None
     return search.n_trials
-
-
-def _best_row(sweep: "Sweep", rows: list[dict[str, object]]) -> dict[str, object]:
-    """Row of the best trial so far; empty where none is complete."""
-    try:
-        number = sweep.best(rule="point").number
-    except NotFoundError:
-        return {}
-    return next(row for row in rows if row[names.TRIAL] == number)

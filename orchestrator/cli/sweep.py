@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,10 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation
+from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation, with_varied
+from orchestrator.cli.sources import list_sources, sweep_command
 from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.masking import mask_credentials
 
 if TYPE_CHECKING:
     from orchestrator.app import Plan
@@ -45,6 +48,9 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything anew under a new study; the old one stays.")
     ] = False,
+    with_source: Annotated[
+        bool, typer.Option("--with-source", help="First sweep what model.weights: sweep:NAME starts from, if need be.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
     output: Annotated[
         Format, typer.Option("-f", "--format", help="Format of the front or plan on stdout.")
@@ -54,42 +60,60 @@ def sweep(
 ) -> None:
     """Sweep an experiment's frozen sets; what is finished is not trained again, what was interrupted continues.
 
-    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once.
-
+    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once. With --with-source, --set and
+    --fresh are about NAME alone, but for --set of execution, cache, tracking and trainer.accelerator.
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
+    if not (quiet or dry_run):
+        print_note(f"{name}: reading {config}")
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
+    command, level = sweep_command(config), verbose - quiet
     if dry_run:
-        _print_plan(experiment, output)
+        _print_plan(experiment, output, root, command)
         return
+    sources = list_sources(experiment, config, overrides or [], root) if with_source else []
     stopper = _Stopper()
     with stopper.listening():
-        result, outcome = _run(experiment, root, stopper.event, verbosity=verbose - quiet, fresh=fresh)
-    _print_end(result, outcome, output, root)
+        for source, after in pairwise([*sources, experiment]):
+            outcome = _run_source(source, after, root, stopper, level, command)
+            if outcome.stopped:
+                break
+        else:
+            result, outcome = _run(experiment, root, stopper, level, command, fresh=fresh)
+            _print_end(result, outcome, output, root)
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
-        raise typer.Exit(stopper.exit_code)
-    if outcome.failed_trials:
-        raise typer.Exit(_EXIT_FAILED_TRIALS)
+    if outcome.stopped or outcome.failed_trials:
+        raise typer.Exit(stopper.exit_code if outcome.stopped else _EXIT_FAILED_TRIALS)
 
 
 def _resuming_words() -> str:
     words = [word for word in sys.argv[1:] if word != "--fresh"]
-    return f"this goes on with it:\n  orchestrator {shlex.join(words)}"
+    return mask_credentials(f"this goes on with it:\n  orchestrator {shlex.join(words)}")
 
 
 class _Stopper:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a wish to stop; the second one ends this process at once.
 
+    So does the first one as long as nothing runs: there is nothing to wait for. Nobody waits after the third.
     At once means as a crash does: unwinding could hang in what it interrupts, such as a database's lock, and each point
-    at which a sweep can die has its way back. The workers die with this process.
+    at which a sweep can die has its way back. The workers have a second to keep their last whole epoch, and die.
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self._first: int | None = None
+        self._runs = self._ending = False
+
+    def prepare(self) -> None:
+        """Hear that a sweep is being prepared: nothing runs yet."""
+        self._runs = False
+
+    def begin(self) -> None:
+        """Hear that all is prepared, and runs are about to start."""
+        self._runs = True
 
     @property
     def exit_code(self) -> int:
@@ -107,35 +131,64 @@ class _Stopper:
                 signal.signal(number, handler if self._first is None else signal.SIG_IGN)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self._first is None:
+        if self._first is None and self._runs:
             self._first = number
             self.event.set()
             return
+        if self._ending:
+            os._exit(128 + number)
+        self._ending = True
+        # only where it was loaded: whoever hears a signal waits for no library
+        if (processes := sys.modules.get("orchestrator.execution.processes")) is not None:
+            processes.end_at_once()
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live display hides it
-        os.write(sys.stderr.fileno(), f"{show_cursor}\nended at once; {_resuming_words()}\n".encode())
+        said = "ended at once" if self._runs else "interrupted before anything has run"
+        with suppress(OSError):  # nobody sees it
+            os.write(2, f"{show_cursor}\n{said}; {_resuming_words()}\n".encode(errors="backslashreplace"))
         os._exit(128 + number)
 
 
 def _run(
-    experiment: "Experiment", root: Path, stop: threading.Event, *, verbosity: int, fresh: bool
+    experiment: "Experiment",
+    root: Path,
+    stopper: _Stopper,
+    verbosity: int,
+    command: str,
+    *,
+    fresh: bool = False,
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
-    from orchestrator.app import run_sweep
     from orchestrator.cli.progress import LiveObserver, PlainObserver
+    from orchestrator.records import Step
 
     console = Console(stderr=True)
-    if console.is_terminal and verbosity == 0:
-        with LiveObserver(console) as live:
-            return run_sweep(experiment, observer=live, root=root, stop=stop, fresh=fresh)
-    plain = PlainObserver(console, verbosity=verbosity)
-    return run_sweep(experiment, observer=plain, root=root, stop=stop, fresh=fresh)
+    live = console.is_terminal and verbosity == 0
+    with LiveObserver(console) if live else PlainObserver(console, verbosity=verbosity) as observer:
+        stopper.prepare()
+        observer.on_prepared = stopper.begin
+        observer.on_message(Step("loading the program"))
+        from orchestrator.app import run_sweep
+
+        return run_sweep(experiment, observer=observer, root=root, stop=stopper.event, fresh=fresh, command=command)
 
 
-def _print_plan(experiment: "Experiment", output: Format) -> None:
+def _run_source(
+    source: "Experiment", after: "Experiment", root: Path, stopper: _Stopper, verbosity: int, command: str
+) -> "SweepOutcome":
+    """Sweep what another experiment starts from; its front is not asked for."""
+    print_note(f"{source.name} comes first: {after.name} starts from its best network")
+    _, outcome = _run(source, root, stopper, verbosity, command)
+    if not outcome.stopped:
+        print_note(f"{source.name}: {outcome.trained} runs trained. Now {after.name}")
+    return outcome
+
+
+def _print_plan(experiment: "Experiment", output: Format, root: Path, command: str) -> None:
     from orchestrator.app import plan_sweep
 
     plan = plan_sweep(experiment)
+    _print_source(experiment, root, command)
     rows = _plan_rows(plan)
     runs = len(rows) * len(experiment.search.seeds)
     totals: dict[str, object] = {
@@ -155,6 +208,8 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
                 "sampled": sampled,
                 "reuse": plan.reuse,
                 "race": _plan_race(experiment),
+                "found": plan.found,
+                "not_checked": plan.unchecked,
             }
         )
         return
@@ -176,8 +231,21 @@ def _print_plan(experiment: "Experiment", output: Format) -> None:
             f"and those that are not certain get up to {race['max_seeds']} seeds, {race['until']}. "
             f"The full sweep would train at most {totals['max_epochs']} epochs"
         )
-    for line in plan.reuse:
+    for line in (*plan.reuse, *plan.found):
         print_note(line)
+    print_note(f"not checked: {'; '.join(plan.unchecked)}")
+
+
+def _print_source(experiment: "Experiment", root: Path, command: str) -> None:
+    """Say whether the network is there that another sweep leaves this one; the plan needs none."""
+    if experiment.model.source_sweep is None:
+        return
+    from orchestrator.layout import Root
+    from orchestrator.pretrained import describe_missing
+
+    missing = describe_missing(Root.at(root), experiment, command)
+    if missing is not None:
+        print_note(f"the plan needs no weights, and the sweep would not start yet: {missing}")
 
 
 def _plan_race(experiment: "Experiment") -> dict[str, object] | None:
@@ -226,7 +294,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     front = result.front_rows()
     if front:
         print_note(f"\nThe front of {name}: no other trial has both more accuracy and fewer trainable parameters")
-        print_rows(front, FRONT_COLUMNS, output)
+        print_rows(front, with_varied(FRONT_COLUMNS, result), output)
         print_note(say_recommendation(result))
     parts = [f"{outcome.trained} runs trained"]
     parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []
@@ -238,7 +306,7 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     option = "" if root == Path(DEFAULT_ROOT) else f" --root {shlex.quote(str(root))}"
     print_note(f"\n{', '.join(parts)}.")
     for trial in outcome.failed_trials:
-        print_note(f"failed: trial {trial.number} ({trial.frozen}): {trial.error}")
+        print_note(f"failed: trial {trial.number} ({result.label(trial)}): {trial.error}")
     print_note(f"Everything lies in {result.root.path}; pictures in {result.root.reports(name)}")
     print_note("Next:")
     print_note(f"  orchestrator best {name}{option} --max-trainable-params 3000000")

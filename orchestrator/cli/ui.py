@@ -1,20 +1,23 @@
 """`orchestrator ui`: show the MLflow UI and TensorBoard until Ctrl-C."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
 from orchestrator.cli.output import print_note
 from orchestrator.cli.query import RootOption
+from orchestrator.hosts import LOOPBACKS
 from orchestrator.layout import DEFAULT_ROOT, Root
 
-_LOOPBACKS = {LOOPBACK, "localhost", "::1"}
+if TYPE_CHECKING:
+    from orchestrator.ui import Page, Viewer
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,13 +36,26 @@ def ui(
         int, typer.Option(min=1, max=65_535, help="Port of TensorBoard, likewise.")
     ] = TENSORBOARD_PORT,
     mlflow_uri: Annotated[
-        str | None, typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri.")
+        str | None,
+        typer.Option(help="Tracking store of sweeps that set tracking.mlflow_uri, or ${env:NAME}."),
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further name of this machine in the address, such as a proxy's; `*` allows any. May be given several "
+            "times, or with commas."
+        ),
     ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
+    from orchestrator.app import mend_store
+    from orchestrator.config import fill_option
     from orchestrator.ui import find_views, open_viewer
 
-    if host not in _LOOPBACKS:
+    if mlflow_uri is None:
+        mend_store(Root.at(root), print_note)
+    names = [name.strip() for given in allowed_hosts or () for name in given.split(",") if name.strip()]
+    if host not in LOOPBACKS:
         print_note(f"warning: {host} may be reached by others, and neither server asks for a password")
     print_note("starting the MLflow UI and TensorBoard (half a minute at the first time) ...")
     try:
@@ -50,18 +66,25 @@ def ui(
                 host=host,
                 mlflow_port=mlflow_port,
                 tensorboard_port=tensorboard_port,
-                mlflow_uri=mlflow_uri,
+                mlflow_uri=fill_option("--mlflow-uri", mlflow_uri),
+                allowed_hosts=names,
                 say=print_note,
             ) as viewer,
         ):
-            for page in viewer.pages:
-                typer.echo(f"{page.name:<12} {page.url}")
-            for view in find_views(viewer.pages[0].url) if mlflow_uri is None else ():
-                typer.echo(f"  {view.name}\n    {view.url}")
-            print_note("Ctrl-C stops both")
+            _print_addresses(viewer, find_views(viewer.pages[0].url) if mlflow_uri is None else [])
             viewer.wait()
     except KeyboardInterrupt:
         print_note("stopped")
+
+
+def _print_addresses(viewer: "Viewer", views: Sequence["Page"]) -> None:
+    for page in viewer.pages:
+        typer.echo(f"{page.name:<12} {page.url}")
+    for view in views:
+        typer.echo(f"  {view.name}\n    {view.url}")
+    for line in viewer.reach:
+        print_note(line)
+    print_note("Ctrl-C stops both")
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from orchestrator.config.resolve import (
     check_file,
     config_hash,
     experiment_names,
+    fill_option,
     load_experiment,
     resolve_experiment,
     to_yaml,
+    without_credentials,
 )
 from orchestrator.config.schema import json_schema
 
@@ -18,8 +20,10 @@ __all__ = [
     "check_file",
     "config_hash",
     "experiment_names",
+    "fill_option",
     "json_schema",
     "load_experiment",
     "resolve_experiment",
     "to_yaml",
+    "without_credentials",
 ]

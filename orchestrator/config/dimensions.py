@@ -1,10 +1,23 @@
 """The further dimensions of a search: learning rate, weight decay, batch size, optimizer."""
 
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.fields import BatchSize, LearningRate, Optimizer, Section, WeightDecay, require_distinct
+
+DIMENSIONS: Final = ("lr", "weight_decay", "batch_size", "optimizer")
+"""Their names, under `search`."""
+_RANGE_KEYS = {"low", "high", "log"}
+
+
+def spell_out_dimension(value: object) -> object:
+    """Read a list as `{choices: ...}`, and a mapping of `low`, `high` and `log` as `{range: ...}`."""
+    if isinstance(value, list | tuple):
+        return {"choices": value}
+    if isinstance(value, dict) and value and value.keys() <= _RANGE_KEYS:
+        return {"range": value}
+    return value
 
 
 class FloatRange(Section):
@@ -27,7 +40,12 @@ class FloatRange(Section):
 
 
 class Dimension(Section):
-    """A further dimension of the search."""
+    """A further dimension of the search. A list stands for its `choices`, `{low: ..., high: ...}` for its `range`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        return spell_out_dimension(value)
 
     @field_validator("choices", check_fields=False)
     @classmethod
@@ -108,4 +126,4 @@ class OptimizerDimension(Dimension):
 
 def _require_one(choices: object, span: object) -> None:
     if (choices is None) == (span is None):
-        raise ValueError("give either choices or range")
+        raise ValueError("give either choices or range: a list such as [1, 2], or {low: 1, high: 2}")

@@ -1,5 +1,6 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -32,12 +33,22 @@ def _normalise_key(key: str) -> str:
         raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
 
 
+def _read_class_name(value: object) -> object:
+    """Read the `7` of `classes: [7, 8]` as the name "7": YAML takes it for a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError("must be a class's name; write it in quotes")  # noqa: TRY004 - pydantic collects ValueError
+    return str(value)
+
+
 def require_distinct(values: tuple[object, ...]) -> None:
     """Raise `ValueError` where a value stands twice."""
     if len(set(values)) != len(values):
         raise ValueError("each value may stand once")
 
 
+_NOT_A_NUMBER = (bool, str, str | None)
+_WHOLE = (int, int | None)
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}")
 no_bool = BeforeValidator(_refuse_bool)
 """Refuses `true` in a place of its own, such as an item of a list."""
 LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False), no_bool]
@@ -46,6 +57,7 @@ BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
+ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
 
 
@@ -57,5 +69,9 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        field = cls.model_fields[info.field_name or ""]
-        return value if field.annotation is bool else _refuse_bool(value)
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if annotation in _NOT_A_NUMBER:  # what text must not be is said by whoever validates it
+            return value
+        if annotation in _WHOLE and isinstance(value, str) and _EXPONENT.fullmatch(value):
+            return float(value)  # PyYAML reads 1e2 as text
+        return _refuse_bool(value)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from orchestrator.config.dimensions import DIMENSIONS, spell_out_dimension
 from orchestrator.config.document import Document, KeyPath, parse_value
 
 _VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -19,12 +20,14 @@ class Origin:
         key_place: Of its key, likewise.
         path: Full path of the key, as it stands there.
         shown: Short form for people: `experiments.yaml:12`, `--set`.
+        written: The value as it stands there, where YAML reads it as something else than text.
     """
 
     place: str
     key_place: str
     path: str
     shown: str
+    written: str | None = None
 
 
 @dataclass(slots=True)
@@ -35,7 +38,8 @@ class Draft:
         values: Mappings are merged, all else is replaced by what a later layer says.
         origins: Who said it last, for every mapping, list, item of a list and value.
         mistakes: What is wrong, a line each.
-        unfilled: Values that want a variable which is not there: whatever else is wrong with them follows from that.
+        unfilled: Values that could not be read, or want a variable which is not there: whatever else is wrong with them
+            follows from that.
     """
 
     values: dict[str, object] = field(default_factory=dict)
@@ -49,7 +53,8 @@ class Draft:
             origin = self.origins.get(path[:length])
             if origin is not None:
                 rest = path[length:]
-                return Origin(origin.place, origin.key_place, dotted((origin.path, *rest)), origin.shown)
+                written = None if rest else origin.written
+                return replace(origin, path=dotted((origin.path, *rest)), written=written)
         return None
 
 
@@ -72,10 +77,15 @@ def lay_document(draft: Draft, document: Document, base: KeyPath) -> None:
             full = full[:-1]
         place = document.places[full]
         return Origin(
-            str(place), str(document.keys.get(full, place)), dotted((*base, *path)), f"{place.file}:{place.line}"
+            place=str(place),
+            key_place=str(document.keys.get(full, place)),
+            path=dotted((*base, *path)),
+            shown=f"{place.file}:{place.line}",
+            written=document.written.get((*base, *path)),
         )
 
     _lay(draft, {key: value for key, value in values.items() if key not in ("name", "extends")}, locate)
+    draft.unfilled |= {path[len(base) :] for path in document.unread if path[: len(base)] == base}
 
 
 def lay_override(draft: Draft, override: str) -> None:
@@ -93,10 +103,11 @@ def lay_override(draft: Draft, override: str) -> None:
     except ValueError as error:
         draft.mistakes.append(f"--set {override}: {dotted(path)}: {error}")
         return
+    written = None if isinstance(value, str | dict | list) else text
     for part in reversed(path):
         value = {part: value}
     place = f"--set {override}"
-    _lay(draft, value, lambda path: Origin(place, place, dotted(path), "--set"))
+    _lay(draft, value, lambda path: Origin(place, place, dotted(path), "--set", written))
 
 
 def fill_variables(draft: Draft) -> None:
@@ -130,6 +141,9 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], Origin]) -> N
             draft.origins[here] = replace(origin, place=origin.key_place)
             old = _spell_out(here, target.get(key))
             inner = target[key] = old if isinstance(old, dict) else {}
+            if here[:-1] == ("search",) and key in DIMENSIONS and len({"choices", "range"} & value.keys()) == 1:
+                # choices that are said later take the place of a range, and the other way round
+                inner.pop("range" if "choices" in value else "choices", None)
             lay(inner, value, here)
 
     def mark(value: object, path: KeyPath) -> None:
@@ -143,8 +157,16 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], Origin]) -> N
 
 
 def _spell_out(path: KeyPath, value: object) -> object:
-    """Read `execution: inline` as `execution: {mode: inline}`, so that it can be merged."""
-    return {"mode": value} if path == ("execution",) and isinstance(value, str) else value
+    """Read short forms as what they stand for, so that they can be merged.
+
+    `execution: inline` is `{mode: inline}`, and of the searched dimensions a list is `{choices: ...}` and `{low: ...,
+    high: ...}` is `{range: ...}`.
+    """
+    if path == ("execution",) and isinstance(value, str):
+        return {"mode": value}
+    if path[:-1] == ("search",) and path[-1] in DIMENSIONS:
+        return spell_out_dimension(value)
+    return value
 
 
 def _fill_text(draft: Draft, text: str, path: KeyPath) -> object:

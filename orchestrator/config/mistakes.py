@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.config.dimensions import DIMENSIONS
 from orchestrator.config.document import KeyPath
 from orchestrator.config.fields import BROKEN_RULE
-from orchestrator.config.layers import Draft, dotted
+from orchestrator.config.layers import Draft, Origin, dotted
 from orchestrator.config.models import Experiment
 
 
@@ -42,7 +43,21 @@ def describe_problem(problem: Mapping[str, Any], draft: Draft, entry_place: Call
     if kind == "extra_forbidden":
         known = did_you_mean(str(path[-1]), _known_keys(path[:-1]))
         return f"{origin.key_place}: {origin.path}: unknown key{known}"
-    return f"{origin.place}: {origin.path}: {_say(problem, received)}"
+    return f"{origin.place}: {origin.path}: {_explain(kind, path, origin, received) or _say(problem, received)}"
+
+
+def _explain(kind: str, path: KeyPath, origin: Origin, received: object) -> str | None:
+    """Say what to write where YAML or a short form misleads; None where pydantic says it well enough."""
+    if kind == "string_type" and origin.written is not None and received is not None:
+        kinds = {bool: "true or false", int: "a number", float: "a number"}
+        what = kinds.get(type(received), "a date" if hasattr(received, "isoformat") else "no text")
+        return f"must be text, and {origin.written} is {what} in YAML: put it in quotes, '{origin.written}'"
+    if kind in ("model_type", "model_attributes_type") and path[:-1] == ("search",) and path[-1] in DIMENSIONS:
+        name, shown = path[-1], "adam" if path[-1] == "optimizer" else show(received).strip("'")
+        home = "data" if name == "batch_size" else "trainer"
+        span = "" if name == "optimizer" else f", a range {name}: {{low: ..., high: ..., log: true}}"
+        return f"must be a list of values, {name}: [{shown}, ...]{span}; one value is {home}.{name} ({show(received)})"
+    return None
 
 
 def did_you_mean(received: str, known: Sequence[str]) -> str:
@@ -53,7 +68,10 @@ def did_you_mean(received: str, known: Sequence[str]) -> str:
 
 def show(value: object, limit: int = 80) -> str:
     """Write a value that was received, in `limit` characters at the most."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # a number of more digits than Python writes
+        text = "a number of thousands of digits"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -1,10 +1,17 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+from orchestrator.config.data import BUILT_IN_SOURCES as BUILT_IN_SOURCES
+from orchestrator.config.data import DIGITS as DIGITS
+from orchestrator.config.data import SYNTHETIC as SYNTHETIC
+from orchestrator.config.data import DataConfig as DataConfig
+from orchestrator.config.data import SyntheticConfig as SyntheticConfig
+from orchestrator.config.data import ValueRange as ValueRange
 from orchestrator.config.dimensions import (
     BatchSizeDimension,
     Dimension,
@@ -13,75 +20,23 @@ from orchestrator.config.dimensions import (
     WeightDecayDimension,
 )
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import Channel, FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import FrozenKey, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.masking import is_ambiguous, remember_address
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+SWEEP_WEIGHTS = "sweep:"
+"""Begins a value of `model.weights` that names a sweep."""
+
+SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
+"""Name of a sweep: that of its experiment, or of an archived one."""
 
 Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
-
-
-class SyntheticConfig(Section):
-    """Images that are drawn instead of loaded, when `data.source` is `synthetic`."""
-
-    classes: int = Field(default=3, ge=2, le=100)
-    """Number of classes."""
-    train: int = Field(default=240, ge=2, le=1_000_000)
-    """Number of training images."""
-    validation: int = Field(default=90, ge=2, le=1_000_000)
-    """Number of validation images."""
-    test: int = Field(default=90, ge=2, le=1_000_000)
-    """Number of test images."""
-    seed: Seed = 0
-    """Seed of the drawing."""
-
-
-class DataConfig(Section):
-    """Where images come from and how they are prepared."""
-
-    source: str = Field(min_length=1)
-    """A Hugging Face data set name, a local folder (Parquet files or one folder a class), or `synthetic`."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face data set; null: the newest."""
-    image_column: str | None = None
-    """Column that holds the images; null: detected by its type."""
-    label_column: str | None = None
-    """Column that holds the labels; null: detected by its type."""
-    image_size: int = Field(default=224, ge=8, le=1024)
-    """Images are resized to this many pixels square."""
-    mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN
-    """Mean of each RGB channel, of values in [0, 1]."""
-    std: tuple[Channel, Channel, Channel] = IMAGENET_STD
-    """Standard deviation of each RGB channel, of values in [0, 1]."""
-    batch_size: BatchSize = 16
-    """Images a training step."""
-    loader_workers: int = Field(default=4, ge=0, le=64)
-    """Threads that decode images into memory, or loader processes where they do not fit `memory_mb`."""
-    memory_mb: int = Field(default=4096, ge=0)
-    """Decoded images that the cache has not are kept in memory up to this size (MiB a run); larger sets are decoded
-    each epoch."""
-    on_corrupt: Literal["fail", "skip"] = "fail"
-    """A broken image refuses the data set before anything trains (`fail`), or is left out and named (`skip`)."""
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the training split that becomes the validation split where the data set has none."""
-    split_seed: Seed = 0
-    """Seed of that stratified split."""
-    synthetic: SyntheticConfig = SyntheticConfig()
-    """What `source: synthetic` draws."""
-
-    @field_validator("std")
-    @classmethod
-    def _std_is_positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(value) <= 0:
-            raise ValueError("each standard deviation must be greater than 0")
-        return value
 
 
 class ModelConfig(Section):
@@ -90,11 +45,24 @@ class ModelConfig(Section):
     backbone: Backbone = "resnet18"
     """Architecture, as torchvision names it."""
     weights: str = "IMAGENET1K_V1"
-    """A torchvision weight name, `none`, or the path of a state dict (`.pth`, `.pt`, `.safetensors`)."""
+    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
+    checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
     num_classes: int | None = Field(default=None, ge=2, le=100_000)
     """Outputs of the head; null: as many as the data set has classes."""
     frozen_batchnorm: Literal["eval", "track"] = "eval"
     """Frozen blocks hold their BatchNorm statistics (`eval`) or let them follow the data (`track`)."""
+
+    @field_validator("weights")
+    @classmethod
+    def _sweep_has_a_name(cls, value: str) -> str:
+        if value.startswith(SWEEP_WEIGHTS) and not SWEEP_NAME.fullmatch(value.removeprefix(SWEEP_WEIGHTS)):
+            raise ValueError("must name an experiment after `sweep:`, such as sweep:demo-source")
+        return value
+
+    @property
+    def source_sweep(self) -> str | None:
+        """The sweep whose best network the weights are; None where they come from elsewhere."""
+        return self.weights.removeprefix(SWEEP_WEIGHTS) if self.weights.startswith(SWEEP_WEIGHTS) else None
 
 
 class TrainerConfig(Section):
@@ -296,6 +264,15 @@ class TrackingConfig(Section):
     tensorboard: bool = True
     """Write TensorBoard event files too."""
 
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _uri_is_kept_secret(cls, value: str | None) -> str | None:
+        """Let its credentials be masked from now on, wherever they would show."""
+        remember_address(value)
+        if value is not None and is_ambiguous(value):
+            raise ValueError("in a password or token @ must be written %40, / %2F, ? %3F and # %23")
+        return value
+
 
 class Experiment(Section):
     """A named entry of `experiments.yaml`, complete and checked."""
@@ -321,11 +298,15 @@ class Experiment(Section):
 
     @field_validator("model")
     @classmethod
-    def _head_fits_drawn_images(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+    def _model_fits_the_entry(cls, value: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        if value.source_sweep is not None and value.source_sweep == info.data.get("name"):
+            raise blame("a sweep cannot start from its own networks", ("model", "weights"), value.weights)
         data = info.data.get("data")
-        drawn = data.synthetic.classes if data is not None and data.source == "synthetic" else None
-        if drawn is not None and value.num_classes not in {None, drawn}:
-            raise blame(f"data.synthetic.classes is {drawn}", ("model", "num_classes"), value.num_classes)
+        known = data.known_classes if data is not None else None
+        if data is not None and known is not None and value.num_classes not in {None, known}:
+            why = f"data.synthetic.classes is {known}" if data.source == SYNTHETIC else f"{data.source} has {known}"
+            why = why if data.classes is None else f"data.classes names {known}"
+            raise blame(why, ("model", "num_classes"), value.num_classes)
         return value
 
     @property

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,8 +15,13 @@ from orchestrator.config.layers import Draft, dotted, fill_variables, lay_docume
 from orchestrator.config.mistakes import describe_problem, did_you_mean, list_problems, show
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
+from orchestrator.masking import mask_address
 
 _TOP_KEYS = ("defaults", "experiments")
+_MAX_BASES = 300
+"""Experiments that extend each other, one after the other."""
+_MAX_SHOWN = 100
+"""Mistakes that are named."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -100,6 +106,30 @@ def to_yaml(experiment: Experiment) -> str:
     return dump_yaml(experiment.model_dump(mode="json"))
 
 
+def fill_option(option: str, text: str | None) -> str | None:
+    """Replace `${env:NAME}` and `${env:NAME:-default}` in the value of a command line's option.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    if text is None:
+        return None
+    draft = Draft(values={option: text})
+    fill_variables(draft)
+    if draft.mistakes:
+        raise ConfigError("\n".join(draft.mistakes), hint="set the variable (export NAME=...)")
+    return str(draft.values[option])
+
+
+def without_credentials(experiment: Experiment) -> Experiment:
+    """Copy an experiment as it may be written down: the address of its tracking store has no credentials."""
+    tracking = experiment.tracking
+    if tracking.mlflow_uri is None:
+        return experiment
+    masked = tracking.model_copy(update={"mlflow_uri": mask_address(tracking.mlflow_uri)})
+    return experiment.model_copy(update={"tracking": masked})
+
+
 def config_hash(experiment: Experiment) -> str:
     """Hash a resolved experiment: 12 hex digits of the sha256 over its canonical JSON."""
     text = json.dumps(experiment.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -107,10 +137,10 @@ def config_hash(experiment: Experiment) -> str:
 
 
 def _as_error(mistakes: list[str]) -> ConfigError:
-    count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes\n"
-    return ConfigError(
-        count + "\n".join(mistakes), hint="`orchestrator config schema` prints every key, type and range"
-    )
+    count = [f"{len(mistakes)} mistakes"] if len(mistakes) > 1 else []
+    more = [f"and {len(mistakes) - _MAX_SHOWN} more"] if len(mistakes) > _MAX_SHOWN else []
+    message = "\n".join([*count, *mistakes[:_MAX_SHOWN], *more])
+    return ConfigError(message, hint="`orchestrator config schema` prints every key, type and range")
 
 
 def _read(path: Path) -> Document:
@@ -169,10 +199,10 @@ def _build(name: str, document: Document, overrides: Sequence[str]) -> tuple[Dra
 def _chain(name: str, document: Document, draft: Draft) -> tuple[list[KeyPath], bool]:
     """List an entry and its bases, the farthest base first; and whether all of them are there."""
     entries = _entries(document)
-    names = [name]
-    whole = True
+    names = {name: None}  # in order
+    last, whole = name, True
     while True:
-        entry = entries[names[-1]] or {}
+        entry = entries[last] or {}
         if not isinstance(entry, dict):
             whole = False
             break
@@ -181,20 +211,29 @@ def _chain(name: str, document: Document, draft: Draft) -> tuple[list[KeyPath], 
             break
         wrong = _find_wrong(base, names, entries)
         if wrong is not None:
-            place = document.places["experiments", names[-1], "extends"]
-            draft.mistakes.append(f"{place}: experiments.{names[-1]}.extends: {wrong} ({show(base)})")
+            place = document.places["experiments", last, "extends"]
+            draft.mistakes.append(f"{place}: experiments.{last}.extends: {wrong} ({show(base)})")
             whole = False
             break
-        names.append(str(base))
-    return [("experiments", each) for each in reversed(names)], whole
+        last = str(base)
+        names[last] = None
+    chain = list(reversed(names))
+    if len(chain) > _MAX_BASES:  # the same entry is blamed, whichever of those that extend it is looked at
+        place = document.places["experiments", chain[_MAX_BASES], "extends"]
+        draft.mistakes.append(
+            f"{place}: experiments.{chain[_MAX_BASES]}.extends: more than {_MAX_BASES} experiments extend each other"
+        )
+        chain, whole = chain[:1], False
+    return [("experiments", each) for each in chain], whole
 
 
-def _find_wrong(base: object, names: list[str], entries: Mapping[str, object]) -> str | None:
+def _find_wrong(base: object, names: Mapping[str, None], entries: Mapping[str, object]) -> str | None:
     """Say why `base` cannot be the base of the last of `names`; None where it can."""
     if not isinstance(base, str):
         return "must be the name of an experiment"
     if base in names:
-        return f"the experiments extend each other in a circle, {' -> '.join([*names[names.index(base) :], base])}"
+        circle = [*dropwhile(lambda each: each != base, names), base]
+        return f"the experiments extend each other in a circle, {' -> '.join(circle)}"
     return None if base in entries else f"there is no such experiment{did_you_mean(base, list(entries))}"
 
 

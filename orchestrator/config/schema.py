@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from orchestrator.config.dimensions import DIMENSIONS
 from orchestrator.config.models import Experiment
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -19,6 +20,12 @@ def json_schema() -> dict[str, Any]:
     parts = {key: value for key, value in schema["properties"].items() if key != "name"}
     # it has a short form
     parts["execution"] = {"anyOf": [parts["execution"], {"enum": ["processes", "inline"]}]}
+    search = definitions["SearchConfig"]["properties"]
+    for name in DIMENSIONS:
+        whole = search[name]["anyOf"][0]["$ref"].rpartition("/")[2]
+        properties = definitions[whole]["properties"]
+        short = [_without_default(properties[key]) for key in ("choices", "range") if key in properties]
+        search[name]["anyOf"] = [*search[name]["anyOf"], *(each for either in short for each in either)]
     extends = {"type": "string", "description": "Experiment whose values this one starts from."}
     definitions["Defaults"] = _closed("What every experiment starts from.", parts)
     definitions["Entry"] = _closed("An experiment.", {"extends": extends, **parts})
@@ -38,6 +45,12 @@ def json_schema() -> dict[str, Any]:
         "required": ["experiments"],
         "$defs": definitions,
     }
+
+
+def _without_default(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """List what a property may be, without null."""
+    either = part.get("anyOf", [{key: value for key, value in part.items() if key in {"type", "items", "minItems"}}])
+    return [each for each in either if each != {"type": "null"}]
 
 
 def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:

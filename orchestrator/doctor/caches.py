@@ -40,7 +40,11 @@ def check_offline() -> Finding:
 
 def _check_cache(check: str, folder: Path, variable: str) -> Finding:
     if not folder.is_dir():
-        return ok(check, f"{folder}: nothing yet")
+        there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return ok(check, f"{folder}: nothing yet")
+        hint = f"name another folder with {variable}, if you download"
+        return warn(check, f"{folder} is not there and cannot be made: {there} cannot be written", hint)
     size, whole = _measure(folder)
     text = f"{folder}: {'' if whole else 'more than '}{size / _GIB:.2f} GiB"
     if not os.access(folder, os.W_OK | os.X_OK):

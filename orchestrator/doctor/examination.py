@@ -6,9 +6,16 @@ from pathlib import Path
 from orchestrator.doctor.caches import check_caches, check_offline
 from orchestrator.doctor.configuration import check_configuration
 from orchestrator.doctor.finding import Finding
-from orchestrator.doctor.machine import check_cpu, check_device, check_disk, check_memory, check_root
+from orchestrator.doctor.machine import check_cpu, check_device, check_disk, check_memory, check_pictures, check_root
 from orchestrator.doctor.packages import check_bytecode, check_packages, check_python
-from orchestrator.doctor.stores import check_file_store, check_locks, check_mlflow, check_optuna, check_spool
+from orchestrator.doctor.stores import (
+    check_file_store,
+    check_locks,
+    check_mlflow,
+    check_optuna,
+    check_places,
+    check_spool,
+)
 from orchestrator.layout import DEFAULT_ROOT, Root
 
 
@@ -29,9 +36,11 @@ def _check_all(root: Root, config: Path | None) -> Iterator[Finding]:
     yield from check_device()
     yield check_cpu()
     yield check_memory()
+    yield check_pictures()
     yield check_root(root)
     yield check_disk(root)
     yield check_mlflow(root.mlflow_db)
+    yield from check_places(root)
     yield from check_file_store(root)
     yield check_optuna(root)
     yield check_locks(root)

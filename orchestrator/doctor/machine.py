@@ -5,14 +5,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-
-import psutil
 
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import OrchestratorError
 from orchestrator.layout import Root
-from orchestrator.packing import count_cores
+from orchestrator.machine import read_cores, read_memory
 
 _GIB = 2**30
 _LITTLE_DISK = 5 * _GIB
@@ -48,16 +47,36 @@ def check_device() -> Iterator[Finding]:
 
 def check_cpu() -> Finding:
     """Count the cores that this process may use."""
-    return ok("cpu", f"{count_cores()} of {os.cpu_count() or 1} cores usable")
+    cores = read_cores()
+    text = f"{cores.usable} of {os.cpu_count() or 1} cores usable"
+    if cores.quota is not None:
+        text += f": the container is given the time of {cores.quota:.3g} ({cores.limited_by})"
+    return ok("cpu", text)
 
 
 def check_memory() -> Finding:
-    """Say how much memory is free."""
-    memory = psutil.virtual_memory()
+    """Say how much memory is free, and what limits it."""
+    memory = read_memory()
     text = f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available"
+    if memory.limited_by is not None:
+        text += f": the limit of the container ({memory.limited_by})"
     if memory.available < _LITTLE_MEMORY:
-        return warn("memory", text, "lower data.memory_mb and execution.workers, or end what else runs")
+        hint = "lower data.batch_size and execution.workers, or end what else runs"
+        return warn("memory", text, hint if memory.limited_by is None else f"{hint}, or raise the container's limit")
     return ok("memory", text)
+
+
+def check_pictures() -> Finding:
+    """Draw a small picture, as the report of a sweep does."""
+    try:
+        from orchestrator.report.canvas import Page
+
+        picture = BytesIO()
+        Page("A picture", "drawn to see whether one can be").figure.savefig(picture, format="png")
+    except Exception as error:  # noqa: BLE001 - whatever a drawing library meets on this machine
+        text = f"a picture cannot be drawn: {type(error).__name__}: {error}"
+        return warn("pictures", text, "a sweep runs all the same, without pictures; `make setup` repairs the packages")
+    return ok("pictures", f"drawn ({len(picture.getvalue()):,} bytes)")
 
 
 def check_root(root: Root) -> Finding:

@@ -1,12 +1,14 @@
 """What sweeps have written under a root: can it be read, by these versions, and who writes just now."""
 
 import shlex
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.doctor.databases import (
+from orchestrator.databases import (
+    MLFLOW,
+    OPTUNA,
+    Program,
+    find_command,
     find_damage,
     find_revisions,
     newest_revision,
@@ -18,44 +20,34 @@ from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import SetupError
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.lock import read_owner
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Program:
-    """A program that keeps a database.
-
-    Attributes:
-        name: Its package.
-        migrations: Where they lie in the package.
-        upgrade: Its command that brings a database to the newest schema; `{}` is its address.
-        count: What to count for people, and in which table.
-    """
-
-    name: str
-    migrations: str
-    upgrade: str
-    count: tuple[str, str]
-
-
-_MLFLOW = _Program(
-    name="mlflow", migrations="store/db_migrations/versions", upgrade="db upgrade {}", count=("runs", "runs")
-)
-_OPTUNA = _Program(
-    name="optuna",
-    migrations="storages/_rdb/alembic/versions",
-    upgrade="storage upgrade --storage {}",
-    count=("studies", "studies"),
-)
+from orchestrator.tracking.relocation import OUR_EXPERIMENTS, find_former_roots
 
 
 def check_mlflow(path: Path, check: str = "mlflow") -> Finding:
     """Look at the MLflow store in a SQLite file."""
-    return _check_database(check, path, _MLFLOW)
+    return _check_database(check, path, MLFLOW)
+
+
+def check_places(root: Root) -> Iterator[Finding]:
+    """Say whether the root's own MLflow store looks for artifacts where the root lies."""
+    if not root.mlflow_db.is_file():
+        return
+    try:
+        with open_database(root.mlflow_db) as connection:
+            former = find_former_roots(connection.execute(OUR_EXPERIMENTS), root)
+    except SetupError:  # the store's own check says what is wrong
+        return
+    if former:
+        yield warn(
+            "artifacts",
+            f"the root was {', '.join(map(str, former))} before, and its MLflow store looks for artifacts there",
+            "nothing to do: the next sweep, report or ui lets it look here",
+        )
 
 
 def check_optuna(root: Root) -> Finding:
     """Look at the Optuna studies."""
-    return _check_database("optuna", root.optuna_db, _OPTUNA)
+    return _check_database("optuna", root.optuna_db, OPTUNA)
 
 
 def check_file_store(root: Root) -> Iterator[Finding]:
@@ -67,7 +59,7 @@ def check_file_store(root: Root) -> Iterator[Finding]:
         target = next(
             path for path in (folder / "mlflow.db", folder / "migrated.db", _unused(folder)) if not path.exists()
         )
-        command = f"{_find_program('mlflow')} migrate-filestore --source {_quote(folder)} --target {_quote(f'sqlite:///{target}')}"
+        command = f"{find_command('mlflow')} migrate-filestore --source {_quote(folder)} --target {_quote(f'sqlite:///{target}')}"
         view = "" if target.name == "mlflow.db" else f"; see them with mlflow ui --backend-store-uri sqlite:///{target}"
         yield warn(
             "mlflow files",
@@ -103,7 +95,7 @@ def check_spool(root: Root) -> Iterator[Finding]:
             )
 
 
-def _check_database(check: str, path: Path, program: _Program) -> Finding:
+def _check_database(check: str, path: Path, program: Program) -> Finding:
     if not path.exists():
         return ok(check, f"no store at {path} yet; the first sweep makes it")
     try:
@@ -122,7 +114,7 @@ def _check_database(check: str, path: Path, program: _Program) -> Finding:
     return _check_schema(check, path, program, revision, f"{count} {what}")
 
 
-def _check_schema(check: str, path: Path, program: _Program, revision: str | None, content: str) -> Finding:
+def _check_schema(check: str, path: Path, program: Program, revision: str | None, content: str) -> Finding:
     known = find_revisions(program.name, program.migrations)
     newest = newest_revision(known)
     if revision is None:
@@ -132,7 +124,7 @@ def _check_schema(check: str, path: Path, program: _Program, revision: str | Non
     if revision == newest:
         return ok(check, f"{path}: {content}, schema {revision}")
     if revision in known:
-        command = f"{_find_program(program.name)} {program.upgrade.format(_quote(f'sqlite:///{path}'))}"
+        command = program.upgrade_command(f"sqlite:///{path}")
         return fail(
             check,
             f"{path}: {content}, but its schema {revision} is older than {newest} of the installed {program.name}",
@@ -152,11 +144,6 @@ def _damage_hint(path: Path) -> str:
 def _unused(folder: Path) -> Path:
     numbers = range(2, 1_000_000)
     return next(path for number in numbers if not (path := folder / f"migrated-{number}.db").exists())
-
-
-def _find_program(name: str) -> str:
-    """Name a command of this environment, whether it is on the path or not."""
-    return _quote(Path(sys.executable).with_name(name))
 
 
 def _quote(text: str | Path) -> str:

@@ -1,5 +1,6 @@
 """One call of a function in a process that is forked as workers are: what it loads and takes goes with that process."""
 
+import errno
 import pickle
 import threading
 import traceback
@@ -18,10 +19,14 @@ from orchestrator.execution.child import (
     name_death,
     start_method,
 )
+from orchestrator.execution.server import start_fork_server
 from orchestrator.execution.target import as_run_error, load_function, module_of
 from orchestrator.execution.worker import settle
 
-_HINT = "too little memory? see the system's log; with execution: inline all happens in one process"
+_INLINE = "with -s execution.mode=inline all happens in one process"
+_HINT = f"too little memory? see the system's log; {_INLINE}"
+_EXHAUSTED = {errno.ENOMEM, errno.EAGAIN}
+"""Errors of a system that has no memory, or no process more for this user."""
 _ENDING_S = 0.5
 """Longest time that a process which has answered is given to end by itself, before its error is raised."""
 
@@ -92,6 +97,7 @@ class _CallApart:
 
     def __init__(self, target: str, function: str, args: tuple[object, ...]) -> None:
         context = start_method(module_of(target))
+        self._context = context
         self._function = function
         self._receiver, sender = context.Pipe(duplex=False)
         alive_receiver, self._alive = context.Pipe(duplex=False)
@@ -123,6 +129,7 @@ class _CallApart:
         leave_signals_to_the_main_thread()
         try:
             with sender, alive, STARTING, hidden_main():
+                start_fork_server(self._context)
                 self._process.start()
         except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
             self._failure = error
@@ -143,7 +150,13 @@ class _CallApart:
     def _explain_death(self) -> SetupError:
         self._thread.join()
         if self._failure is not None:
-            return SetupError(f"no process could be started for {self._function}: {self._failure!r}", hint=_HINT)
+            exhausted = isinstance(self._failure, (EOFError, MemoryError)) or (
+                isinstance(self._failure, OSError) and self._failure.errno in _EXHAUSTED
+            )
+            return SetupError(
+                f"no process could be started for {self._function}: {self._failure!r}",
+                hint=_HINT if exhausted else _INLINE,
+            )
         return SetupError(f"{self._function} died from {name_death(self._code)}", hint=_HINT)
 
 

@@ -15,7 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import RunError
+from orchestrator.execution import mortal
+from orchestrator.execution.sockets import settle_socket_folder
 from orchestrator.execution.worker import WORKER_LOG
+from orchestrator.machine import read_cores
 
 GRACE_S = 5.0
 """Seconds that a worker has to end by itself once it has nothing left to do, and after SIGKILL."""
@@ -26,13 +29,21 @@ _LOG_TAIL = 2000
 
 
 def start_method(*modules: str) -> Any:
-    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes."""
+    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes.
+
+    Raises:
+        SetupError: There is no folder for the sockets of processes.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    settle_socket_folder()
     context = multiprocessing.get_context("forkserver")
     # torch would initialise CUDA to look for devices, and no process can use it after a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    context.set_forkserver_preload(list(modules))
+    cores = read_cores()
+    if cores.quota is not None:  # torch would start a thread for each core of the machine, and all wait for their turn
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores.usable))
+    context.set_forkserver_preload([mortal.__name__, *modules])
     return context
 
 
@@ -111,8 +122,20 @@ def _kill(process: BaseProcess) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def describe_death(code: int | None, folder: Path) -> RunError:
-    """Say how a worker died that sent neither result nor error."""
+def describe_death(code: int | None, folder: Path, *, memory_was_short: bool = False) -> RunError:
+    """Say how a worker died that sent neither result nor error.
+
+    Args:
+        code: Its exit code.
+        folder: Of the run.
+        memory_was_short: Whether the system has killed for want of memory while it ran.
+    """
+    if code == -signal.SIGKILL and memory_was_short:
+        return RunError(
+            "the worker was killed by the system, which had no memory left",
+            hint="fewer runs at a time (execution.workers), a smaller data.batch_size or data.memory_mb take less",
+            cause="out_of_memory",
+        )
     hint = last_output(folder) or "too little memory? see the system's log"
     return RunError(f"the worker died from {name_death(code)}", hint=hint, cause="died")
 

@@ -7,7 +7,8 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 
 
 class InlineExecutor:

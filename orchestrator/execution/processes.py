@@ -1,17 +1,15 @@
 """Runs in worker processes, one process a run: memory comes back, and a crash loses one run."""
 
 import os
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Self
 
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import later
@@ -26,18 +24,31 @@ from orchestrator.execution.child import (
     start_method,
 )
 from orchestrator.execution.seats import Seats
+from orchestrator.execution.server import (
+    end_fork_server,
+    find_fork_server,
+    is_lost,
+    kill_fork_server,
+    start_fork_server,
+)
+from orchestrator.execution.shortage import count_memory_kills
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
-from orchestrator.execution.worker import work
+from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
 from orchestrator.packing import count_cores
-from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""
+AT_ONCE_S = 2.0
+"""Seconds that workers have to keep their last whole epoch where all is ended at once."""
 _POLL_S = 0.1
 """Seconds from one look at the workers to the next."""
+_SERVERS_LOST = 3
+"""Fork servers that a run may lose before it counts as lost itself."""
 _CLOSED = "the executor was closed before the run ended"
 _NOT_BEGUN = "stopped on request before it began"
 _OPEN: set["ProcessExecutor"] = set()
@@ -174,7 +185,7 @@ class ProcessExecutor:
     def _end_own_fork_server(self) -> None:
         """End the fork server, unless another executor uses it too."""
         if {self} >= _OPEN:
-            _end_fork_server()
+            end_fork_server()
 
     def _refuse_waiting(self) -> None:
         with self._lock:
@@ -231,17 +242,30 @@ class ProcessExecutor:
         return error
 
     def _run(self, task: Task) -> RunOutcome | RunError:
+        """Run a task; again where the fork server was lost, with all its workers: that says nothing of the run."""
+        for _ in range(_SERVERS_LOST):
+            before = find_fork_server()
+            outcome = self._run_once(task)
+            died = isinstance(outcome, RunError) and outcome.cause == "died" and task.verdict is None
+            if not died or self._stop.asked or self._closed.is_set() or not is_lost(task.server or before):
+                break
+            task.process = None
+        return outcome
+
+    def _run_once(self, task: Task) -> RunOutcome | RunError:
         place = self._place(task)
         receiver, sender = self._context.Pipe(duplex=False)
         alive_receiver, alive_sender = self._context.Pipe(duplex=False)
         process: BaseProcess = self._context.Process(
             target=work, args=(self._target, task.spec, place, sender, alive_receiver), daemon=False
         )
+        kills = count_memory_kills()
         with receiver, alive_sender:
             try:
                 with sender, alive_receiver, STARTING, hidden_main():
                     if self._stop.asked or self._closed.is_set():
                         return RunStoppedError(_NOT_BEGUN)
+                    start_fork_server(self._context)
                     process.start()
             except Exception as error:  # noqa: BLE001 - of the fork server: it died, or has no memory left
                 return RunError(f"the worker could not be started: {error!r}", cause="died")
@@ -250,12 +274,13 @@ class ProcessExecutor:
                 outcome = _receive(receiver, process, task)
             finally:
                 code = end_process(process)
-        return outcome or describe_death(code, task.folder)
+        return outcome or describe_death(code, task.folder, memory_was_short=count_memory_kills() > kills)
 
     def _enter(self, task: Task, process: BaseProcess) -> None:
         """Note the process of a task, so that closing ends it; end it where that came too late."""
         with self._lock:
             task.began = task.heard = time.monotonic()
+            task.server = find_fork_server()
             task.process = process
             closed = self._closed.is_set()
         if closed:
@@ -269,6 +294,23 @@ class ProcessExecutor:
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
 
 
+def end_at_once(grace_s: float = AT_ONCE_S) -> None:
+    """Let the runs of this process keep their last whole epoch, if that is done in time, and end all else.
+
+    For a signal handler that ends the process next: it takes no lock. Nothing is told to anybody.
+    """
+    running = [task.process for executor in list(_OPEN) for task in list(executor._running)]  # noqa: SLF001 - our own
+    workers = [process for process in running if process is not None and process.pid is not None]
+    for process in workers:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid or 0, STOP_AT_ONCE)
+    deadline = time.monotonic() + grace_s
+    while workers and (left := deadline - time.monotonic()) > 0:
+        ended = wait([process.sentinel for process in workers], left)
+        workers = [process for process in workers if process.sentinel not in ended]
+    kill_fork_server()
+
+
 @contextmanager
 def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
     """Let the fork server load what workers need while this process does other things. It ends with the context.
@@ -279,36 +321,18 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
     """
     module = module_of(target)
     context = start_method(module) if first is None else start_method(first, later.__name__)
-    if context.get_start_method() == "forkserver":
-        thread = threading.Thread(target=_start_fork_server, args=(module if first is not None else None,))
-        thread.start()
-        thread.join()
+    with STARTING, hidden_main():
+        if first is not None:
+            os.environ[later.LATER] = module
+        try:
+            start_fork_server(context)
+        finally:
+            os.environ.pop(later.LATER, None)
     try:
         yield
     finally:
         if not _OPEN:
-            _end_fork_server()
-
-
-def _start_fork_server(rest: str | None) -> None:
-    resource_tracker.ensure_running()  # else the server's start does it, and unblocks the signals again
-    leave_signals_to_the_main_thread()
-    with STARTING, hidden_main():
-        if rest is not None:
-            os.environ[later.LATER] = rest
-        try:
-            forkserver.ensure_running()
-        finally:
-            os.environ.pop(later.LATER, None)
-
-
-def _end_fork_server() -> None:
-    """End the fork server, also one that still imports. `multiprocessing` has no public end of it."""
-    server: Any = forkserver._forkserver  # noqa: SLF001
-    if server._forkserver_pid is not None:  # noqa: SLF001
-        with suppress(ProcessLookupError):
-            os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
-    server._stop()  # noqa: SLF001
+            end_fork_server()
 
 
 def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunOutcome | RunError | None:

@@ -26,6 +26,6 @@ class StopRequest:
         def deliver(metrics: EpochMetrics) -> None:
             on_epoch(metrics)
             if self._asked:
-                raise RunStoppedError(f"stopped on request after epoch {metrics.epoch} (epochs count from 0)")
+                raise RunStoppedError(f"stopped on request after epoch {metrics.number}")
 
         return deliver

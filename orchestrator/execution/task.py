@@ -9,7 +9,8 @@ from pathlib import Path
 from orchestrator.errors import RunError
 from orchestrator.execution.child import last_output
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec, Workplace
+from orchestrator.records import RunOutcome, RunSpec
+from orchestrator.workplace import Workplace
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -19,6 +20,7 @@ class Task:
     Attributes:
         seat: GPU that it was given, or 0.
         process: Its worker; None until that has started.
+        server: Process id of the fork server that forked it.
         began: When the worker was there (monotonic seconds).
         heard: When it was last heard of.
         asked: Whether it was asked to stop.
@@ -31,6 +33,7 @@ class Task:
     future: Future[RunOutcome]
     seat: int = 0
     process: BaseProcess | None = None
+    server: int | None = None
     began: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
     asked: bool = False

@@ -8,18 +8,25 @@ import platform
 import signal
 import sys
 import threading
-from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import RunStoppedError
+from orchestrator.execution.mortal import hear_of_parents_death
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
-from orchestrator.records import EpochMetrics, RunOutcome, RunSpec, Workplace
+from orchestrator.interfaces import EpochSink
+from orchestrator.records import EpochMetrics, RunOutcome, RunSpec
+from orchestrator.streams import protect_streams
+from orchestrator.workplace import Workplace
 
 WORKER_LOG = "worker.log"
-_PR_SET_PDEATHSIG = 1
+STOP_AT_ONCE = signal.SIGUSR1
+"""Asks a worker to end its epoch within `LAST_S`, or else without it; what it has kept in memory is written."""
+LAST_S = 0.4
+"""Seconds."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt(3)."""
 _ANY_SIZE = 2**31 - 1
@@ -34,7 +41,7 @@ Message = EpochMetrics | RunOutcome | Exception
 def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection, alive: Connection) -> None:
     """Run `spec` and send what it gives; the last message is the result or a `RunError`.
 
-    SIGTERM asks the run to stop at the end of its epoch.
+    SIGTERM asks the run to stop at the end of its epoch, `STOP_AT_ONCE` almost at once.
 
     Args:
         target: `package.module:function` that trains.
@@ -49,7 +56,7 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
     _stop_on_sigterm(stop)
     try:
         _redirect_output(Path(workplace.directory))
-        result = load_function(target)(spec, workplace, stop.ending(messages.send))
+        result = load_function(target)(spec, workplace, _in_time(stop.ending(messages.send)))
     except BaseException as error:  # noqa: BLE001 - whatever a run raises, the parent must hear of it
         messages.send(as_run_error(error))
     else:
@@ -64,6 +71,7 @@ def settle(alive: Connection) -> None:
         alive: Reaches its end when the parent is gone, or has no use for this process any more.
     """
     os.setsid()  # a group of its own, so that it can be ended with all its children
+    protect_streams()
     gc.freeze()  # what came with the fork stays: no collection looks at it, or copies its pages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _die_with_fork_server()
@@ -84,10 +92,40 @@ def keep_freed_memory() -> None:
 
 def _stop_on_sigterm(stop: StopRequest) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
+    signal.signal(STOP_AT_ONCE, lambda *_: _stop_at_once(stop))
+    signal.signal(signal.SIGALRM, _end_the_epoch)
     # a loader's process has no epoch to end
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    os.register_at_fork(after_in_child=_leave_signals_to_the_parent)
     # it was blocked from the fork server on, so that none is missed; one that waited is heard now
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _stop_at_once(stop: StopRequest) -> None:
+    stop.ask()
+    signal.setitimer(signal.ITIMER_REAL, LAST_S)
+
+
+def _end_the_epoch(*_: object) -> None:
+    raise RunStoppedError("ended at once, in the middle of an epoch")
+
+
+def _in_time(sink: EpochSink) -> EpochSink:
+    """Wrap a sink: once it has stopped the run at the end of an epoch, nothing interrupts what is written then."""
+
+    def deliver(metrics: EpochMetrics) -> None:
+        try:
+            sink(metrics)
+        except RunStoppedError:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise
+
+    return deliver
+
+
+def _leave_signals_to_the_parent() -> None:
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(STOP_AT_ONCE, signal.SIG_IGN)
 
 
 def _die_with_fork_server() -> None:
@@ -97,8 +135,7 @@ def _die_with_fork_server() -> None:
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    hear_of_parents_death(signal.SIGKILL)
     server: Any = forkserver._forkserver  # noqa: SLF001
     if server._forkserver_alive_fd is not None:  # noqa: SLF001
         os.close(server._forkserver_alive_fd)  # noqa: SLF001 # else the fork server lives as long as this process

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.effects import BlockEffect, Estimate, find_supported
 from orchestrator.results import BlockEffects
+from orchestrator.timing import TimeEffect
 
 
 def say_effects(effects: BlockEffects) -> str:
@@ -41,10 +42,7 @@ def build_table(effects: BlockEffects) -> list[list[str]]:
         "change of accuracy, points": [_say_change(effect.accuracy) for effect in effects.blocks],
         "GFLOPs a training image": [_say_number(effect.gflops_train, "+.3g") for effect in effects.blocks],
         "parameters": [_say_number(effect.trainable_params, "+,") for effect in effects.blocks],
-        "seconds a run": [
-            _say_number(None if effect.duration_s is None else effect.duration_s.mean, "+.1f")
-            for effect in effects.blocks
-        ],
+        "seconds a run": [_say_seconds(effect.duration_s) for effect in effects.blocks],
         "interaction with the next, points": [_say_change(effect.interaction) for effect in effects.blocks],
         "PED-ANOVA": [_say_number(effects.importance.get(effect.block), ".2f") for effect in effects.blocks],
         "pairs": [str(effect.n_pairs) for effect in effects.blocks],
@@ -77,10 +75,14 @@ def _say_effect(effect: BlockEffect) -> str:
 def _say_change(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    text = f"{100 * estimate.mean:+.1f}"
+    text = f"{round(100 * estimate.mean, 1) + 0.0:+.1f}"  # what rounds to 0 has no minus
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+
+
+def _say_seconds(effect: TimeEffect | None) -> str:
+    return "" if effect is None else f"{effect.mean:+.1f} ({effect.low:+.1f} to {effect.high:+.1f})"
 
 
 def _say_number(value: float | None, form: str) -> str:

@@ -5,9 +5,7 @@ their own, the others are pale and thin. No global state of matplotlib is used.
 """
 
 import textwrap
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from orchestrator.lettering import plain
 from orchestrator.report.series import Series
 
 if TYPE_CHECKING:
@@ -92,19 +91,6 @@ class Page:
         self.figure.text(0.008, y, plain("\n".join(lines)), linespacing=1.25, **style)
 
 
-@contextmanager
-def accept_missing_glyphs() -> Iterator[None]:
-    """Draw a box for a letter that the font lacks, without a warning: an experiment may be called anything."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        yield
-
-
-def plain(text: str) -> str:
-    """Keep matplotlib from reading a dollar sign as the start of a formula."""
-    return text.replace("$", r"\$")
-
-
 def percent(share: float, digits: int = 1) -> str:
     """Write a share in [0, 1] for a sentence: `96.2 %`."""
     return f"{100 * share:.{digits}f} %"
@@ -146,7 +132,7 @@ def set_percent_axis(axes: "Axes") -> None:
 
 def set_epoch_axis(axes: "Axes") -> None:
     """Make the x axis one of epochs."""
-    axes.set_xlabel("Epoch (from 0)")
+    axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 

@@ -30,12 +30,12 @@ _MARKS = 6
 
 def draw_accuracies(series: Sequence[Series], caption: str) -> Page:
     """Draw training and validation accuracy by epoch, one line a trial."""
-    best = max(series, key=lambda each: (each.val_acc, -each.params))
-    epoch = best.spread(lambda result: result.best_epoch).mean
+    highest = max(series, key=lambda each: (each.val_acc, -each.params))
+    epoch = highest.spread(lambda result: result.best_epoch_number).mean
     handles, columns, rows = build_line_key(series)
     page = Page(
-        f"{best.name} is the most accurate in validation: {percent(best.val_acc)} at its best checkpoint "
-        f"(epoch {epoch:.3g})",
+        f"{highest.name} has the highest measured validation accuracy: {percent(highest.val_acc)} at its best "
+        f"checkpoint (epoch {epoch:.3g})",
         caption,
         panels=2,
         key_rows=rows,
@@ -49,12 +49,12 @@ def draw_accuracies(series: Sequence[Series], caption: str) -> Page:
 
 def draw_losses(series: Sequence[Series], caption: str) -> Page:
     """Draw training and validation loss by epoch, one line a trial."""
-    best = min(series, key=lambda each: each.spread(lambda result: result.val_loss).mean)
-    loss = best.spread(lambda result: result.val_loss).mean
-    epoch = best.spread(lambda result: result.best_epoch).mean
+    lowest = min(series, key=lambda each: each.spread(lambda result: result.val_loss).mean)
+    loss = lowest.spread(lambda result: result.val_loss).mean
+    epoch = lowest.spread(lambda result: result.best_epoch_number).mean
     handles, columns, rows = build_line_key(series)
     page = Page(
-        f"{best.name} reaches the lowest validation loss: {loss:.3g} (epoch {epoch:.3g})",
+        f"{lowest.name} reaches the lowest validation loss: {loss:.3g} (epoch {epoch:.3g})",
         caption,
         panels=2,
         key_rows=rows,
@@ -107,7 +107,7 @@ def _draw_curve(axes: "Axes", each: Series, value: Value) -> None:
     """Draw a curve, with a band where there are several seeds. Markers of different lines stand apart."""
     curve = each.curve(value)
     style = line_style(each)
-    epochs = range(len(curve))
+    epochs = range(1, len(curve) + 1)
     gap = max(1, round(len(curve) / _MARKS))
     if len(curve) == 1:
         style["marker"] = style.get("marker", ".")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.effects import BlockEffect, Estimate, find_supported
+from orchestrator.lettering import plain
 from orchestrator.report.blocks import say_effects
 from orchestrator.report.canvas import INK, PALE, QUIET, Page, build_point_key
 from orchestrator.results import BlockEffects
@@ -31,22 +32,26 @@ def draw_effects(effects: BlockEffects, caption: str) -> Page:
     """
     entries = _key_entries(effects)
     handles, columns, rows = build_point_key(entries) if entries else ([], 0, 0)
+    timed = any(effect.duration_s for effect in effects.blocks)
     page = Page(
         say_effects(effects),
         _caption(effects, caption),
         height=1.3 + 0.4 * len(effects.blocks),
-        panels=3,
+        panels=3 if timed else 2,
         key_rows=rows,
     )
     if entries:
         page.add_key(handles, columns)
-    left, middle, right = page.panels
+    left, middle = page.panels[:2]
     _draw_accuracy(left, effects)
-    for row, effect in enumerate(effects.blocks):
-        _draw_saved(middle, right, row, effect)
     left.set_xlabel("Change of validation accuracy (points)")
     middle.set_xlabel("GFLOPs saved a training image")
-    right.set_xlabel("Seconds saved a run")
+    for row, effect in enumerate(effects.blocks):
+        _draw_gflops(middle, row, effect)
+    if timed:
+        page.panels[2].set_xlabel("Seconds saved a run")
+        for row, effect in enumerate(effects.blocks):
+            _draw_seconds(page.panels[2], row, effect)
     for axes in page.panels:
         axes.axvline(0, color=INK, linewidth=0.9, zorder=2)
         axes.set_ylim(len(effects.blocks) - 0.4, -0.6)
@@ -89,33 +94,35 @@ def _draw_estimate(axes: "Axes", row: float, estimate: Estimate, style: dict[str
     axes.plot(100 * estimate.mean, row, **style, zorder=4)
 
 
-def _draw_saved(gflops: "Axes", seconds: "Axes", row: int, effect: BlockEffect) -> None:
-    if effect.gflops_train is None or effect.duration_s is None:
-        for axes in (gflops, seconds):
-            axes.annotate("no pair", (0, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+def _draw_gflops(axes: "Axes", row: int, effect: BlockEffect) -> None:
+    if effect.gflops_train is None:
+        _write(axes, row, 0.0, "no pair")
         return
-    spread = effect.duration_s
-    for axes, saved, highest in (
-        (gflops, -effect.gflops_train, -effect.gflops_train),
-        (seconds, -spread.mean, -spread.low),
-    ):
-        axes.barh(row, saved, **_BAR)
-        axes.annotate(
-            f"{saved + 0.0:.3g}",
-            (max(saved, highest, 0.0), row),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=INK,
-        )
-        axes.margins(x=0.16)
-    if spread.high > spread.low:
-        seconds.plot([-spread.high, -spread.low], [row, row], "|-", color=INK, linewidth=0.8, markersize=7, zorder=4)
+    saved = -effect.gflops_train
+    axes.barh(row, saved, **_BAR)
+    _write(axes, row, max(saved, 0.0), f"{saved + 0.0:.3g}")
+    axes.margins(x=0.16)
+
+
+def _draw_seconds(axes: "Axes", row: int, effect: BlockEffect) -> None:
+    """Draw the seconds saved with their interval; what is not told from 0 is pale."""
+    found = effect.duration_s
+    if found is None:
+        _write(axes, row, 0.0, "not stated" if effect.n_pairs else "no pair")
+        return
+    axes.barh(row, -found.mean, **_BAR if found.is_told_from_zero else {**_BAR, "color": PALE})
+    axes.plot([-found.high, -found.low], [row, row], "|-", color=INK, linewidth=0.8, markersize=7, zorder=4)
+    _write(axes, row, max(-found.low, 0.0), f"{-found.mean + 0.0:.3g}")
+    axes.margins(x=0.16)
+
+
+def _write(axes: "Axes", row: int, x: float, text: str) -> None:
+    offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points"}
+    axes.annotate(text, (x, row), **offset, va="center", fontsize=8, color=INK)
 
 
 def _name_rows(axes: "Axes", effects: BlockEffects) -> None:
-    labels = [f"{'+ ' if effects.nested and row else ''}{each.block}" for row, each in enumerate(effects.blocks)]
+    labels = [f"{'+ ' if effects.nested and row else ''}{plain(each.block)}" for row, each in enumerate(effects.blocks)]
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_ylabel("Also frozen" if effects.nested else "Frozen block")
     supported = find_supported(effects.blocks)
@@ -138,6 +145,12 @@ def _caption(effects: BlockEffects, caption: str) -> str:
         parts.append(f"bars: 95 % intervals over validation {over}, each by itself")
     if any(effect.interaction for effect in effects.blocks):
         parts.append("interaction: both frozen, beyond the sum of the two effects")
-    if any(effect.duration_s and effect.duration_s.high > effect.duration_s.low for effect in effects.compared):
-        parts.append("thin bars: lowest and highest of the pairs")
+    timed = [effect.duration_s for effect in effects.compared if effect.duration_s is not None]
+    if timed:
+        over = "pairs" if min(each.n_pairs for each in timed) > 1 else "seeds of the pair"
+        parts.append(
+            f"thin bars: 95 % intervals over {over}, of runs that had the machine alike; pale: not told from 0"
+        )
+    else:
+        parts.append("no seconds: too few runs had the machine alike to say how far a difference can be believed")
     return "; ".join([*parts, caption])

@@ -91,9 +91,9 @@ def _shade(style: dict[str, Any], probability: float) -> dict[str, Any]:
 def _title(front: Sequence[Series], knee: Series | None, recommendation: Recommendation | None) -> str:
     if recommendation is not None:
         return f"Recommended: {recommendation.sentence}"
-    best = max(front, key=lambda each: each.val_acc)
-    what = f"{percent(best.val_acc)} with {compact(best.params)} trainable parameters"
-    title = f"{best.name} has the highest measured accuracy: {what}"
+    highest = max(front, key=lambda each: each.val_acc)
+    what = f"{percent(highest.val_acc)} with {compact(highest.params)} trainable parameters"
+    title = f"{highest.name} has the highest measured accuracy: {what}"
     if knee is not None:
         title += f"; the front bends at {knee.name}, {percent(knee.val_acc)} with {compact(knee.params)}"
     return title

@@ -31,7 +31,7 @@ th:first-child, td:first-child {{ text-align: left; }}
 {recommended}{plot}
 {key}<h1>The front</h1>
 <table>
-<tr><th>frozen set</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
+<tr><th>trial</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
 <th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
 {rows}
 </table>

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.report.canvas import INK, PALE, QUIET, Page, plain
+from orchestrator.lettering import plain
+from orchestrator.report.canvas import INK, PALE, QUIET, Page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

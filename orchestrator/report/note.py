@@ -72,7 +72,7 @@ def _show_front(sweep: Sweep) -> list[str]:
     rows = sweep.front_rows()
     if not rows:
         return ["## Pareto front", "No trial is complete yet."]
-    searched = tuple(sweep.experiment.search.dimensions)
+    searched = sweep.varied
     head = [
         "trial",
         "frozen",
@@ -90,7 +90,9 @@ def _show_front(sweep: Sweep) -> list[str]:
     if judgement is not None:
         found = sweep.recommend()
         answers = f"- Recommended: {escape(found.sentence)} ({found.basis})\n{answers}"
-        answers += f"\n- Supported front: {', '.join(code(trial.frozen) for trial in judgement.supported)}"
+        answers += f"\n- Supported front: {', '.join(code(str(sweep.label(trial))) for trial in judgement.supported)}"
+        best = sweep.best()
+        answers += f"\n- Best by the rule {code(best.rule)} ({escape(best.basis)}): {_answer(best)}"
     knee = sweep.knee()
     if knee.number in {trial.number for trial in sweep.front[1:-1]}:
         chance = None if judgement is None else judgement.knee_probabilities.get(knee.number, 0.0)
@@ -130,9 +132,7 @@ def _interval(row: Row) -> str:
 
 
 def _answer(trial: Trial) -> str:
-    return (
-        f"{code(trial.frozen)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
-    )
+    return f"{code(trial.label)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
 
 
 def _show_blocks(sweep: Sweep) -> list[str]:
@@ -148,7 +148,7 @@ def _show_blocks(sweep: Sweep) -> list[str]:
 
 
 def _list_pruned(sweep: Sweep) -> list[str]:
-    return _list_reasons("## Pruned trials", [trial for trial in sweep.trials if trial.state == "pruned"])
+    return _list_reasons("## Pruned trials", [trial for trial in sweep.trials if trial.state == "pruned"], sweep)
 
 
 def _show_scores(sweep: Sweep) -> list[str]:
@@ -159,17 +159,17 @@ def _show_scores(sweep: Sweep) -> list[str]:
 
 
 def _list_failures(sweep: Sweep) -> list[str]:
-    return _list_reasons("## Failed trials", [trial for trial in sweep.trials if trial.has_failed])
+    return _list_reasons("## Failed trials", [trial for trial in sweep.trials if trial.has_failed], sweep)
 
 
-def _list_reasons(title: str, trials: Sequence[TrialRecord]) -> list[str]:
+def _list_reasons(title: str, trials: Sequence[TrialRecord], sweep: Sweep) -> list[str]:
     if not trials:
         return []
     cells = []
     for trial in trials:
         reason = " ".join((trial.error or "no reason was kept").split())
         short = reason if len(reason) <= _MAX_ERROR else reason[: _MAX_ERROR - 1] + "…"
-        cells.append([str(trial.number), code(trial.frozen), escape(short)])
+        cells.append([str(trial.number), code(str(sweep.label(trial))), escape(short)])
     return [title, _table(["trial", "frozen", "reason"], cells)]
 
 

@@ -1,9 +1,13 @@
 """The pictures and the page of a sweep, as files."""
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from orchestrator.report.canvas import Page, accept_missing_glyphs
+from orchestrator.errors import SetupError
+from orchestrator.lettering import lettering
+from orchestrator.report.canvas import Page
 from orchestrator.report.comparisons import draw_convergence, draw_test, draw_time
 from orchestrator.report.curves import draw_accuracies, draw_losses, draw_overfitting
 from orchestrator.report.effects import draw_effects
@@ -22,27 +26,57 @@ PICTURES: dict[str, Callable[[Sequence[Series], str], Page]] = {
 }
 """The pictures of the published study, under its file names."""
 EFFECTS = "block_effects.png"
+_LOG = logging.getLogger("orchestrator")
+_ROOM = "free some space there, or let it be written; then `orchestrator report NAME` draws the pictures"
 
 
 def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     """Write `pareto.png`, `pareto.html` and the pictures of the published study; returns their paths.
 
-    `block_effects.png` comes besides, where two trials differ in one block alone; else one of before is removed.
-    Files of an earlier report are replaced. Trials that are not complete are left out, and the captions say so.
+    `block_effects.png` comes besides, where two trials differ in one block alone. Files of an earlier report are
+    replaced or removed. Trials that are not complete are left out, and the captions say so. A picture that cannot be
+    drawn keeps nobody from the others: a warning names it, and it is not among the paths.
 
     Raises:
         NotFoundError: No trial is complete; nothing is written.
+        SetupError: The folder cannot be made or written.
     """
     series = build_series(sweep)
     caption = describe_sweep(sweep, series)
-    folder.mkdir(parents=True, exist_ok=True)
-    with accept_missing_glyphs():
-        shown = describe_sweep(sweep, series, intervals=True)
-        recommendation = None if sweep.judgement is None else sweep.recommend()
-        front = draw_front(series, shown, sweep.knee().number, recommendation).save(folder / "pareto.png")
-        pictures = [draw(series, caption).save(folder / name) for name, draw in PICTURES.items()]
-        if sweep.effects.compared:
-            pictures.append(draw_effects(sweep.effects, describe_trials(sweep)).save(folder / EFFECTS))
-        else:
-            (folder / EFFECTS).unlink(missing_ok=True)
-    return [front, write_page(sweep, series, folder / "pareto.html"), *pictures]
+    _make_folder(folder)
+    drawings: dict[str, Callable[[], Page]] = {
+        "pareto.png": lambda: _draw_front(sweep, series),
+        **{name: partial(draw, series, caption) for name, draw in PICTURES.items()},
+    }
+    if sweep.effects.compared:
+        drawings[EFFECTS] = lambda: draw_effects(sweep.effects, describe_trials(sweep))
+    else:
+        (folder / EFFECTS).unlink(missing_ok=True)
+    front, *pictures = [_draw(draw, folder / name) for name, draw in drawings.items()]
+    page = write_page(sweep, series, folder / "pareto.html")
+    return [path for path in (front, page, *pictures) if path is not None]
+
+
+def _draw_front(sweep: Sweep, series: Sequence[Series]) -> Page:
+    recommendation = None if sweep.judgement is None else sweep.recommend()
+    return draw_front(series, describe_sweep(sweep, series, intervals=True), sweep.knee().number, recommendation)
+
+
+def _draw(draw: Callable[[], Page], path: Path) -> Path | None:
+    """Draw a picture and write it; None, after a warning, where that fails."""
+    try:
+        with lettering():
+            return draw().save(path)
+    except OSError as error:  # of the disk: the next one would fail as well
+        raise SetupError(f"cannot write {path}: {error.strerror or error}", hint=_ROOM) from error
+    except Exception as error:  # noqa: BLE001 - whatever a drawing library makes of a user's text and numbers
+        path.unlink(missing_ok=True)  # one of an earlier report would show other trials
+        _LOG.warning("%s cannot be drawn: %s: %s", path.name, type(error).__name__, str(error).partition("\n")[0])
+        return None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot make {folder}: {error.strerror}", hint=_ROOM) from error

@@ -1,17 +1,16 @@
 """What the pictures draw: one series a trial, with a label of its own."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.errors import NotFoundError
-from orchestrator.records import EpochMetrics, RunRecord, RunResult, TrialRecord
+from orchestrator.records import EpochMetrics, RunRecord, RunResult
 from orchestrator.results import Interval, Sweep, describe_states, results_of
 
 CONVERGED = 0.95
-"""A run has converged once it has this share of its own best validation accuracy."""
+"""A run has converged once it has this share of its own highest validation accuracy."""
 
 FEW = 8
 """Up to so many trials, those off the front are named too."""
@@ -37,7 +36,7 @@ class Series:
 
     number: int
     label: str
-    """The frozen set's key; with hyperparameters and number where the key alone would not be unique."""
+    """The frozen set's key, with the values of what varies in the sweep; unique."""
     named: bool
     """It has an entry of its own in keys and a label: it is on the front, or there are few trials."""
     on_front: bool
@@ -88,10 +87,9 @@ def build_series(sweep: Sweep) -> list[Series]:
         states = describe_states(sweep.trials) or "none has started"
         raise NotFoundError(
             f"nothing to draw: no trial of {sweep.experiment.name!r} is complete yet ({states})",
-            hint=f"go on with `orchestrator sweep {sweep.experiment.name}`",
+            hint=f"go on with `orchestrator sweep {sweep.experiment.name}{sweep.root.option}`",
         )
     trials.sort(key=lambda trial: (trial.trainable_params or 0, trial.val_acc or 0.0, trial.number))
-    labels = _label(trials, tuple(sweep.experiment.search.dimensions))
     ranks = {True: 0, False: 0}
     judgement = sweep.judgement
     series = []
@@ -101,7 +99,7 @@ def build_series(sweep: Sweep) -> list[Series]:
         series.append(
             Series(
                 number=trial.number,
-                label=labels[trial.number],
+                label=str(sweep.label(trial)),
                 named=on_front or len(trials) <= FEW,
                 on_front=on_front,
                 rank=ranks[on_front],
@@ -151,40 +149,20 @@ def describe_trials(sweep: Sweep) -> str:
 
 
 def _left_out(sweep: Sweep) -> list[str]:
-    states = describe_states(trial for trial in sweep.trials if trial.state != "complete" and not trial.put_off)
+    states = describe_states(trial for trial in sweep.trials if trial.state not in {"complete", "put_off"})
     return [f"not shown: {states}"] if states else []
 
 
 def epochs_to_converge(result: RunResult) -> int:
-    """Count the epochs until a run first has 95 % of its own best validation accuracy; 0 without a history."""
-    best = max((epoch.val_acc for epoch in result.history if math.isfinite(epoch.val_acc)), default=math.nan)
-    reached = (i for i, epoch in enumerate(result.history, start=1) if epoch.val_acc >= CONVERGED * best)
+    """Count the epochs until a run first has 95 % of its own highest validation accuracy; 0 without a history."""
+    highest = max((epoch.val_acc for epoch in result.history if math.isfinite(epoch.val_acc)), default=math.nan)
+    reached = (i for i, epoch in enumerate(result.history, start=1) if epoch.val_acc >= CONVERGED * highest)
     return next(reached, len(result.history))
 
 
 def seconds_to_converge(result: RunResult) -> float:
     """Sum the seconds of those epochs, without loading."""
     return sum(epoch.duration_s for epoch in result.history[: epochs_to_converge(result)])
-
-
-def _label(trials: Sequence[TrialRecord], searched: Sequence[str]) -> dict[int, str]:
-    """Name each trial by its key; where others share it, with the searched hyperparameters, then with its number."""
-    labels = {trial.number: trial.frozen for trial in trials}
-    for trial in _ambiguous(trials, labels):
-        values = [f"{name}={_short(getattr(trial.hyperparameters, name))}" for name in searched]
-        labels[trial.number] = " ".join([trial.frozen, *values])
-    for trial in _ambiguous(trials, labels):
-        labels[trial.number] += f" #{trial.number}"
-    return labels
-
-
-def _ambiguous(trials: Sequence[TrialRecord], labels: dict[int, str]) -> list[TrialRecord]:
-    counts = Counter(labels.values())
-    return [trial for trial in trials if counts[labels[trial.number]] > 1]
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,9 +18,9 @@ def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
 
 
 def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
-    """Give one row a seed and epoch."""
+    """Give one row a seed and epoch, epochs from 1."""
     return [
-        {"epoch": epoch.epoch, names.SEED: run.seed, **{curve: getattr(epoch, curve) for curve in CURVES}}
+        {"epoch": epoch.number, names.SEED: run.seed, **{curve: getattr(epoch, curve) for curve in CURVES}}
         for run in trial.runs
         for epoch in history_of(run, root)
     ]

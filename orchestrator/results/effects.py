@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -12,9 +11,10 @@ from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.effects import BlockEffect, Cell, estimate_effects
 from orchestrator.errors import NotFoundError
-from orchestrator.records import TrialRecord
+from orchestrator.records import RunRecord, TrialRecord
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
+from orchestrator.timing import Timing
 
 EFFECT_TYPES: Final = {
     names.BLOCK: "string",
@@ -24,7 +24,7 @@ EFFECT_TYPES: Final = {
     **dict.fromkeys((names.VAL_ACC_EFFECT, names.VAL_ACC_EFFECT_LOW, names.VAL_ACC_EFFECT_HIGH), "float64"),
     names.GFLOPS_TRAIN_EFFECT: "float64",
     names.TRAINABLE_PARAMS_EFFECT: "Int64",
-    **dict.fromkeys((names.DURATION_S_EFFECT, names.DURATION_S_EFFECT_MIN, names.DURATION_S_EFFECT_MAX), "float64"),
+    **dict.fromkeys((names.DURATION_S_EFFECT, names.DURATION_S_EFFECT_LOW, names.DURATION_S_EFFECT_HIGH), "float64"),
     names.NEXT_BLOCK: "string",
     names.N_SQUARES: "int64",
     **dict.fromkeys((names.INTERACTION, names.INTERACTION_LOW, names.INTERACTION_HIGH), "float64"),
@@ -77,6 +77,13 @@ class BlockEffects:
             notes.append("without the predictions of each run an effect on accuracy has no interval")
         if seeds and max(seeds) == 1:
             notes.append("one seed: the intervals cover other images, another seed may well show something else")
+        if not all(effect.duration_s for effect in self.compared):
+            notes.append(
+                "seconds are stated where at least two pairs of trials or two seeds have runs that trained in one "
+                "piece, beside about as many others: else a difference may be the machine's"
+            )
+        if any(effect.duration_s and effect.duration_s.n_pairs == 1 for effect in self.compared):
+            notes.append("intervals of seconds from one pair cover its seeds, not what slowed all runs of a trial")
         if self.without_importance is not None:
             notes.append(self.without_importance)
         return notes
@@ -123,10 +130,19 @@ def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predict
                 correct=dict(zip(results, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,
-                duration_s=fmean(result.duration_s for result in results.values()),
+                timings={run.seed: timing for run in trial.runs if (timing := _read_timing(run)) is not None},
             )
         )
     return cells
+
+
+def _read_timing(run: RunRecord) -> Timing | None:
+    """Read how long a run took; None where that compares with no other run: it did not train here in one piece."""
+    result = run.result
+    if result is None or run.at_once is None or run.reused_from is not None:
+        return None
+    machine = (result.device, result.precision, *sorted(result.versions.items()))
+    return Timing(seconds=result.duration_s, at_once=run.at_once, machine=machine)
 
 
 def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | None) -> Row:
@@ -142,8 +158,8 @@ def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | 
         names.GFLOPS_TRAIN_EFFECT: effect.gflops_train,
         names.TRAINABLE_PARAMS_EFFECT: effect.trainable_params,
         names.DURATION_S_EFFECT: seconds and seconds.mean,
-        names.DURATION_S_EFFECT_MIN: seconds and seconds.low,
-        names.DURATION_S_EFFECT_MAX: seconds and seconds.high,
+        names.DURATION_S_EFFECT_LOW: seconds and seconds.low,
+        names.DURATION_S_EFFECT_HIGH: seconds and seconds.high,
         names.NEXT_BLOCK: effect.next_block,
         names.N_SQUARES: effect.n_squares,
         names.INTERACTION: interaction and interaction.mean,

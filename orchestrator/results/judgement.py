@@ -1,6 +1,6 @@
 """What the data can tell apart: the supported front, the chance of being on the front, and a recommendation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import pareto
-from orchestrator.blocks import NONE_KEY, FrozenSet
+from orchestrator.blocks import FrozenSet
 from orchestrator.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.errors import ConfigError
 from orchestrator.evidence import Evidence, Floats
+from orchestrator.labels import Label, label_trials
 from orchestrator.posterior import Posterior, front_probabilities
 from orchestrator.records import TrialRecord
 from orchestrator.results.tables import Interval, results_of
@@ -44,13 +45,14 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The trial with the fewest parameters that is close enough to the best.
+    """The trial with the fewest parameters that is close enough to the highest measured.
 
     Attributes:
         number: Its number.
         frozen: Its frozen set.
-        best_number: Number of the trial with the highest `val_acc`.
-        comparison: How much more accurate the best is; all zero where it is the best itself.
+        label: Its name: the frozen set, and the values of whatever else varies in the sweep.
+        highest_number: Number of the trial with the highest measured `val_acc`.
+        comparison: How much more accurate that one is; all zero where it is the trial itself.
         margin: Accuracy that may be lost, in [0, 1]; None: one standard error of the paired difference.
         sentence: The same in words and numbers.
         basis: What it rests on, in words: the images and whether other seeds are covered.
@@ -58,7 +60,8 @@ class Recommendation:
 
     number: int
     frozen: str
-    best_number: int
+    label: str
+    highest_number: int
     comparison: Comparison
     margin: float | None
     sentence: str
@@ -74,6 +77,7 @@ class Judgement:
         correct: For each [runs, images] of the same validation images.
         blocks: Names of the backbone's blocks, in network order.
         reference: Lowest accuracy and highest parameters that the hypervolume is measured from.
+        labels: Names of the trials, by number; None: their frozen sets.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Judgement:
         correct: Sequence[NDArray[np.bool_]],
         blocks: tuple[str, ...],
         reference: tuple[float, float],
+        labels: Mapping[int, Label] | None = None,
     ) -> None:
         self._trials = tuple(trials)
         self._blocks = blocks
@@ -89,13 +94,36 @@ class Judgement:
         self._params = [float(trial.trainable_params or 0) for trial in trials]
         self._places = {trial.number: place for place, trial in enumerate(trials)}
         self._evidence = Evidence.of(correct)
+        self._labels = label_trials(self._trials, ()) if labels is None else labels
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
         """The supported front by rising parameters; see `selection.find_supported`."""
-        better = find_better(self._evidence, self._params)
         accuracy = self._evidence.accuracy.tolist()
-        return tuple(self._trials[place] for place in find_supported(better, self._params, accuracy))
+        return tuple(self._trials[place] for place in find_supported(self._better, self._params, accuracy))
+
+    @cached_property
+    def _better(self) -> NDArray[np.bool_]:
+        return find_better(self._evidence, self._params)
+
+    def find_deputies(self, trial: TrialRecord) -> list[TrialRecord]:
+        """List the members of the supported front that stand for a trial which is none: it is not shown to be better.
+
+        Empty for a member.
+        """
+        place = self._places[trial.number]
+        if self.is_supported(trial):
+            return []
+        return [
+            member
+            for member in self.supported
+            if self._params[self._places[member.number]] <= self._params[place]
+            and not self._better[place, self._places[member.number]]
+        ]
+
+    def compare(self, trial: TrialRecord, other: TrialRecord) -> Comparison:
+        """Compare two candidates by the images that both predict; see `comparison.compare`."""
+        return compare(self._evidence, self._places[trial.number], self._places[other.number])
 
     def is_supported(self, trial: TrialRecord) -> bool:
         """Say whether a trial is on the supported front."""
@@ -118,7 +146,7 @@ class Judgement:
             front: Candidates, by rising parameters.
         """
         pairs = list(pairwise(front))
-        found = [self._compare(other, cheaper) for cheaper, other in pairs]
+        found = [self.compare(other, cheaper) for cheaper, other in pairs]
         adjusted = adjust_holm([each.p_value for each in found])
         return [
             Neighbours(cheaper=cheaper, other=other, comparison=comparison, adjusted_p_value=p_value)
@@ -126,7 +154,7 @@ class Judgement:
         ]
 
     def recommend(self, margin: float | None = None) -> Recommendation:
-        """Recommend the fewest parameters that are within one standard error, or `margin`, of the best.
+        """Recommend the fewest parameters that are within one standard error, or `margin`, of the highest measured.
 
         Raises:
             ConfigError: `margin` is not in [0, 1].
@@ -149,10 +177,11 @@ class Judgement:
         return Recommendation(
             number=trial.number,
             frozen=trial.frozen,
-            best_number=top.number,
+            label=str(self._labels[trial.number]),
+            highest_number=top.number,
             comparison=comparison,
             margin=margin,
-            sentence=_say(trial, top, comparison, margin),
+            sentence=self._say(trial, top, comparison, margin),
             basis=self._say_basis(),
         )
 
@@ -190,32 +219,24 @@ class Judgement:
     def _expected(self) -> Floats:
         return np.asarray(self._draws.mean(axis=0))
 
-    def _compare(self, trial: TrialRecord, other: TrialRecord) -> Comparison:
-        return compare(self._evidence, self._places[trial.number], self._places[other.number])
+    def _say(self, trial: TrialRecord, highest: TrialRecord, comparison: Comparison, margin: float | None) -> str:
+        start = f"{self._labels[trial.number].freezing} {_say_share(trial)}"
+        rule = "one standard error" if margin is None else f"{_points(margin)} points"
+        if trial.number == highest.number:
+            return f"{start} and has the highest measured accuracy; none with fewer parameters is within {rule} of it"
+        said = (
+            f"{start} and is {_points(comparison.difference)} points ({_points(comparison.low)} to "
+            f"{_points(comparison.high)}) below the highest measured, {self._labels[highest.number].freezing}"
+        )
+        if comparison.is_told_apart:
+            return f"{said}; that is a real loss, which {rule} allows"
+        return f"{said}; these data cannot tell them apart"
 
     def _say_basis(self) -> str:
         images = f"{self._evidence.n_images} validation images"
         if self._evidence.one_seed:
             return f"{images} and one seed: another seed may differ by more"
         return f"{images} and the seeds of each trial"
-
-
-def _say(trial: TrialRecord, best: TrialRecord, comparison: Comparison, margin: float | None) -> str:
-    start = f"{_say_freezing(trial.frozen)} {_say_share(trial)}"
-    rule = "one standard error" if margin is None else f"{_points(margin)} points"
-    if trial.number == best.number:
-        return f"{start} and has the highest measured accuracy; none with fewer parameters is within {rule} of it"
-    said = (
-        f"{start} and is {_points(comparison.difference)} points ({_points(comparison.low)} to "
-        f"{_points(comparison.high)}) from the best, {_say_freezing(best.frozen)}"
-    )
-    if comparison.is_told_apart:
-        return f"{said}; that is a real loss, which {rule} allows"
-    return f"{said}; these data cannot tell them apart"
-
-
-def _say_freezing(frozen: str) -> str:
-    return "freezing nothing" if frozen == NONE_KEY else f"freezing {frozen}"
 
 
 def _say_share(trial: TrialRecord) -> str:

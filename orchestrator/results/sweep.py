@@ -6,22 +6,25 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, Any, final
 
 from orchestrator import names, pareto
-from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
-from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.errors import NotFoundError
+from orchestrator.labels import Label, find_varied, label_point, label_trials
 from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.records import TrialRecord, superseded
+from orchestrator.records import TrialRecord
 from orchestrator.results import tables
+from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, explain_choice, find_highest
 from orchestrator.results.curves import build_history_rows, history_of
 from orchestrator.results.effects import EFFECT_TYPES, BlockEffects, build_effects
+from orchestrator.results.finding import find_trial
 from orchestrator.results.judgement import Judgement, Recommendation
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.scores import score_metrics
 from orchestrator.results.tables import Interval, Row, results_of
 from orchestrator.results.trial import Trial
+from orchestrator.trials import superseded
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,6 +73,11 @@ class Sweep:
         return f"<Sweep {self.experiment.name!r}: {len(self.trials)} trials, {len(self.front)} on the front>"
 
     @property
+    def highest(self) -> TrialRecord | None:
+        """The trial with the highest measured `val_acc`, that may be luck; None before one is complete."""
+        return find_highest(self.candidates) if self.candidates else None
+
+    @property
     def candidates(self) -> tuple[TrialRecord, ...]:
         """Complete trials with finite objectives, without repetitions and those answered later with more seeds."""
         return tuple(
@@ -91,6 +99,19 @@ class Sweep:
             for trial in self.trials
             if trial.has_failed and newest[trial.frozen, trial.hyperparameters] == trial.number
         )
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The hyperparameters that vary, in a fixed order: each is a column, and part of each trial's label."""
+        return find_varied(self.experiment, self.trials)
+
+    @cached_property
+    def _labels(self) -> dict[int, Label]:
+        return label_trials(self.candidates, self.varied)
+
+    def label(self, trial: TrialRecord) -> Label:
+        """Name a trial: frozen set, values of what varies, and the number where that does not tell candidates apart."""
+        return self._labels.get(trial.number) or label_point(trial.frozen, trial.hyperparameters, self.varied)
 
     def is_on_front(self, trial: TrialRecord) -> bool:
         """Say whether no other trial beats this one."""
@@ -139,7 +160,7 @@ class Sweep:
         return (
             []
             if judgement is None
-            else [tables.build_comparison_row(each) for each in judgement.neighbours(self.front)]
+            else [tables.build_comparison_row(each, self._labels) for each in judgement.neighbours(self.front)]
         )
 
     def history_rows(self, key: str | int) -> list[Row]:
@@ -178,7 +199,7 @@ class Sweep:
         return tables.build_frame(rows, tables.TRIAL_TYPES)
 
     def recommend(self, margin: float | None = None) -> Recommendation:
-        """Recommend the fewest parameters whose accuracy is close enough to the best.
+        """Recommend the fewest parameters whose accuracy is close enough to the highest measured.
 
         Args:
             margin: Accuracy that may be lost, a fraction in [0, 1]; None: one standard error of the paired difference.
@@ -194,15 +215,15 @@ class Sweep:
         return tables.build_frame(self.effects.rows(), EFFECT_TYPES)
 
     def history(self, key: str | int) -> "DataFrame":
-        """Give the curves of a trial: one row a seed and epoch (from 0).
+        """Give the curves of a trial: one row a seed and epoch (from 1).
 
         Args:
-            key: A frozen set's key with its blocks in any order, or a trial's number. Where several trials have the
-                frozen set, a complete one answers, and of these the one with the highest `val_acc`. A trial that a
-                race dropped has the epochs until then.
+            key: A trial's number, or a frozen set's key with its blocks in any order; where more varies, followed by
+                its values, as in `stem+layer1 lr=0.003`. Of trials that are the same but for their seeds the complete
+                one with the most answers. A trial that a race dropped has the epochs until then.
 
         Raises:
-            ConfigError: A name in the key is no block of the backbone.
+            ConfigError: A name in the key is no block of the backbone, or trials that differ have the key.
             NotFoundError: No such trial, or none of its runs has finished.
         """
         return tables.build_frame(self.history_rows(key), tables.HISTORY_TYPES)
@@ -214,7 +235,7 @@ class Sweep:
         *,
         rule: names.Rule = "supported",
     ) -> Trial:
-        """Find the most accurate trial.
+        """Find the most accurate trial; its `rule` and `basis` say by which rule it is, and `explain` names others.
 
         Args:
             max_trainable_params: Only trials with at most so many trainable parameters.
@@ -228,29 +249,22 @@ class Sweep:
             ConfigError: There is no such rule.
             NotFoundError: No complete trial fits; the message names the closest.
         """
-        if rule not in get_args(names.Rule):
-            raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
-        fitting: Sequence[TrialRecord] = self._require_candidates()
-        if max_trainable_params is not None:
-            cheapest = min(fitting, key=_cost)
-            fitting = [trial for trial in fitting if _cost(trial) <= max_trainable_params]
-            if not fitting:
-                raise NotFoundError(
-                    f"no complete trial of {self.experiment.name!r} has at most {max_trainable_params:,} trainable "
-                    f"parameters; the closest is {_describe(cheapest)}"
-                )
-        if min_val_acc is None:
-            return self._trial(min(self._keep(fitting, rule), key=lambda trial: (-_gain(trial), _cost(trial))))
-        highest = max(fitting, key=_gain)
-        fitting = [trial for trial in fitting if _gain(trial) >= min_val_acc]
-        if not fitting:
-            within = "" if max_trainable_params is None else f" with at most {max_trainable_params:,} parameters"
-            raise NotFoundError(
-                f"no complete trial of {self.experiment.name!r}{within} reaches val_acc {min_val_acc:g}; "
-                f"the closest is {_describe(highest)}",
-                hint="accuracies are fractions in [0, 1]" if min_val_acc > 1 else None,
-            )
-        return self._trial(min(fitting, key=lambda trial: (_cost(trial), -_gain(trial))))
+        chosen = choose_best(
+            self._require_candidates(),
+            self._judge_again,
+            describe=self._describe,
+            name=self.experiment.name,
+            max_trainable_params=max_trainable_params,
+            min_val_acc=min_val_acc,
+            rule=rule,
+        )
+        return self._trial(chosen.trial, chosen.rule, chosen.basis)
+
+    def explain(self, found: Trial) -> str:
+        """Say how the trial of `best` or `knee` stands to the highest measured and the recommended one, and why."""
+        chosen = next(trial for trial in self.candidates if trial.number == found.number)
+        choice = Chosen(trial=chosen, rule=found.rule, basis=found.basis)
+        return explain_choice(choice, self.candidates, self.judgement, name=self._name, describe=self._describe)
 
     def knee(self) -> Trial:
         """Find the trial where the front bends, parameters on a logarithmic axis; see `orchestrator.pareto.knee`.
@@ -262,7 +276,7 @@ class Sweep:
         found = pareto.knee(self.front, gain=_gain, cost=_cost)
         if found is None:
             raise NotFoundError(f"the sweep {self.experiment.name!r} has no front yet")
-        return self._trial(found)
+        return self._trial(found, KNEE, BASES[KNEE])
 
     def summary_metrics(self) -> dict[str, float]:
         """Sum the sweep up in numbers; what needs a complete trial is left out before there is one.
@@ -285,29 +299,22 @@ class Sweep:
             metrics[names.SUPPORTED_SIZE] = float(len(self.judgement.supported))
             low, high = self.judgement.hypervolume_interval
             metrics |= {names.HYPERVOLUME_LOW: low, names.HYPERVOLUME_HIGH: high}
-        metrics[names.BEST_VAL_ACC] = max(_gain(trial) for trial in self.front)
+        metrics[names.BEST_VAL_ACC] = _gain(self.front[-1])
         return metrics | score_metrics(self.candidates)
 
     def _reference(self) -> tuple[float, float]:
-        return 0.0, 10.0 * self._total_params()
-
-    def _total_params(self) -> float:
-        """Parameters of the network; of several heads, the largest; those that train, where no result is kept."""
-        totals = [result.total_params for trial in self.front for result in results_of(trial)]
-        return float(max(totals, default=0)) or max(_cost(trial) for trial in self.front)
+        return 0.0, 10.0 * tables.count_params(self.front)
 
     def _judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
         correct = self._predicted.align(trials)
         if correct is None:
             return None
-        return Judgement(trials, correct, self.experiment.blocks, self._reference())
+        labels = label_trials(trials, self.varied)
+        return Judgement(trials, correct, self.experiment.blocks, self._reference(), labels)
 
-    def _keep(self, trials: Sequence[TrialRecord], rule: names.Rule) -> Sequence[TrialRecord]:
-        """Keep the trials among which a rule chooses the most accurate."""
-        if rule == "point":
-            return trials
-        judgement = self.judgement if len(trials) == len(self.candidates) else self._judge(trials)
-        return trials if judgement is None else judgement.supported
+    def _judge_again(self, trials: Sequence[TrialRecord]) -> Judgement | None:
+        """What the data can tell apart of some of the candidates."""
+        return self.judgement if len(trials) == len(self.candidates) else self._judge(trials)
 
     def _require_judgement(self) -> Judgement:
         self._require_candidates()
@@ -324,28 +331,15 @@ class Sweep:
             states = describe_states(self.trials) or "none has started"
             raise NotFoundError(
                 f"no trial of {self.experiment.name!r} is complete yet: {states}",
-                hint=f"go on with `orchestrator sweep {self.experiment.name}`",
+                hint=f"go on with `orchestrator sweep {self.experiment.name}{self.root.option}`",
             )
         return candidates
 
     def _find_trial(self, key: str | int) -> TrialRecord:
         with_curves = [trial for trial in self.trials if any(history_of(run, self.root) for run in trial.runs)]
-        there = ", ".join(dict.fromkeys(trial.frozen for trial in with_curves)) or "none"
-        if isinstance(key, int) or key.strip().isdecimal():
-            found = [trial for trial in with_curves if trial.number == int(key)]
-            wanted = f"trial {key}"
-        else:
-            canonical = FrozenSet.parse(key, order=self.experiment.blocks).key
-            found = [trial for trial in with_curves if trial.frozen == canonical]
-            wanted = f"frozen set {canonical}"
-        if not found:
-            raise NotFoundError(
-                f"{self.experiment.name!r} has no curves of {wanted}; those with curves: {there}",
-                hint="it was not run, has not finished, or failed",
-            )
-        return max(found, key=lambda trial: (trial.state == "complete", trial.repeats is None, trial.val_acc or 0.0))
+        return find_trial(key, self.experiment, self.trials, with_curves)
 
-    def _trial(self, trial: TrialRecord) -> Trial:
+    def _trial(self, trial: TrialRecord, rule: str, basis: str) -> Trial:
         row = self._row(trial)
         keys = (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
         values: dict[str, Any] = {key: row[key] for key in keys}
@@ -356,9 +350,18 @@ class Sweep:
             number=trial.number,
             frozen=trial.frozen,
             hyperparameters=trial.hyperparameters,
+            label=str(self.label(trial)),
+            rule=rule,
+            basis=basis,
             checkpoints=checkpoints,
             **values,
         )
+
+    def _name(self, trial: TrialRecord) -> str:
+        return f"trial {trial.number} ({self.label(trial)})"
+
+    def _describe(self, trial: TrialRecord) -> str:
+        return f"{self._name(trial)}: val_acc {_gain(trial):.4f}, {_cost(trial):,.0f} parameters"
 
     def _row(self, trial: TrialRecord) -> Row:
         return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial), belief=self._believe(trial))
@@ -385,7 +388,7 @@ class Sweep:
 def describe_states(trials: Iterable[TrialRecord]) -> str:
     """Count trials by state: `2 failed, 1 running`; empty where there is none."""
     counts = Counter(trial.state for trial in trials)
-    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.most_common())
 
 
 def _gain(trial: TrialRecord) -> float:
@@ -394,7 +397,3 @@ def _gain(trial: TrialRecord) -> float:
 
 def _cost(trial: TrialRecord) -> float:
     return math.nan if trial.trainable_params is None else trial.trainable_params
-
-
-def _describe(trial: TrialRecord) -> str:
-    return f"trial {trial.number} ({trial.frozen}): val_acc {_gain(trial):.4f}, {_cost(trial):,.0f} parameters"

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import names
+from orchestrator.labels import Label
 from orchestrator.layout import Root
 from orchestrator.records import RunRecord, RunResult, TrialRecord
 
@@ -57,12 +58,12 @@ _HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_si
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",
+    **_HYPERPARAMETERS,
     names.STATE: "string",
     names.PARETO: "bool",
     **METRICS,
     **BELIEF,
     **SCORES,
-    **_HYPERPARAMETERS,
     names.N_SEEDS: "int64",
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
 }
@@ -80,13 +81,13 @@ COMPARISON_TYPES: Final = {
 RUN_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",
+    **_HYPERPARAMETERS,
     names.SEED: "int64",
     names.STATE: "string",
     names.PARETO: "bool",
     **METRICS,
     names.BEST_EPOCH: "Int64",
     names.EPOCHS_RUN: "Int64",
-    **_HYPERPARAMETERS,
     **dict.fromkeys(
         (names.MLFLOW_RUN_ID, names.CHECKPOINT, names.FINGERPRINT, names.REUSED_FROM, names.ERROR), "string"
     ),
@@ -99,6 +100,12 @@ def results_of(trial: TrialRecord) -> list[RunResult]:
     return [run.result for run in trial.runs if run.result is not None]
 
 
+def count_params(trials: Sequence[TrialRecord]) -> float:
+    """Count the parameters of the network; of several heads, the largest; those that train, without any result."""
+    totals = [result.total_params for trial in trials for result in results_of(trial)]
+    return float(max(totals, default=0)) or max(float(trial.trainable_params or 0) for trial in trials)
+
+
 def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: Row) -> Row:
     """Say what is known of a trial: means over its seeds; None where a value is missing, as before it is complete."""
     results = results_of(trial)
@@ -106,6 +113,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
     return {
         names.TRIAL: trial.number,
         names.FROZEN: trial.frozen,
+        **trial.hyperparameters.model_dump(),
         names.STATE: trial.state,
         names.PARETO: on_front,
         names.VAL_ACC: trial.val_acc,
@@ -113,7 +121,6 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
         **{key: getattr(trial.scores, key, None) for key in SCORES},
-        **trial.hyperparameters.model_dump(),
         names.N_SEEDS: len(results),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,
         names.CHECKPOINT: _text(checkpoint_path(first, root)) if first else None,
@@ -126,31 +133,33 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
     return {
         names.TRIAL: trial.number,
         names.FROZEN: trial.frozen,
+        **trial.hyperparameters.model_dump(),
         names.SEED: run.seed,
         names.STATE: _state_of(run),
         names.PARETO: on_front,
-        **{key: getattr(run.result, key, None) for key in METRICS},
-        **trial.hyperparameters.model_dump(),
+        **{key: None if run.result is None else _read(run.result, key) for key in METRICS},
         names.MLFLOW_RUN_ID: run.mlflow_run_id,
         names.CHECKPOINT: _text(checkpoint_path(run, root)),
         names.FINGERPRINT: run.fingerprint,
         names.REUSED_FROM: run.reused_from,
-        names.ERROR: run.error,
+        names.ERROR: None if run.was_stopped else run.error,
     }
 
 
 def _state_of(run: RunRecord) -> str:
+    if run.was_stopped:
+        return names.PUT_OFF
     if run.pruned_after is not None:
         return "pruned"
     return "failed" if run.result is None else "complete"
 
 
-def build_comparison_row(found: "Neighbours") -> Row:
-    """Say how much more accurate a trial on the front is than the one before it."""
+def build_comparison_row(found: "Neighbours", labels: Mapping[int, Label]) -> Row:
+    """Say how much more accurate a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {
-        "cheaper": found.cheaper.frozen,
-        "other": found.other.frozen,
+        "cheaper": str(labels[found.cheaper.number]),
+        "other": str(labels[found.other.number]),
         "cheaper_trial": found.cheaper.number,
         "other_trial": found.other.number,
         "difference": comparison.difference,
@@ -177,8 +186,14 @@ def checkpoint_path(run: RunRecord, root: Root) -> Path | None:
 def _means(results: Sequence[RunResult]) -> Row:
     if not results:
         return dict.fromkeys((*MEANS, *SHARED))
-    means: Row = {key: fmean(getattr(result, key) for result in results) for key in MEANS}
+    means: Row = {key: fmean(_read(result, key) for result in results) for key in MEANS}
     return means | {key: getattr(results[0], key) for key in SHARED}
+
+
+def _read(result: RunResult, key: str) -> float:
+    """Read a metric of a run as tables show it: epochs count from 1."""
+    value: float = result.best_epoch_number if key == names.BEST_EPOCH else getattr(result, key)
+    return value
 
 
 def _text(path: Path | None) -> str | None:

@@ -21,6 +21,12 @@ class Trial:
     frozen: str
     """Key of the frozen set."""
     hyperparameters: Hyperparameters
+    label: str
+    """Its name in tables and pictures: the frozen set, and the values of whatever else varies in the sweep."""
+    rule: str
+    """The rule that chose it: `supported`, `point`, `min_val_acc` or `knee`."""
+    basis: str
+    """The same in words."""
     pareto: bool
     """It is on the front."""
     val_acc: float
@@ -41,7 +47,7 @@ class Trial:
     test_loss: float
     gap_train_val: float
     best_epoch: float
-    """From 0."""
+    """Epoch with the lowest `val_loss`, from 1."""
     epochs_run: float
     trainable_params: int
     trainable_pct: float
@@ -78,11 +84,11 @@ class Trial:
             NotFoundError: There is no such run.
         """
         if not self.checkpoints:
-            raise NotFoundError(f"no run of trial {self.number} ({self.frozen}) kept a checkpoint")
+            raise NotFoundError(f"no run of trial {self.number} ({self.label}) kept a checkpoint")
         chosen = self.seeds[0] if seed is None else seed
         if chosen not in self.checkpoints:
             raise NotFoundError(
-                f"trial {self.number} ({self.frozen}) has no run with seed {chosen}",
+                f"trial {self.number} ({self.label}) has no run with seed {chosen}",
                 hint=f"its seeds are {', '.join(map(str, self.seeds))}",
             )
         return self.checkpoints[chosen]

@@ -1,11 +1,10 @@
 """The study: which trial comes next, and what is known of those before. The only room that imports optuna."""
 
+from orchestrator.search.archive import archive_sweep, count_archives, finish_archive
 from orchestrator.search.importance import measure_importance
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.store import (
     STORE_ERRORS,
-    archive_study,
-    count_archives,
     explain,
     read_scores,
     read_study,
@@ -16,9 +15,10 @@ from orchestrator.search.study import OptunaSearch
 __all__ = [
     "STORE_ERRORS",
     "OptunaSearch",
-    "archive_study",
+    "archive_sweep",
     "count_archives",
     "explain",
+    "finish_archive",
     "measure_importance",
     "plan_choices",
     "read_scores",

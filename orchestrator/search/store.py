@@ -12,12 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
 from orchestrator.config.models import Experiment
+from orchestrator.databases import OPTUNA
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
+from orchestrator.lock import read_owner
 from orchestrator.masking import mask_credentials
 from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
 from orchestrator.records import TrialState as State
 from orchestrator.scores import BlockScores
+from orchestrator.troubles import hint_at_cause
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -26,8 +29,12 @@ CHOICE = "choice"
 HYPERPARAMETERS = "hyperparameters"
 RUNS = "runs"
 REPEATS = "repeats"
-PUT_OFF = "put_off"
+PUT_OFF = names.PUT_OFF
+DISCARDED = "discarded"
+"""Mark of a trial that was put off and that no sweep asks for any more."""
 SCORES = "scores"
+_WAIT_S = 20
+"""Seconds to wait for another process that writes."""
 STORE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What the store raises once it is open: its disk is full or gone, or another process keeps it locked."""
 _STATES: dict[TrialState, State] = {
@@ -50,15 +57,17 @@ def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
         close = get_close_matches(name, known, n=1)
         raise NotFoundError(
             f"no sweep called {name!r} in {root.path}; there are: {', '.join(known) or 'none'}",
-            hint=f"did you mean {close[0]!r}?" if close else f"start one with `orchestrator sweep {name}`",
+            hint=f"did you mean {close[0]!r}?" if close else f"start one with `orchestrator sweep {name}{root.option}`",
         )
+    # asked first: what an owner that ends meanwhile leaves is not taken for put off
+    abandoned = read_owner(root.lock(name)) is None
     with translated(root):
         study = optuna.load_study(study_name=name, storage=open_storage(root))
         experiment = study.user_attrs.get(EXPERIMENT)
         if experiment is None:
             raise NotFoundError(f"the study {name!r} in {root.optuna_db} was not made by this project")
         try:
-            return Experiment.model_validate(experiment), read_trials(study)
+            return Experiment.model_validate(experiment), read_trials(study, abandoned=abandoned)
         except ValidationError as error:
             raise SetupError(
                 f"the study {name!r} in {root.optuna_db} cannot be read: {error.errors()[0]['msg']}",
@@ -97,32 +106,12 @@ def study_names(root: Root) -> list[str]:
         return sorted(optuna.get_all_study_names(open_storage(root)))
 
 
-def archive_study(root: Root, name: str) -> str | None:
-    """Keep a study under another name, `<name>~<number>`, and free its own; None where there is no such study.
-
-    Raises:
-        SetupError: The store cannot be written.
-    """
-    if name not in study_names(root):
-        return None
-    archived = f"{name}~{count_archives(root, name) + 1}"
-    with translated(root):
-        storage = open_storage(root)
-        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=storage, to_study_name=archived)
-        optuna.delete_study(study_name=name, storage=storage)
-    return archived
-
-
-def count_archives(root: Root, name: str) -> int:
-    """Count the times that a study was begun anew: the highest number of its archived studies."""
-    numbers = [known.removeprefix(f"{name}~") for known in study_names(root) if known.startswith(f"{name}~")]
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
-
-
 def open_storage(root: Root) -> optuna.storages.RDBStorage:
     """Open the storage of a root; the file is made where it is not there yet."""
     # another process may be writing: wait for it instead of failing at once
-    return optuna.storages.RDBStorage(f"sqlite:///{root.optuna_db}", engine_kwargs={"connect_args": {"timeout": 20}})
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{root.optuna_db}", engine_kwargs={"connect_args": {"timeout": _WAIT_S}}
+    )
 
 
 @contextmanager
@@ -133,7 +122,8 @@ def translated(root: Root) -> Iterator[None]:
     except (*STORE_ERRORS, RuntimeError) as error:
         raise SetupError(
             f"cannot use the studies in {root.optuna_db}: {explain(error)}",
-            hint="is the disk full, the file damaged or from a newer version? move it away to start anew",
+            hint=hint_at_cause(error, OPTUNA, f"sqlite:///{root.optuna_db}", root.optuna_db)
+            or "is the file one of Optuna's? `orchestrator doctor` looks at it",
         ) from error
 
 
@@ -142,22 +132,41 @@ def explain(error: Exception) -> str:
     return str(error.__cause__ or error).splitlines()[0]
 
 
-def read_trials(study: optuna.Study) -> list[TrialRecord]:
-    """Read all trials that were started, by number."""
+def read_trials(study: optuna.Study, *, abandoned: bool = False) -> list[TrialRecord]:
+    """Read all trials that were started, by number.
+
+    An older version failed what was put off and began it again under another number: that stands for it.
+
+    Args:
+        study: As Optuna keeps it.
+        abandoned: Nobody owns the study: what seems to run was put off by a death.
+    """
     scores = _parse_scores(study)
-    records = (read_trial(trial, scores) for trial in study.get_trials(deepcopy=False))
-    return [record for record in records if record is not None]
+    found = (read_trial(trial, scores, abandoned=abandoned) for trial in study.get_trials(deepcopy=False))
+    records = [record for record in found if record is not None]
+    newest = {(record.frozen, record.hyperparameters): record.number for record in records}
+    return [
+        record
+        for record in records
+        if not record.put_off or newest[record.frozen, record.hyperparameters] == record.number
+    ]
 
 
-def read_trial(trial: FrozenTrial, scores: BlockScores | None = None) -> TrialRecord | None:
+def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandoned: bool = False) -> TrialRecord | None:
     """Read a trial's record; None for one that waits, was discarded, or died before it was described.
 
     Args:
         trial: As Optuna keeps it.
         scores: What is known of the blocks; the record has what follows for its frozen set.
+        abandoned: Nobody owns the study.
     """
     choice = trial.user_attrs.get(CHOICE)
     state = _STATES.get(trial.state)
+    if trial.user_attrs.get(DISCARDED):
+        return None
+    marked = trial.user_attrs.get(PUT_OFF, False) and state in {"running", "failed"}
+    if marked or (abandoned and state == "running"):
+        state = "put_off"
     # a race drops trials with the runs that they have; what was discarded has none
     discarded = state == "pruned" and RUNS not in trial.user_attrs
     if choice is None or state is None or discarded:
@@ -171,10 +180,9 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None) -> TrialRe
         runs=tuple(RunRecord.model_validate(run) for run in trial.user_attrs.get(RUNS, ())),
         val_acc=values[0] if values else None,
         trainable_params=int(values[1]) if values else None,
-        error=trial.user_attrs.get(names.ERROR),
+        error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),
         scores=None if scores is None else scores.of(choice[names.FROZEN]),
-        put_off=trial.user_attrs.get(PUT_OFF, False),
     )
 
 

@@ -2,9 +2,9 @@
 
 import json
 import random
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -19,12 +19,14 @@ from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.interfaces import Choice, Proposal
 from orchestrator.layout import Root
-from orchestrator.records import Cost, RunRecord, TrialRecord, superseded
+from orchestrator.records import Cost, RunRecord, TrialRecord
 from orchestrator.scores import BlockScores
 from orchestrator.search.plan import plan_choices
+from orchestrator.search.samplers import build_sampler, experimental
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
+    DISCARDED,
     EXPERIMENT,
     HYPERPARAMETERS,
     PUT_OFF,
@@ -38,10 +40,13 @@ from orchestrator.search.store import (
     read_trials,
     translated,
 )
+from orchestrator.trials import superseded
 
 _DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 _METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
 _IDENTITY = "identity"
+_WEIGHTS = "weights_sha256"
+_WEIGHTS_FILE = "weights_file"
 _CLOSED = "closed"
 _MAX_ASKS = 20
 """Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
@@ -96,13 +101,13 @@ class OptunaSearch:
                 "not maximize, minimize",
                 hint="it is somebody else's: name the experiment otherwise or use another --root",
             )
-        with _experimental():
+        with experimental():
             study.set_metric_names(_METRICS)
         if EXPERIMENT not in study.user_attrs:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
-        study.sampler = _build_sampler(experiment.search.sampler, seed)
+        study.sampler = build_sampler(experiment.search.sampler, seed)
         return study
 
     def _require_same_space(self) -> None:
@@ -122,8 +127,12 @@ class OptunaSearch:
                 hint="put them back, or train anew with --fresh (the old study stays, under another name)",
             )
 
-    def require_identity(self, identity: Mapping[str, object]) -> None:
+    def require_identity(self, identity: Mapping[str, object], weights_file: str | None = None) -> None:
         """Refuse to mix results of different configurations in one study.
+
+        Args:
+            identity: What all of its results have in common.
+            weights_file: Where the weights lie, if they are those of another sweep.
 
         Raises:
             ConfigError: The study has trials of another identity; the message lists the differences.
@@ -140,14 +149,26 @@ class OptunaSearch:
                 "seeds can be added, not taken away"
             )
         if complete and lines:
+            former = self._name_former_weights(before or now) if _WEIGHTS in keys else None
+            if former is not None:
+                lines.append(f"  model.weights: was {former}, is {weights_file or self._experiment.model.weights}")
+            back = f"put it back{f' (-s model.weights={shlex.quote(former)})' if former else ''}"
             raise ConfigError(
                 f"the finished trials of {self._experiment.name!r} were made with another configuration:\n"
                 + "\n".join(lines),
-                hint="put it back, or train anew with --fresh (the old study stays, under another name)",
+                hint=f"{back}, or train anew with --fresh (the old study stays, under another name)",
             )
+        if weights_file is not None:
+            file = self._root.relative(Path(weights_file))
+            self._study.set_user_attr(_WEIGHTS_FILE, {"file": file, _WEIGHTS: now.get(_WEIGHTS)})
         self._study.set_user_attr(_IDENTITY, now)
         self._study.set_user_attr(EXPERIMENT, dump_experiment(self._experiment))
         self._study.set_user_attr(SCORES, self._scores and self._scores.model_dump(mode="json"))
+
+    def _name_former_weights(self, before: Mapping[str, object]) -> str | None:
+        """Name the file of another sweep that the finished trials started from; None where it was no sweep's."""
+        kept = self._study.user_attrs.get(_WEIGHTS_FILE, {})
+        return str(self._root.path / kept["file"]) if kept and kept[_WEIGHTS] == before.get(_WEIGHTS) else None
 
     @property
     def is_closed(self) -> bool:
@@ -205,12 +226,21 @@ class OptunaSearch:
         self._study.tell(number, values)
         return self._record(number)
 
-    def fail(self, number: int, error: str, runs: Sequence[RunRecord], *, put_off: bool = False) -> TrialRecord:
-        """Mark a trial as failed, with the reason and the runs it has; one put off is proposed by the next sweep."""
+    def fail(self, number: int, error: str, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Mark a trial as failed, with the reason and the runs it has."""
         self._keep_runs(number, runs)
-        self._set_attr(number, PUT_OFF, put_off)
         self._set_attr(number, names.ERROR, error)
         self._study.tell(number, state=TrialState.FAIL)
+        self._lost += 1
+        return self._record(number)
+
+    def put_off(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
+        """Leave a trial to the next start of the sweep, which goes on with it under the same number.
+
+        Optuna has no state for that: there it stays RUNNING, which `read_trial` reads with the mark that is set here.
+        """
+        self._keep_runs(number, runs)
+        self._set_attr(number, PUT_OFF, value=True)
         self._lost += 1
         return self._record(number)
 
@@ -221,24 +251,32 @@ class OptunaSearch:
         self._study.tell(number, state=TrialState.PRUNED)
         return self._record(number)
 
-    def reconcile(self, reason: str) -> list[TrialRecord]:
-        """Fail the trials that a dead owner left running, so that they are planned again."""
-        failed = []
+    def reconcile(self) -> list[TrialRecord]:
+        """Put off the trials that a dead owner left running, and give up those that the plan no longer asks for."""
+        left = []
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if read_trial(trial) is None:  # its owner died before it said what it is
+            record = read_trial(trial)
+            if record is None:  # its owner died before it said what it is
                 self._study.tell(trial.number, state=TrialState.FAIL)
-            else:
-                failed.append(self.fail(trial.number, reason, (), put_off=True))
+            elif self._plan is not None and _choice_of(record) not in self._plan:
+                self._set_attr(trial.number, DISCARDED, value=True)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            elif not record.put_off:
+                left.append(self.put_off(trial.number, record.runs))
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):  # nobody would ask for them
             storage, trial_id = self._study._storage, trial._trial_id  # noqa: SLF001 - as in `_set_attr`
             storage.set_trial_state_values(trial_id, TrialState.RUNNING)  # Optuna copies no trial that never began
             storage.set_trial_state_values(trial_id, TrialState.FAIL)
         self._lost = 0  # they count against that owner's call
-        return failed
+        return left
 
     def trials(self) -> list[TrialRecord]:
         """List all trials by number, but for those that merely wait in the queue."""
         return read_trials(self._study)
+
+    def settled(self) -> list[TrialRecord]:
+        """List the trials of which nothing is left to run."""
+        return [trial for trial in self.trials() if trial.is_settled]
 
     def _propose_planned(self) -> Proposal | None:
         left = [choice for choice in self.planned() or [] if choice not in self._proposed]
@@ -247,8 +285,13 @@ class OptunaSearch:
         return self._propose_again(left[0])
 
     def _propose_again(self, choice: Choice) -> Proposal:
-        """Start a trial of a point that is known."""
+        """Start a trial of a point that is known, or go on with the one that was put off."""
         self._proposed.append(choice)
+        for record in self.trials():
+            waits = self._study.get_trials(deepcopy=False)[record.number].state == TrialState.RUNNING
+            if waits and record.put_off and _choice_of(record) == choice:
+                self._set_attr(record.number, PUT_OFF, value=False)
+                return Proposal(number=record.number, choice=choice)
         self._study.enqueue_trial(self._space.encode(choice), skip_if_exists=False)
         while True:
             trial = self._study.ask(self._distributions)
@@ -341,27 +384,6 @@ class OptunaSearch:
         if record is None:
             raise ValueError(f"trial {number} was not proposed by this search")
         return record
-
-
-@contextmanager
-def _experimental() -> Iterator[None]:
-    """Use what Optuna calls experimental without a warning: the tests hold it to what we need of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-def _build_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    with _experimental():
-        match name:
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed)
-            case "random":
-                return optuna.samplers.RandomSampler(seed=seed)
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed)
-            case _:
-                return optuna.samplers.TPESampler(seed=seed)
 
 
 def _choice_of(trial: TrialRecord) -> Choice:

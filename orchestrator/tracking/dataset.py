@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import BUILT_IN_SOURCES, SYNTHETIC, DataConfig
 from orchestrator.masking import mask_credentials
 from orchestrator.records import DatasetInfo
 
@@ -28,12 +28,16 @@ def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
 
 
 def _name(source: str) -> str:
-    return Path(source).resolve().name if Path(source).is_dir() else source
+    path = Path(source).expanduser()
+    return path.resolve().name if path.exists() else source
 
 
 def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
-    if config.source == "synthetic":
-        return "synthetic", config.synthetic.model_dump(mode="json")
-    if Path(config.source).is_dir():
-        return "local", {"uri": Path(config.source).resolve().as_uri()}
+    if config.source == SYNTHETIC:
+        return SYNTHETIC, config.synthetic.model_dump(mode="json")
+    if config.source in BUILT_IN_SOURCES:
+        return config.source.partition("/")[0], {"name": config.source}
+    path = Path(config.source).expanduser()
+    if path.exists():
+        return "local", {"uri": path.resolve().as_uri()}
     return "hugging_face", {"path": config.source, "revision": config.revision}

@@ -1,11 +1,12 @@
 """What a run leaves in every tracker: its params, its summary metrics, its curves."""
 
+import json
 from typing import Self
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.interfaces import RunStart, SweepStart
-from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult
+from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult, flatten
 
 
 class Origin(Record):
@@ -52,6 +53,12 @@ def run_scores(start: RunStart) -> dict[str, float]:
     return {key: known[key] for key in (names.LOGME, names.GRAD_SHARE_FROZEN) if known.get(key) is not None}
 
 
+def sweep_params(start: SweepStart) -> dict[str, str]:
+    """List the params of a sweep: the configuration, with dotted keys and values as in YAML's flow style."""
+    flat = flatten(start.experiment.model_dump(mode="json"))
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}
+
+
 def block_scores(start: SweepStart) -> dict[str, float]:
     """List the scores of the pretrained network's blocks, as metrics."""
     blocks = start.scores.blocks if start.scores is not None else ()
@@ -61,8 +68,13 @@ def block_scores(start: SweepStart) -> dict[str, float]:
     }
 
 
-def summary_metrics(result: RunResult) -> dict[str, float]:
-    """List the summary metrics of a run, every name of that section of `names.py`; those of a GPU on a GPU only."""
+def summary_metrics(result: RunResult, epochs_from: int = 1) -> dict[str, float]:
+    """List the summary metrics of a run, every name of that section of `names.py`; those of a GPU on a GPU only.
+
+    Args:
+        result: What the run found.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+    """
     resident = {} if result.resident_mb is None else {names.RESIDENT_MB: result.resident_mb}
     return {
         names.VAL_ACC: result.val_acc,
@@ -71,7 +83,7 @@ def summary_metrics(result: RunResult) -> dict[str, float]:
         names.TRAIN_LOSS: result.train_loss,
         names.TEST_ACC: result.test_acc,
         names.TEST_LOSS: result.test_loss,
-        names.BEST_EPOCH: result.best_epoch,
+        names.BEST_EPOCH: result.best_epoch_number - 1 + epochs_from,
         names.EPOCHS_RUN: result.epochs_run,
         names.TRAINABLE_PARAMS: result.trainable_params,
         names.TRAINABLE_PCT: result.trainable_pct,
@@ -87,8 +99,18 @@ def summary_metrics(result: RunResult) -> dict[str, float]:
     }
 
 
-def curve_points(metrics: EpochMetrics) -> list[tuple[str, float, int]]:
-    """List an epoch's points as (name, value, step): the epoch is the step, but for the loss of single steps."""
+def epoch_step(metrics: EpochMetrics, epochs_from: int = 1) -> int:
+    """Returns the step that an epoch has in its run's curves; for `epochs_from` see `names.EPOCHS_FROM`."""
+    return metrics.number - 1 + epochs_from
+
+
+def curve_points(metrics: EpochMetrics, epochs_from: int = 1) -> list[tuple[str, float, int]]:
+    """List an epoch's points as (name, value, step): the epoch is the step, but for the loss of single steps.
+
+    Args:
+        metrics: The epoch.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+    """
     curves = {
         names.CURVE_TRAIN_LOSS: metrics.train_loss,
         names.CURVE_TRAIN_ACC: metrics.train_acc,
@@ -97,4 +119,5 @@ def curve_points(metrics: EpochMetrics) -> list[tuple[str, float, int]]:
         names.CURVE_LR: metrics.lr,
     }
     steps = [(names.CURVE_STEP_LOSS, point.loss, point.step) for point in metrics.step_losses]
-    return [(name, value, metrics.epoch) for name, value in curves.items()] + steps
+    step = epoch_step(metrics, epochs_from)
+    return [(name, value, step) for name, value in curves.items()] + steps

@@ -36,6 +36,10 @@ class FanoutRun:
         """End as killed."""
         _tell_all(self._runs, lambda run: run.kill(reason))
 
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep."""
+        _tell_all(self._runs, lambda run: run.put_off(reason))
+
 
 class FanoutTracker:
     """Tracks a sweep in several trackers. One that fails does not keep the others from closing."""

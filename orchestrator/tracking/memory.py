@@ -6,9 +6,9 @@ from typing import Literal
 from orchestrator import names
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.records import EpochMetrics, RunResult
-from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
+from orchestrator.tracking.entries import curve_points, epoch_step, run_params, summary_metrics
 
-Status = Literal["running", "finished", "failed", "killed"]
+Status = Literal["running", "finished", "failed", "killed", "put_off"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class MemoryRun:
         status: `running` until it ends.
         metrics: Summary metrics; empty unless it finished.
         curves: Points as (step, value) by the curve's name.
-        reason: Why it failed or was killed.
+        reason: Why it failed, was killed or was put off.
         pareto: Whether its trial is on the front, as of the last update of the sweep.
     """
 
@@ -41,7 +41,7 @@ class MemoryRun:
 
     def log_epoch(self, metrics: EpochMetrics) -> None:
         """Add an epoch to the curves, unless it is there."""
-        if any(step == metrics.epoch for step, _ in self.curves.get(names.CURVE_VAL_ACC, ())):
+        if any(step == epoch_step(metrics) for step, _ in self.curves.get(names.CURVE_VAL_ACC, ())):
             return
         for name, value, step in curve_points(metrics):
             self.curves.setdefault(name, []).append((step, value))
@@ -60,6 +60,11 @@ class MemoryRun:
     def kill(self, reason: str) -> None:
         """Keep the reason."""
         self._end("killed")
+        self.reason = reason
+
+    def put_off(self, reason: str) -> None:
+        """Keep the reason."""
+        self._end("put_off")
         self.reason = reason
 
     def reopen(self, start: RunStart) -> None:
@@ -91,19 +96,20 @@ class MemoryTracker:
         self.status: Status | None = None
 
     def start_sweep(self, start: SweepStart) -> None:
-        """Open the sweep; runs that an earlier call left running are killed."""
+        """Open the sweep; runs that an earlier call left running are put off."""
         self.starts.append(start)
         self.status = "running"
         for run in self.runs:
             if run.status == "running":
-                run.kill("the sweep that ran it is gone")
+                run.put_off("the sweep that ran it is gone")
 
     def start_run(self, start: RunStart) -> MemoryRun:
-        """Open a run, or go on with the newest of its fingerprint that does not run."""
+        """Open a run, or go on with the newest of its fingerprint that does not run; it takes the place of others."""
         ended = [run for run in self._find(start) if run.status != "running"]
         if start.resumes_from and ended:
             ended[-1].reopen(start)
             return ended[-1]
+        self.runs = [run for run in self.runs if run not in ended or run.status != "put_off"]
         run = MemoryRun(start=start, params=run_params(start))
         self.runs.append(run)
         return run
@@ -120,8 +126,11 @@ class MemoryTracker:
             run.pareto = run.start.trial in summary.front
 
     def end_sweep(self, status: SweepStatus) -> None:
-        """Keep the status."""
+        """Keep the status; what a finished sweep has not gone on with is killed."""
         self.status = status
+        for run in self.runs:
+            if status == "finished" and run.status == "put_off":
+                run.status = "killed"
 
     def _find(self, start: RunStart) -> list[MemoryRun]:
         return [run for run in self.runs if run.start.spec.fingerprint == start.spec.fingerprint]

@@ -1,29 +1,43 @@
 """MLflow: a parent run a sweep, a child run a training. No global state: one client, one explicit URI."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from getpass import getuser
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator import names
-from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.errors import NotFoundError, OrchestratorError, SetupError
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.labels import find_varied
 from orchestrator.layout import Root
+from orchestrator.ledger import Ledger
 from orchestrator.masking import mask_credentials
-from orchestrator.records import flatten
 from orchestrator.tracking.dataset import build_dataset_input
-from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores
+from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores, sweep_params
 from orchestrator.tracking.mlflow_run import (
     MlflowRun,
     end_run,
     log_metrics,
     log_params,
-    remove_note,
     set_note,
     set_tags,
+    sync_artifacts,
+    take_up_run,
+    user_tag,
+    write_table,
+)
+from orchestrator.tracking.mlflow_runs import (
+    GENERATION,
+    PARENT,
+    RUN_KEY,
+    UNFINISHED,
+    Family,
+    SweepRuns,
+    count_from,
+    find_trial,
+    started,
 )
 from orchestrator.tracking.mlflow_store import MlflowStore
 
@@ -33,13 +47,9 @@ from mlflow.entities import Run  # isort: skip
 if TYPE_CHECKING:
     from orchestrator.tracking.gpu_metrics import GpuMetrics
 
-TABLE_FILE = "trials.json"
+_LOG = logging.getLogger(__name__)
+
 CONFIG_FILE = "experiment.yaml"
-RUN_KEY = "run_key"
-"""Tag of a child run: the keys of the starts that opened it or went on with it."""
-_GENERATION = "generation"
-_PAGE = 1000
-_PARENT = "mlflow.parentRunId"
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -50,10 +60,15 @@ class MlflowTracker:
         root: Where the default store and all artifacts lie.
         experiment_name: Name of the experiment, here and in MLflow.
         uri: Tracking URI; None: the SQLite store under the root.
+        say: Hears what was mended in the store, and what of it cannot be; None: the log does.
     """
 
-    def __init__(self, root: Root, experiment_name: str, uri: str | None) -> None:
-        self._store = MlflowStore(root, experiment_name, uri)
+    def __init__(
+        self, root: Root, experiment_name: str, uri: str | None, say: Callable[[str], None] | None = None
+    ) -> None:
+        self._say = say or _LOG.warning
+        self._store = MlflowStore(root, experiment_name, uri, self._say)
+        self._start: SweepStart | None = None
         self._name = experiment_name
         self._opened: tuple[MlflowClient, str] | None = None
         self._parent_id: str | None = None
@@ -62,6 +77,8 @@ class MlflowTracker:
         self._gpus: GpuMetrics | None = None
         self._parents: dict[str, str] = {}
         """Parent run of each generation."""
+        self._epochs_from: dict[str, int] = {}
+        """Number of the first epoch in each generation."""
 
     @property
     def uri(self) -> str:
@@ -88,24 +105,20 @@ class MlflowTracker:
         Raises:
             SetupError: The store cannot be reached or opened.
         """
-        client, experiment = self._open()
+        client, _ = self._open()
         self._origin = Origin.of(start)
-        generation = str(start.generation)
+        self._start = start
         with self._store.translated("write to", SetupError):
-            parents = self._find_parents()
-            parent = next((run for run in parents if run.data.tags.get(_GENERATION, "0") == generation), None)
+            runs = self._runs
+            family = runs.take_stock(lambda: Ledger(self._store.root).find_tracked(self._name))
+            generation = str(start.generation)
+            parent = next((run for run in family.parents if run.data.tags.get(GENERATION, "0") == generation), None)
             if parent is None:
-                tags = self._tags(names.KIND_SWEEP, self.origin) | {_GENERATION: generation}
-                parent = client.create_run(experiment, run_name=self._name, tags=tags)
+                parent = self._create_parent(start)
             else:
-                client.update_run(parent.info.run_id, status="RUNNING")
-            for other in parents:
-                if other.info.status == "RUNNING" and other.info.run_id != parent.info.run_id:
-                    client.set_terminated(other.info.run_id, "KILLED")
-            self._parent_id = parent.info.run_id
-            # the newest come first, and they win
-            self._parents = {run.data.tags.get(_GENERATION, "0"): run.info.run_id for run in reversed(parents)}
-            self._parents[generation] = self._parent_id
+                runs.require_dead(parent)
+                take_up_run(client, parent)
+            self._take_over(family, parent, start)
             self._log_configuration(parent, start)
         self.close_stale_runs("the process that ran it died")
         if start.gpu_uuids:
@@ -125,8 +138,8 @@ class MlflowTracker:
         """Open a child run with its params, data set and specification, or go on with an unfinished one.
 
         Where `start.resumes_from` is not 0, that is the newest of its fingerprint: unfinished, or finished by a
-        process that died before anybody else heard of it. Others of it that seem to run are closed as KILLED, unless
-        this tracker opened them.
+        process that died before anybody else heard of it. Others of it that seem to run are closed as KILLED, and those
+        that were put off are deleted, unless this tracker opened them.
 
         Args:
             start: What is known of the run.
@@ -138,18 +151,18 @@ class MlflowTracker:
         Raises:
             SweepError: The store is lost.
         """
-        client, experiment = self._require_open()
+        client, _ = self._require_open()
         origin = origin or self.origin
         key = key or uuid4().hex[:16]
         tags = self._run_tags(start, origin, key)
         with self._store.translated("write to"):
             found = self._find_run(start, key if again else None)
             if found is None:
-                made = client.create_run(experiment, start_time=at_ms, run_name=start.name, tags=tags)
-                run = MlflowRun(self._store, client, made.info.run_id, fresh=True)
+                run_id = self._runs.create(key, start.name, tags, at_ms=at_ms).info.run_id
             else:
-                self._reopen(found, start.name, tags)
-                run = MlflowRun(self._store, client, found.info.run_id)
+                run_id, tags[names.EPOCHS_FROM] = found.info.run_id, str(count_from(found))
+                self._runs.reopen(found, start.name, tags)
+        run = MlflowRun(self._store, client, run_id, epochs_from=int(tags[names.EPOCHS_FROM]), fresh=found is None)
         params: dict[str, object] = {**run_params(start), names.FINGERPRINT: start.spec.fingerprint}
         if origin.git_commit is not None:
             params["git_commit"] = origin.git_commit
@@ -173,10 +186,17 @@ class MlflowTracker:
         """
         client, _ = self._require_open()
         with self._store.translated("read"):
-            found = self._search_key(key)
+            found = self._runs.find_key(key)
         if found is None:
             raise NotFoundError(f"the MLflow store {self._store.uri} has no run that was started as {key}")
-        return MlflowRun(self._store, client, found.info.run_id)
+        return MlflowRun(self._store, client, found.info.run_id, epochs_from=count_from(found))
+
+    def answers(self) -> bool:
+        """Whether the store answers an easy question."""
+        client, experiment = self._require_open()
+        with suppress(OrchestratorError), self._store.translated("read"):
+            return bool(client.get_experiment(experiment))
+        return False
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
         """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
@@ -190,8 +210,9 @@ class MlflowTracker:
         """
         client, _ = self._require_open()
         with self._store.translated("write to"):
-            known = {run.info.run_id: run for run in self._find_same(start) if run.info.status == "FINISHED"}
-            found = known.get(run_id or "") or max(known.values(), key=_started, default=None)
+            same = self._runs.find_closable(start.spec.fingerprint)
+            known = {run.info.run_id: run for run in same if run.info.status == "FINISHED"}
+            found = known.get(run_id or "") or max(known.values(), key=started, default=None)
             if found is None:
                 raise NotFoundError(
                     f"the MLflow store {self._store.uri} has no finished run of {start.name}",
@@ -211,31 +232,29 @@ class MlflowTracker:
             SweepError: The store is lost.
         """
         client, _ = self._require_open()
-        parent = self._require_parent()
         with self._store.translated("write to"):
+            parent = self._find_living_parent()
             log_metrics(client, parent, summary.metrics, at_ms)
             set_note(client, parent, summary.note)
-            self._write_table(summary.table)
-            for path in summary.files:
-                if path.exists():
-                    client.log_artifact(parent, str(path))
-            for child in self._find_children():
-                if child.data.tags.get(_PARENT) != parent:
-                    continue
-                pareto = _bool(int(child.data.tags[names.OPTUNA_TRIAL]) in summary.front)
-                if child.data.tags.get(names.PARETO) != pareto:
+            write_table(client, parent, summary.table)
+            for path in filter(Path.exists, summary.files):
+                client.log_artifact(parent, str(path))
+            for child in self._runs.find_children(parent):
+                trial = find_trial(child)
+                pareto = str(trial in summary.front).lower()
+                if trial is not None and child.data.tags.get(names.PARETO) != pareto:
                     client.set_tag(child.info.run_id, names.PARETO, pareto)
 
     def close_stale_runs(self, reason: str) -> None:
-        """End the runs of a dead owner: this one holds the sweep's lock, so nobody runs them.
+        """Put off the runs of a dead owner: this one holds the sweep's lock, so nobody runs them.
+
+        Those of others are left alone; those of a sweep that was begun anew since end as KILLED.
 
         Raises:
             SetupError: The store is lost.
         """
-        client, _ = self._require_open()
         with self._store.translated("write to", SetupError):
-            for child in self._find_children("RUNNING"):
-                end_run(client, child.info.run_id, "KILLED", f"killed: {reason}")
+            self._runs.close_abandoned(self._require_parent(), reason)
         self._live.clear()
 
     def end_sweep(self, status: SweepStatus) -> None:
@@ -248,7 +267,17 @@ class MlflowTracker:
         if self._gpus is not None:
             self._gpus.stop()
         with self._store.translated("write to"):
-            client.set_terminated(self._require_parent(), _STATUS[status])
+            parent = self._find_living_parent()
+            sync_artifacts(client.get_run(parent))
+            if status == "put_off":
+                client.set_tag(parent, names.PUT_OFF, "true")
+                client.update_run(parent, status="SCHEDULED")
+                return
+            if status == "finished":
+                self._runs.give_up(
+                    lambda child: child.data.tags.get(PARENT) == parent, "the sweep no longer asks for it"
+                )
+            client.set_terminated(parent, _STATUS[status])
 
     def keep_files(self, files: Iterable[Path]) -> None:
         """Keep files as artifacts of the parent run of a sweep that was tracked earlier.
@@ -259,11 +288,11 @@ class MlflowTracker:
         """
         client, _ = self._open()
         with self._store.translated("write to", SetupError):
-            parent = next(iter(self._find_parents()), None)
+            parent = next(iter(self._runs.find_parents()), None)
             if parent is None:
                 raise NotFoundError(
                     f"the MLflow store {self._store.uri} has no sweep {self._name!r}",
-                    hint=f"run it first: orchestrator sweep {self._name}",
+                    hint=f"run it first: orchestrator sweep {self._name}{self._store.root.option}",
                 )
             for path in files:
                 client.log_artifact(parent.info.run_id, str(path))
@@ -283,8 +312,51 @@ class MlflowTracker:
             raise RuntimeError("start_sweep comes first")
         return self._parent_id
 
+    @property
+    def _runs(self) -> SweepRuns:
+        client, experiment = self._require_open()
+        store = self._store
+        return SweepRuns(client, experiment, self._name, identity=store.identity, remote=store.is_remote)
+
+    def _create_parent(self, start: SweepStart) -> Run:
+        tags = self._tags(names.KIND_SWEEP, self.origin)
+        tags |= {GENERATION: str(start.generation), names.EPOCHS_FROM: "1"}
+        return self._runs.create_for_certain(uuid4().hex[:16], self._name, tags)
+
+    def _take_over(self, family: Family, parent: Run, start: SweepStart) -> None:
+        """Close the parents that a dead call left running, and take up runs whose parent somebody has deleted."""
+        client, experiment = self._require_open()
+        runs, self._parent_id = self._runs, parent.info.run_id
+        for other in family.parents:
+            if other.info.status in UNFINISHED and other.info.run_id != self._parent_id and runs.is_dead(other):
+                client.set_terminated(other.info.run_id, "KILLED")
+        # the newest come first, and they win
+        self._parents = {run.data.tags.get(GENERATION, "0"): run.info.run_id for run in reversed(family.parents)}
+        self._parents[str(start.generation)] = self._parent_id
+        every = [*reversed(family.parents), parent]
+        self._epochs_from = {run.data.tags.get(GENERATION, "0"): count_from(run) for run in every}
+        self._store.keep_views(client, experiment, find_varied(start.experiment))
+        if not start.generation:  # else they may be of an archived study
+            there = {self._parent_id, *(run.info.run_id for run in family.parents)}
+            lost = [run for run in family.children if run.data.tags.get(PARENT) not in there]
+            runs.set_parent(lost, self._parent_id)
+
+    def _find_living_parent(self) -> str:
+        """Find the parent run; where a person has deleted it, a new one takes its place, with its children."""
+        before, start = self._require_parent(), self._start
+        if start is None or self._runs.is_there(before):
+            return before
+        parent = self._create_parent(start)
+        self._parent_id = parent.info.run_id
+        self._parents[str(start.generation)] = self._parent_id
+        self._runs.set_parent(self._runs.find_children(before), self._parent_id)
+        self._log_configuration(parent, start)
+        self._say(f"the MLflow run {before} of {self._name!r} was deleted: {self._parent_id} takes its place")
+        return self._parent_id
+
     def _tags(self, kind: str, origin: Origin) -> dict[str, str]:
-        tags = {names.KIND: kind, names.SWEEP: self._name, names.CONFIG_HASH: origin.config_hash, **_user_tag()}
+        tags = {names.KIND: kind, names.SWEEP: self._name, names.CONFIG_HASH: origin.config_hash, **user_tag()}
+        tags |= self._runs.tags
         if origin.git_commit is not None:
             tags |= {"git_commit": origin.git_commit, "mlflow.source.git.commit": origin.git_commit}
         return tags
@@ -292,8 +364,7 @@ class MlflowTracker:
     def _log_configuration(self, parent: Run, start: SweepStart) -> None:
         client, _ = self._require_open()
         run_id = parent.info.run_id
-        flat = {key: _plain(value) for key, value in flatten(start.experiment.model_dump(mode="json")).items()}
-        log_params(client, run_id, flat, there=parent)
+        log_params(client, run_id, sweep_params(start), there=parent)
         log_metrics(client, run_id, block_scores(start))
         set_tags(client, run_id, self._tags(names.KIND_SWEEP, self.origin))
         client.log_text(run_id, mask_credentials(start.config_yaml), CONFIG_FILE)
@@ -301,11 +372,12 @@ class MlflowTracker:
     def _run_tags(self, start: RunStart, origin: Origin, key: str) -> dict[str, str]:
         tags = self._tags(names.KIND_RUN, origin) | {
             # a run of the study before may have waited in the spool
-            _PARENT: self._parents.get(str(start.spec.generation), self._require_parent()),
+            PARENT: self._parents.get(str(start.spec.generation), self._require_parent()),
             names.OPTUNA_TRIAL: str(start.trial),
             names.SEED: str(start.spec.seed),
             names.PARETO: "false",
             names.FINGERPRINT: start.spec.fingerprint,
+            names.EPOCHS_FROM: str(self._epochs_from.get(str(start.spec.generation), 1)),
             RUN_KEY: key,
         }
         return tags if start.reused_from is None else tags | {names.REUSED_FROM: start.reused_from}
@@ -313,85 +385,14 @@ class MlflowTracker:
     def _find_run(self, start: RunStart, key: str | None) -> Run | None:
         """Find the run that `start` goes on with, and close those that it leaves behind."""
         client, _ = self._require_open()
-        found = self._search_key(key) if key is not None else None
+        found = self._runs.find_key(key) if key is not None else None
         live = {run.run_id for run in self._live if not run.ended}
-        same = [run for run in self._find_same(start) if run.info.run_id not in live]
+        same = [run for run in self._runs.find_closable(start.spec.fingerprint) if run.info.run_id not in live]
         if found is None and start.resumes_from:
-            found = max(same, key=_started, default=None)
+            found = max(same, key=started, default=None)
         for run in same:
             if run.info.status == "RUNNING" and (found is None or run.info.run_id != found.info.run_id):
                 end_run(client, run.info.run_id, "KILLED", f"killed: {start.name} took its place")
+            elif run.info.status == "SCHEDULED" and found is None:
+                client.delete_run(run.info.run_id)  # the same training begins again
         return found
-
-    def _reopen(self, run: Run, name: str, tags: Mapping[str, str]) -> None:
-        """Go on with a run under another name. It keeps the keys of its earlier starts."""
-        client, _ = self._require_open()
-        keys = run.data.tags.get(RUN_KEY, "").split()
-        remove_note(client, run)
-        set_tags(client, run.info.run_id, {**tags, RUN_KEY: " ".join(dict.fromkeys([*keys, tags[RUN_KEY]]))})
-        client.update_run(run.info.run_id, status="RUNNING", name=name)
-
-    def _write_table(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Replace the trial table. `log_table` would append to it; the format and the tag are the ones it uses."""
-        client, _ = self._require_open()
-        parent = self._require_parent()
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        table = {"columns": columns, "data": [[_json_value(row.get(key)) for key in columns] for row in rows]}
-        client.log_text(parent, mask_credentials(json.dumps(table, default=str)), TABLE_FILE)
-        client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
-
-    def _find_parents(self) -> list[Run]:
-        """Find the sweep's parent runs, the newest first: one, but for those that `--fresh` left behind."""
-        return sorted(self._search(f"tags.{names.KIND} = '{names.KIND_SWEEP}'"), key=_started, reverse=True)
-
-    def _find_same(self, start: RunStart) -> list[Run]:
-        query = f"tags.{names.KIND} = '{names.KIND_RUN}' and tags.{names.FINGERPRINT} = '{start.spec.fingerprint}'"
-        return self._search(query)
-
-    def _search_key(self, key: str) -> Run | None:
-        """Find the run of a key: the first, should a lost answer have made two; the others are deleted."""
-        client, _ = self._require_open()
-        found = sorted(self._search(f"tags.{RUN_KEY} LIKE '%{key}%'"), key=_started)
-        for double in found[1:]:
-            client.delete_run(double.info.run_id)
-        return found[0] if found else None
-
-    def _find_children(self, status: str | None = None) -> list[Run]:
-        query = f"tags.{names.KIND} = '{names.KIND_RUN}'"
-        return self._search(f"{query} and attributes.status = '{status}'" if status else query)
-
-    def _search(self, query: str) -> list[Run]:
-        client, experiment = self._require_open()
-        found: list[Run] = []
-        token: str | None = None
-        while True:
-            page = client.search_runs([experiment], query, max_results=_PAGE, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
-
-
-def _plain(value: object) -> str:
-    """Write a configuration value as in YAML's flow style: `null`, `true`, `[0, 1]`; strings as they are."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _json_value(value: object) -> object:
-    """JSON knows no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _bool(value: bool) -> str:  # noqa: FBT001 - the value itself
-    return "true" if value else "false"
-
-
-def _user_tag() -> dict[str, str]:
-    try:
-        return {"mlflow.user": getuser()}
-    except (OSError, KeyError):  # a container may run as a user without a name
-        return {}
-
-
-def _started(run: Run) -> int:
-    return int(run.info.start_time)

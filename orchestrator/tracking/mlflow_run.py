@@ -1,23 +1,33 @@
 """One child run in MLflow, and how anything is written there: clipped, masked, and never twice."""
 
 import html
+import json
+import logging
+import math
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from getpass import getuser
+from pathlib import Path
 from typing import Literal
 
 from orchestrator import names
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import sync_tree
 from orchestrator.masking import mask_credentials
 from orchestrator.records import EpochMetrics, RunResult
-from orchestrator.tracking.confusion import draw_confusion
-from orchestrator.tracking.entries import curve_points, summary_metrics
+from orchestrator.tracking.confusion import render_confusion
+from orchestrator.tracking.entries import curve_points, epoch_step, summary_metrics
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.relocation import to_path
 
 from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
 from mlflow.entities import Metric, Param, Run, RunTag  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
+_LOG = logging.getLogger("orchestrator")
+TABLE_FILE = "trials.json"
 NOTE = "mlflow.note.content"
 _PARAM_LIMIT = 6000
 _TAG_LIMIT = 8000
@@ -35,16 +45,20 @@ class MlflowRun:
         store: The store, for its errors.
         client: The open client.
         run_id: The run.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
         fresh: Whether the run was made just now, so that nothing needs to be read.
 
     Attributes:
         ended: Whether it was ended here.
     """
 
-    def __init__(self, store: MlflowStore, client: MlflowClient, run_id: str, *, fresh: bool = False) -> None:
+    def __init__(
+        self, store: MlflowStore, client: MlflowClient, run_id: str, *, epochs_from: int, fresh: bool = False
+    ) -> None:
         self._store = store
         self._client = client
         self._run_id = run_id
+        self._epochs_from = epochs_from
         self.ended = False
         self._there: dict[str, set[int]] | None = {name: set() for name in _KEY_CURVES} if fresh else None
 
@@ -67,10 +81,12 @@ class MlflowRun:
         with self._store.translated("write to"):
             there = self._read_steps() if self._there is None else self._there
             self._there = there
-            if metrics.epoch in there[names.CURVE_VAL_ACC]:
+            if epoch_step(metrics, self._epochs_from) in there[names.CURVE_VAL_ACC]:
                 return
             # step losses first: MLflow cuts a long call in pieces, and the last one says that the epoch is whole
-            points = sorted(curve_points(metrics), key=lambda point: point[0] != names.CURVE_STEP_LOSS)
+            points = sorted(
+                curve_points(metrics, self._epochs_from), key=lambda point: point[0] != names.CURVE_STEP_LOSS
+            )
             new = [Metric(name, value, now, step) for name, value, step in points if step not in there.get(name, ())]
             self._there = None  # unknown, until the store has answered
             self._client.log_batch(self._run_id, metrics=new)
@@ -86,14 +102,16 @@ class MlflowRun:
         note = "the training finished, but its results could not be tracked"
         with self.failing_if_raised(note), self._store.translated("write to"):
             run = self._client.get_run(self._run_id)
-            summary = {key: value for key, value in summary_metrics(result).items() if key not in run.data.metrics}
-            log_metrics(self._client, self._run_id, summary, at_ms)
+            summary = summary_metrics(result, self._epochs_from)
+            new = {key: value for key, value in summary.items() if key not in run.data.metrics}
+            log_metrics(self._client, self._run_id, new, at_ms)
             log_params(self._client, self._run_id, params, there=run)
             self._log_confusion(result)
             self._log_predictions(result)
             remove_note(self._client, run)
             if result.notes:
                 set_note(self._client, self._run_id, html.escape("\n\n".join(result.notes), quote=False))
+            sync_artifacts(run)
             self._client.set_terminated(self._run_id, "FINISHED", end_time=at_ms)
         self.ended = True
 
@@ -106,6 +124,12 @@ class MlflowRun:
     def kill(self, reason: str, *, at_ms: int | None = None) -> None:
         """End as KILLED, with the reason as a note."""
         self._end("KILLED", f"killed: {reason}", at_ms)
+
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep: SCHEDULED, with the reason as a note and the tag `put_off`."""
+        with self._store.translated("write to"):
+            put_off_run(self._client, self._run_id, reason)
+        self.ended = True
 
     @contextmanager
     def failing_if_raised(self, note: str) -> Iterator[None]:
@@ -130,7 +154,15 @@ class MlflowRun:
         matrices = {"validation": result.val_confusion, "test": result.test_confusion}
         content = {"class_names": result.class_names, "rows": "true class", "columns": "predicted class", **matrices}
         self._client.log_dict(self._run_id, content, "confusion_matrix.json")
-        self._client.log_figure(self._run_id, draw_confusion(matrices, result.class_names), "confusion_matrix.png")
+        try:
+            picture = render_confusion(matrices, result.class_names)
+        except Exception as error:  # noqa: BLE001 - of a picture: the numbers are kept
+            _LOG.warning("no confusion_matrix.png is kept: it cannot be drawn (%s: %s)", type(error).__name__, error)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "confusion_matrix.png"
+            file.write_bytes(picture)
+            self._client.log_artifact(self._run_id, str(file))
 
     def _log_predictions(self, result: RunResult) -> None:
         """Keep the predictions of each image, where the run left them (an older version did not)."""
@@ -139,10 +171,47 @@ class MlflowRun:
             self._client.log_artifact(self._run_id, str(file))
 
 
+def sync_artifacts(run: Run) -> None:
+    """Make the artifacts of a run last over a power cut, where they are on a local disk: then it may say FINISHED."""
+    folder = to_path(run.info.artifact_uri or "")
+    if folder is not None and folder.is_dir():
+        sync_tree(folder)
+
+
 def end_run(client: MlflowClient, run_id: str, status: EndStatus, note: str, at_ms: int | None = None) -> None:
     """End a run with a note, which shows as it is: the page reads Markdown, and HTML in it."""
     set_note(client, run_id, html.escape(note, quote=False))
     client.set_terminated(run_id, status, end_time=at_ms)
+
+
+def put_off_run(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Leave a run, or a whole sweep, to the next start of the sweep. MLflow shows SCHEDULED as neither red nor busy."""
+    set_note(
+        client, run_id, f"put off: {html.escape(reason, quote=False)}; the next start of the sweep goes on with it"
+    )
+    client.set_tag(run_id, names.PUT_OFF, "true")
+    client.update_run(run_id, status="SCHEDULED")
+
+
+def take_up_run(client: MlflowClient, run: Run, name: str | None = None) -> None:
+    """Go on with a run, under another name where one is given: it says no longer that it was put off, or ended."""
+    remove_note(client, run)
+    if names.PUT_OFF in run.data.tags:
+        client.delete_tag(run.info.run_id, names.PUT_OFF)
+    client.update_run(run.info.run_id, status="RUNNING", name=name)
+
+
+def write_table(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Replace the trial table. `log_table` would append to it; the format and the tag are the ones it uses."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = {"columns": columns, "data": [[_json_value(row.get(key)) for key in columns] for row in rows]}
+    client.log_text(run_id, mask_credentials(json.dumps(table, default=str)), TABLE_FILE)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
+
+
+def _json_value(value: object) -> object:
+    """JSON knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def set_note(client: MlflowClient, run_id: str, note: str) -> None:
@@ -179,6 +248,14 @@ def log_params(client: MlflowClient, run_id: str, values: Mapping[str, object], 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags in one call."""
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def user_tag() -> dict[str, str]:
+    """Tag of a run that says who started it."""
+    try:
+        return {"mlflow.user": getuser()}
+    except (OSError, KeyError):  # a container may run as a user without a name
+        return {}
 
 
 def now_ms() -> int:

@@ -1,7 +1,8 @@
 """MLflow, but a store that is lost fails no run: what it misses waits on disk and is delivered once it is back."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -11,8 +12,8 @@ from orchestrator.layout import Root
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.mlflow_run import MlflowRun, now_ms
-from orchestrator.tracking.mlflow_store import impatient, is_refusal
-from orchestrator.tracking.spool_file import Adopted, Ended, Epoch, Latest, Message, Spool, Started
+from orchestrator.tracking.mlflow_store import impatient, is_rebuff, is_refusal
+from orchestrator.tracking.spool_file import Adopted, Ended, Epoch, Latest, Line, Message, Spool, Started
 
 _PAUSE_S = 5.0
 """Shortest pause between two tries."""
@@ -55,6 +56,10 @@ class SpoolingRun:
         """End as KILLED."""
         self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="killed", reason=reason))
 
+    def put_off(self, reason: str) -> None:
+        """Leave it to the next start of the sweep."""
+        self._tracker.submit(Ended(key=self._key, at_ms=now_ms(), status="put_off", reason=reason))
+
 
 class SpoolingTracker:
     """Tracks a sweep in MLflow. Once it has started, nothing raises because of the store.
@@ -68,7 +73,7 @@ class SpoolingTracker:
         inner: MLflow.
         root: Where the spool lies.
         experiment_name: Name of the experiment, and of the spool.
-        say: Hears when the store is lost and when it is back, once each, and what it refuses for good.
+        say: Hears when the store is lost and when it is back, once each, and what it refuses.
     """
 
     def __init__(self, inner: MlflowTracker, root: Root, experiment_name: str, say: Callable[[str], None]) -> None:
@@ -80,6 +85,10 @@ class SpoolingTracker:
         self._late = 0
         """Messages delivered since the store was lost."""
         self._next_try = 0.0
+        self._denied: set[str] = set()
+        """Runs of which the store has refused something in this call."""
+        self._rebuffed = False
+        """Whether something before the store has."""
         self._warned_of_disk = False
 
     def start_sweep(self, start: SweepStart) -> None:
@@ -93,6 +102,7 @@ class SpoolingTracker:
         self._lost = False
         try:
             strange = self._spool.load()
+            refused = self._spool.load_refused()
         except (OSError, ValueError) as error:
             raise SetupError(
                 f"cannot read what waits for the tracking store, {self._spool.path}: {error}",
@@ -102,11 +112,14 @@ class SpoolingTracker:
             self._say(f"{len(strange)} lines of {self._spool.path} cannot be read: kept in {self._spool.refused_path}")
         if (latest := self._spool.latest) is not None:
             self._spool.keep_latest(replace(latest, end=None))  # the parent runs again
+        self._offer_again(refused)
         if not self._spool.is_empty:
             self._late = 0
-            self._deliver_all(None)
+            if not self._lost:
+                self._deliver_all(None)
             if self._late:
                 self._say(f"{self._late} messages of an earlier call reached the MLflow store {self._inner.uri}")
+        if refused or self._late:
             try:
                 self._inner.close_stale_runs("the process that ran it died")
             except OrchestratorError as error:
@@ -129,6 +142,9 @@ class SpoolingTracker:
     def end_sweep(self, status: SweepStatus) -> None:
         """End the parent run; what still waits is tried once more, and then left to the next start."""
         self._next_try = 0.0
+        if self._rebuffed and not self._lost:
+            with suppress(OSError):  # the next start tells
+                self._offer_again(self._spool.load_refused())
         self._submit_latest(replace(self._spool.latest or Latest(), end=status), budget_s=None)
         if not self._spool.is_empty:
             self._say(
@@ -149,18 +165,20 @@ class SpoolingTracker:
             return
         try:
             with impatient(_PATIENCE_S):
-                self._deliver(message, again=False)
+                refused = self._offer(message, again=False)
         except _LOSSES as error:
             self._append(message)
-            if is_refusal(error):
-                self._refuse(error)
-            else:
-                self._lose(error)
+            self._lose(error)
+            return
+        if refused is not None:
+            self._append(message)
+            self._refuse(message, refused)
 
     def _submit_latest(self, latest: Latest, budget_s: float | None = _DELIVERY_S) -> None:
         if self._spool.is_empty and not self._lost:
             try:
-                self._deliver_latest(latest)
+                if not self._deliver_latest(latest):
+                    self._spool.keep_latest(replace(latest, end=None))
             except _LOSSES as error:
                 self._spool.keep_latest(latest)
                 self._lose(error)
@@ -179,26 +197,64 @@ class SpoolingTracker:
         began = time.monotonic()
         try:
             while (message := self._spool.head) is not None:
-                try:
-                    self._deliver(message, again=True)
-                except _LOSSES as error:
-                    if not is_refusal(error):
-                        raise
-                    self._refuse(error)
+                refused = self._offer(message, again=True)
+                if refused is not None:
+                    self._refuse(message, refused)
                     continue
                 self._spool.note_delivered()
                 self._late += 1
                 if budget_s is not None and time.monotonic() - began > budget_s:
                     return
-            if self._spool.latest is not None:
-                self._deliver_latest(self._spool.latest)
-                self._spool.drop_latest()
+            if (latest := self._spool.latest) is not None:
+                if self._deliver_latest(latest):
+                    self._spool.drop_latest()
+                else:
+                    self._spool.keep_latest(replace(latest, end=None))
         except _LOSSES as error:
             self._lose(error, time.monotonic() - began)
             return
         if self._lost:
             self._lost = False
             self._say(f"the MLflow store {self._inner.uri} answers again: {self._late} messages delivered")
+
+    def _offer(self, message: Message, *, again: bool) -> Exception | None:
+        """Deliver a message; the error, where the store refuses it, or something before it does so twice.
+
+        Raises:
+            OrchestratorError: The store is lost; so `OSError`.
+        """
+        for last in (False, True):
+            try:
+                self._deliver(message, again=again or last)
+            except _LOSSES as error:
+                if is_refusal(error) or (last and is_rebuff(error)):
+                    return error
+                if last or not is_rebuff(error) or not self._inner.answers():
+                    raise
+            else:
+                break
+        return None
+
+    def _offer_again(self, lines: Sequence[Line]) -> None:
+        """Offer what was refused: who refused it may have been a proxy, or have been mended since."""
+        left: list[Line] = []
+        reason: Exception | None = None
+        for number, line in enumerate(lines):
+            try:
+                refused = self._offer(line.message, again=True)
+            except _LOSSES as error:
+                left += lines[number:]
+                self._lose(error)
+                break
+            if refused is not None:
+                left.append(line)
+                reason = reason or refused
+        if len(left) < len(lines):
+            with suppress(OSError):  # then all are offered once more, which shows nowhere
+                self._spool.keep_refused(left)
+            self._say(f"{len(lines) - len(left)} refused messages reached the MLflow store {self._inner.uri} after all")
+        if reason is not None:
+            self._say(f"{reason}; {len(left)} messages stay refused, in {self._spool.refused_path}")
 
     def _deliver(self, message: Message, *, again: bool) -> None:
         if isinstance(message, Started):
@@ -216,19 +272,25 @@ class SpoolingTracker:
                 run.finish(message.result, at_ms=message.at_ms)
             elif message.status == "failed":
                 run.fail(message.reason, at_ms=message.at_ms)
+            elif message.status == "put_off":
+                run.put_off(message.reason)
             else:
                 run.kill(message.reason, at_ms=message.at_ms)
 
-    def _deliver_latest(self, latest: Latest) -> None:
+    def _deliver_latest(self, latest: Latest) -> bool:
+        """Deliver the sweep's state; False where its summary has to be delivered once more."""
+        done = True
         try:
             if latest.summary is not None:
                 self._inner.update_sweep(latest.summary, at_ms=latest.at_ms)
         except _LOSSES as error:
-            if not is_refusal(error):
+            done = is_refusal(error)
+            if not done and not (is_rebuff(error) and self._inner.answers()):
                 raise
             self._say(f"{error}; the next summary of the sweep takes its place")
         if latest.end is not None:
             self._inner.end_sweep(latest.end)
+        return done
 
     def _append(self, message: Message) -> None:
         self._spool.append(message)
@@ -236,10 +298,16 @@ class SpoolingTracker:
             self._warned_of_disk = True
             self._say(f"cannot write {self._spool.path}: what the tracking store misses waits in memory alone")
 
-    def _refuse(self, error: Exception) -> None:
-        """Set the first message aside: others wait behind it."""
+    def _refuse(self, message: Message, error: Exception) -> None:
+        """Set the first message aside: others wait behind it. It is said once a run."""
         self._spool.note_refused()
-        self._say(f"{error}; what it refused is kept in {self._spool.refused_path}")
+        self._rebuffed |= is_rebuff(error)
+        key = "" if isinstance(message, Adopted) else message.key
+        if key not in self._denied:
+            self._denied.add(key)
+            self._say(
+                f"{error}; the next start offers it again, and what it refused is kept in {self._spool.refused_path}"
+            )
 
     def _lose(self, error: Exception, took_s: float = 0.0) -> None:
         self._next_try = time.monotonic() + max(_PAUSE_S, took_s / _SHARE)

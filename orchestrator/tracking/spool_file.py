@@ -3,6 +3,7 @@
 import json
 import os
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from orchestrator.files import write_atomically
+from orchestrator.files import make_folder, write_atomically
 from orchestrator.interfaces import RunStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.records import EpochMetrics, Record, RunResult
@@ -44,7 +45,7 @@ class Ended(Record):
     op: Literal["end"] = "end"
     key: str
     at_ms: int
-    status: Literal["finished", "failed", "killed"]
+    status: SweepStatus
     result: RunResult | None = None
     reason: str = ""
 
@@ -70,8 +71,8 @@ class Latest:
     """When it was summed up."""
     end: SweepStatus | None = None
 
-    def to_json(self) -> str:
-        """Write it down."""
+    def to_json(self, root: Root) -> str:
+        """Write it down; files under the root so that the root can be moved."""
         summary = self.summary
         plain = {
             "at_ms": self.at_ms,
@@ -82,13 +83,13 @@ class Latest:
                 "table": summary.table,
                 "metrics": summary.metrics,
                 "note": summary.note,
-                "files": [str(path) for path in summary.files],
+                "files": [root.relative(path) for path in summary.files],
             },
         }
         return json.dumps(plain, default=str)  # as the store's own table is written
 
     @classmethod
-    def from_json(cls, text: bytes) -> Self:
+    def from_json(cls, text: bytes, root: Root) -> Self:
         """Read it back.
 
         Raises:
@@ -102,7 +103,7 @@ class Latest:
             table=tuple(kept["table"]),
             metrics=kept["metrics"],
             note=kept["note"],
-            files=tuple(map(Path, kept["files"])),
+            files=tuple(root.path / path for path in kept["files"]),
         )
         return cls(summary=summary, at_ms=plain["at_ms"], end=plain["end"])
 
@@ -124,9 +125,10 @@ class Spool:
     """
 
     def __init__(self, root: Root, experiment_name: str) -> None:
+        self._root = root
         self.path = root.spool(experiment_name)
         stem = self.path.name.removesuffix(".jsonl")
-        self.refused_path = self.path.with_name(f"{stem}.refused.jsonl")
+        self.refused_path = root.refused(experiment_name)
         self._note_path = self.path.with_name(f"{stem}.delivered")
         self._state_path = self.path.with_name(f"{stem}.latest.json")
         self._waiting: deque[Line] = deque()
@@ -173,12 +175,9 @@ class Spool:
         self._unwritten = 0
         self._next = delivered + 1
         strange = []
-        for text in (
-            content[: self._size].decode(errors="replace").split("\n")[:-1]
-        ):  # not `splitlines`: JSON may hold U+2028
-            try:
-                line = Line.model_validate_json(text)
-            except ValidationError:
+        for text in _split(content[: self._size]):
+            line = _parse(text)
+            if line is None:
                 strange.append(text)
                 continue
             self._next = max(self._next, line.seq + 1)
@@ -187,7 +186,7 @@ class Spool:
         self._latest = None
         if state := _read(self._state_path):
             try:
-                self._latest = Latest.from_json(state)
+                self._latest = Latest.from_json(state, self._root)
             except (ValueError, KeyError, TypeError):
                 strange.append(state.decode(errors="replace"))
         if strange:
@@ -219,13 +218,34 @@ class Spool:
             self._set_aside(self._waiting[0].model_dump_json() + "\n")
         self.note_delivered()
 
+    def load_refused(self) -> list[Line]:
+        """Read what the store has refused, in order; what cannot be read is passed over, and stays.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return [line for line in map(_parse, _split(_read(self.refused_path))) if line is not None]
+
+    def keep_refused(self, lines: Sequence[Line]) -> None:
+        """Keep those lines alone of what the store has refused, and what cannot be read.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        strange = [text for text in _split(_read(self.refused_path)) if _parse(text) is None]
+        content = "".join(f"{text}\n" for text in [*strange, *(line.model_dump_json() for line in lines)])
+        if content:
+            write_atomically(self.refused_path, content)
+        else:
+            self.refused_path.unlink(missing_ok=True)
+
     def keep_latest(self, latest: Latest) -> None:
         """Keep the sweep's latest state, in place of an earlier one."""
         self._latest = latest
         with suppress(OSError):  # kept in memory, and followed by the next
             self._make_folder()
             self.path.touch()
-            write_atomically(self._state_path, latest.to_json())
+            write_atomically(self._state_path, latest.to_json(self._root))
 
     def drop_latest(self) -> None:
         """Drop the sweep's latest state: it was delivered."""
@@ -256,11 +276,13 @@ class Spool:
         self._unwritten = 0
 
     def _make_folder(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.path.parent, mode=0o700)
 
     def _set_aside(self, text: str) -> None:
         with self.refused_path.open("a") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _remove(self) -> None:
         """Remove the lines before the note: a note alone skips nothing, since numbers rise."""
@@ -270,6 +292,17 @@ class Spool:
         else:
             self.path.unlink(missing_ok=True)
         self._note_path.unlink(missing_ok=True)
+
+
+def _split(content: bytes) -> list[str]:
+    return content.decode(errors="replace").split("\n")[:-1]  # not `splitlines`: JSON may hold U+2028
+
+
+def _parse(text: str) -> Line | None:
+    try:
+        return Line.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def _read(path: Path) -> bytes:

@@ -19,7 +19,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from orchestrator import names
 from orchestrator.errors import SetupError
+from orchestrator.files import make_folder, sync_file, sync_folder
 from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.labels import find_varied
 from orchestrator.layout import Root, safe_name
 from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
@@ -28,7 +30,8 @@ _LOG = logging.getLogger(__name__)
 _VERSION = "brain.Event:2"
 _HPARAMS_METRICS = (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS, names.VAL_LOSS, names.DURATION_S)
 _FIRST_COLUMNS = (names.FROZEN, names.N_FROZEN, names.SEED, "lr", "batch_size")
-"""Only five columns are shown at first: those that "differ", then by the alphabet."""
+"""Only five columns are shown at first: those that "differ", then by the alphabet. What varies comes before others."""
+_SHOWN = 5
 
 
 class TensorBoardRun:
@@ -38,14 +41,26 @@ class TensorBoardRun:
         folder: Folder of the run; what is there is removed.
         start: What is known of the run.
         say: Hears, once, that the folder cannot be written.
+        epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
+        varied: What varies in the sweep besides the frozen set.
 
     Attributes:
         folder: The folder.
         is_open: Whether it has not ended.
     """
 
-    def __init__(self, folder: Path, start: RunStart, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start: RunStart,
+        say: Callable[[str], None],
+        *,
+        epochs_from: int = 1,
+        varied: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
+        self._shown = tuple(dict.fromkeys((names.FROZEN, *varied, names.SEED, *_FIRST_COLUMNS)))[:_SHOWN]
+        self._epochs_from = epochs_from
         self.is_open = True
         self._start = start
         self._say = say
@@ -63,7 +78,8 @@ class TensorBoardRun:
         """Add an epoch to the curves, unless it is there, and write it to disk."""
         if metrics.epoch in self._epochs:
             return
-        events = [_build_event(_build_scalar(name, value), step) for name, value, step in curve_points(metrics)]
+        points = curve_points(metrics, self._epochs_from)
+        events = [_build_event(_build_scalar(name, value), step) for name, value, step in points]
         self._write(events)
         self._epochs[metrics.epoch] = events
 
@@ -71,28 +87,38 @@ class TensorBoardRun:
         """Write the HParams row's metrics and close the session as a success."""
         metrics = summary_metrics(result)
         events = [_build_event(_build_scalar(name, metrics[name]), 0) for name in _HPARAMS_METRICS]
-        self._write([*events, _build_event(_build_session_end(api_pb2.STATUS_SUCCESS))])
+        self._write([*events, _build_event(_build_session_end(api_pb2.STATUS_SUCCESS))], durable=True)
         self.is_open = False
 
     def fail(self, error: str) -> None:  # noqa: ARG002 - there is no place for a text that the HParams tab shows
         """Close the session as a failure."""
-        self._write([_build_event(_build_session_end(api_pb2.STATUS_FAILURE))])
+        self._write([_build_event(_build_session_end(api_pb2.STATUS_FAILURE))], durable=True)
         self.is_open = False
 
     def kill(self, reason: str) -> None:
         """Close the session as a failure."""
         self.fail(reason)
 
-    def _write(self, events: Sequence[Event]) -> None:
-        """Write events; where there is no file yet, or an earlier write has failed, all there is before them."""
+    def put_off(self, reason: str) -> None:  # noqa: ARG002 - likewise
+        """Leave the session open: it has not ended."""
+        self.is_open = False
+
+    def _write(self, events: Sequence[Event], *, durable: bool = False) -> None:
+        """Write events; where there is no file yet, or an earlier write has failed, all there is before them.
+
+        What ends a run is written to last over a power cut: nobody writes the file again once the run is entered. What
+        comes before need not be, since a run that continues writes it anew.
+        """
         try:
             if self._file is None:
                 events = [*self._begin(), *chain.from_iterable(self._epochs.values()), *events]
                 if self.folder.exists():  # an earlier attempt: its points would be drawn together with these
                     shutil.rmtree(self.folder)
-                self.folder.mkdir(parents=True)
+                make_folder(self.folder)
             file = self._file or self.folder / _name_file(self._start.spec.fingerprint)
             _append(file, events)
+            if durable:
+                sync_file(file)
             self._file = file
         except OSError as error:
             self._file = None  # its end may be torn
@@ -104,7 +130,7 @@ class TensorBoardRun:
         params = run_params(self._start)
         return [
             Event(wall_time=time.time(), file_version=_VERSION),
-            _build_event(_build_experiment(params)),
+            _build_event(_build_experiment(params, self._shown)),
             _build_event(_build_session_start(params)),
         ]
 
@@ -122,25 +148,31 @@ class TensorBoardTracker:
         self._directory = root.tensorboard(experiment_name)
         self._say = say or _LOG.warning
         self._runs: list[TensorBoardRun] = []
+        self._epochs_from = 1
+        self._varied: tuple[str, ...] = ()
 
-    def start_sweep(self, start: SweepStart) -> None:  # noqa: ARG002 - a sweep has no place of its own here
-        """Create the sweep's directory.
+    def start_sweep(self, start: SweepStart) -> None:
+        """Create the sweep's directory, and count epochs as the runs do that are there.
 
         Raises:
             SetupError: The directory cannot be created.
         """
+        self._varied = find_varied(start.experiment)
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory)
         except OSError as error:
             raise SetupError(
                 f"cannot create the TensorBoard folder {self._directory}: {error}", hint="choose another --root"
             ) from error
+        with self._tolerating("read"):
+            firsts = map(_read_first_step, self._find_files("*"))
+            self._epochs_from = next((step for step in firsts if step is not None), 1)
 
     def start_run(self, start: RunStart) -> TensorBoardRun:
         """Open the run's folder; what an earlier attempt left there is removed.
 
         A run that continues repeats its epochs, so nothing of its old file is needed, be it torn: the folder that it
-        had under another name goes. Others of the fingerprint that nobody ended are closed as failures.
+        had under another name goes, and so do others of the fingerprint that nobody ended: this run takes their place.
         """
         folder = self._directory / safe_name(start.name)
         kept = {folder, *(run.folder for run in self._runs if run.is_open)}
@@ -150,8 +182,8 @@ class TensorBoardTracker:
                 shutil.rmtree(files.pop().parent)
             for file in files:
                 if _read_status(file) is None and not _end_file(file).exists():
-                    _end_session(file)
-        run = TensorBoardRun(folder, start, self._say)
+                    shutil.rmtree(file.parent)
+        run = TensorBoardRun(folder, start, self._say, epochs_from=self._epochs_from, varied=self._varied)
         self._runs.append(run)
         return run
 
@@ -168,6 +200,7 @@ class TensorBoardTracker:
                 if folder.exists():
                     shutil.rmtree(folder)
                 finished[-1].parent.rename(folder)
+                sync_folder(self._directory)
 
     def update_sweep(self, summary: SweepSummary) -> None:
         """Do nothing: TensorBoard has no page for a sweep."""
@@ -203,14 +236,18 @@ def _read_status(file: Path) -> int | None:
     return status
 
 
+def _read_first_step(file: Path) -> int | None:
+    """Read the step of a run's first epoch; None where its file has none, or cannot be read as far as that."""
+    for content in RawEventFileLoader(str(file)).Load():
+        event = Event.FromString(content)
+        if any(value.tag == names.CURVE_VAL_ACC for value in event.summary.value):
+            return int(event.step)
+    return None
+
+
 def _end_file(file: Path) -> Path:
+    """Name the file by which an older version ended the session of a dead owner."""
     return file.with_name(f"{file.name}.end")
-
-
-def _end_session(file: Path) -> None:
-    """End the session of a file whose owner is dead, by a second file beside it: the first one may be torn."""
-    end = _build_event(_build_session_end(api_pb2.STATUS_FAILURE))
-    _append(_end_file(file), [Event(wall_time=time.time(), file_version=_VERSION), end])
 
 
 def _append(file: Path, events: Iterable[Event]) -> None:
@@ -229,14 +266,14 @@ def _build_scalar(name: str, value: float) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=value)])
 
 
-def _build_experiment(params: Mapping[str, str | int | float]) -> Summary:
+def _build_experiment(params: Mapping[str, str | int | float], shown: Sequence[str]) -> Summary:
     """Describe the columns of the HParams tab."""
     experiment = api_pb2.Experiment(
         hparam_infos=[
             api_pb2.HParamInfo(
                 name=name,
                 type=api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64,
-                differs=name in _FIRST_COLUMNS,
+                differs=name in shown,
             )
             for name, value in params.items()
         ],

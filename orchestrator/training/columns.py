@@ -10,10 +10,6 @@ from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.problems import Problems
 
-_FOLDER_HINT = (
-    "; in a folder of images each class has a folder of its own, all equally deep, and there are two at least"
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
@@ -73,7 +69,7 @@ def _only(features: Mapping[str, object], kind: type, what: str, config: DataCon
         )
     raise ConfigError(
         f"{config.source} has no {what} column of type {kind.__name__}; it has {columns}",
-        hint=f"name it with data.{what}_column{_FOLDER_HINT if len(features) == 1 else ''}",
+        hint=f"name it with data.{what}_column",
     )
 
 

@@ -13,37 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
 from orchestrator.records import DatasetInfo
+from orchestrator.training.built_in import Images, open_built_in
 from orchestrator.training.image_cache import RowsOf, open_drawn
-from orchestrator.training.images import Pixels
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.sources import Source, open_source
-from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION
-from orchestrator.training.synthetic import SyntheticImages, fingerprint_synthetic
+from orchestrator.training.splits import SPLITS
 
-SYNTHETIC = "synthetic"
 _MIB = 2**20
 
 Batch = tuple[Tensor, Tensor]
 """Images (uint8, [n, 3, size, size]) and labels (int64, [n])."""
-
-
-class Images(Protocol):
-    """One split: labels at once, pixels on demand."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Labels by row."""
-
-    @property
-    def ids(self) -> list[str]:
-        """What tells images apart, by row: the same in all runs on the same data."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, size: int) -> Pixels:
-        """Decode or draw one image."""
 
 
 class BatchOrder:
@@ -251,8 +232,8 @@ def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | Non
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    if config.source == SYNTHETIC:
-        return open_synthetic(config)[1]
+    if config.source in BUILT_IN_SOURCES:
+        return open_built_in(config)[1]
     return _describe(config, open_source(config, decode=decode, cache=cache))
 
 
@@ -271,8 +252,8 @@ def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cach
         SetupError: It is on the hub, and neither network nor cache has it.
     """
     images: dict[str, Images]
-    if config.source == SYNTHETIC:
-        images, info = open_synthetic(config)
+    if config.source in BUILT_IN_SOURCES:
+        images, info = open_built_in(config)
         cached = open_drawn(cache, images, info.fingerprint, config) if cache else None
     else:
         source = open_source(config, cache=cache)
@@ -299,6 +280,7 @@ def _describe(config: DataConfig, source: Source) -> DatasetInfo:
         fingerprint=source.fingerprint,
         class_names=source.class_names,
         split_sizes={split: len(images) for split, images in source.splits.items()},
+        value_range=source.value_range,
         notes=source.notes,
     )
 
@@ -310,22 +292,6 @@ def _select(source: Source) -> dict[str, RowsOf] | None:
     found = {split: source.decoded.select(images.digests) for split, images in source.splits.items()}
     whole = {split: rows for split, rows in found.items() if rows is not None}
     return whole if len(whole) == len(found) else None
-
-
-def open_synthetic(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]:
-    """Give the drawn images and what is known of them; nothing is drawn yet."""
-    drawing = config.synthetic
-    sizes = {TRAIN: drawing.train, VALIDATION: drawing.validation, TEST: drawing.test}
-    images: dict[str, Images] = {
-        split: SyntheticImages(drawing, number, sizes[split]) for number, split in enumerate(SPLITS)
-    }
-    info = DatasetInfo(
-        source=config.source,
-        fingerprint=fingerprint_synthetic(drawing, config.image_size),
-        class_names=tuple(f"texture_{label}" for label in range(drawing.classes)),
-        split_sizes=sizes,
-    )
-    return images, info
 
 
 def _decode(images: Images, config: DataConfig) -> Tensor:

@@ -10,18 +10,19 @@ class Digests(Protocol):
 
     @property
     def digests(self) -> list[bytes]:
-        """Digest of each image."""
+        """Digest of each image; empty where it could not be read, and then it equals none."""
 
 
 def count_shared(known: Iterable[bytes], images: Iterable[bytes]) -> int:
     """Count the images whose digest is among the known ones."""
     every = set(known)
-    return sum(digest in every for digest in images)
+    return sum(digest in every for digest in images if digest)
 
 
 def count_repeats(images: Sequence[bytes]) -> int:
     """Count the images that equal another: all but the first of each kind."""
-    return len(images) - len(set(images))
+    read = [digest for digest in images if digest]
+    return len(read) - len(set(read))
 
 
 def group_equal(splits: Mapping[str, Digests]) -> list[list[tuple[str, int]]]:
@@ -30,6 +31,6 @@ def group_equal(splits: Mapping[str, Digests]) -> list[list[tuple[str, int]]]:
     groups: dict[bytes, list[tuple[str, int]]] = {}
     for split, images in splits.items():
         for row, digest in enumerate(images.digests):
-            if counts[digest] > 1:
+            if digest and counts[digest] > 1:
                 groups.setdefault(digest, []).append((split, row))
     return list(groups.values())

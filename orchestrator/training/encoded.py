@@ -3,18 +3,26 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from datasets import Dataset, Image
 from numpy.typing import NDArray
 
+from orchestrator.config.models import ValueRange
 from orchestrator.errors import ConfigError
-from orchestrator.training.columns import Columns, read_column
-from orchestrator.training.images import UNDECODABLE, ImageFacts, Pixels, decode_image, describe_damage, probe_image
+from orchestrator.training.depth import has_more_than_8_bits
+from orchestrator.training.images import (
+    UNDECODABLE,
+    ImageFacts,
+    Pixels,
+    decode_image,
+    describe_damage,
+    find_values,
+    probe_image,
+)
 from orchestrator.training.problems import Problems
 from orchestrator.training.quality import BrokenImage, place
+from orchestrator.training.rows import Bounds, StoredImage, StoredRows
+from orchestrator.training.walk import read_regular, show
 
 NO_LABEL = -1
 """Stands for a label that is missing or out of range, which is a problem."""
@@ -22,12 +30,12 @@ NO_LABEL = -1
 Survey = Mapping[bytes, ImageFacts | str]
 """By digest of an image: what it is, or why it is broken."""
 
-_Stored = Mapping[str, Any] | None
-"""An image as `datasets` stores it: its `bytes`, or the `path` of its file."""
-
 REPAIR_HINT = "repair or remove it, or set data.on_corrupt to skip"
 _UNREADABLE = b""
 """Digest of an image without bytes."""
+
+_SHOWN = 3
+"""Images that a message names as examples."""
 
 
 class EncodedImages:
@@ -36,38 +44,42 @@ class EncodedImages:
     Rows stand in the order of their content (sha256), so that equal data train equally however they are stored.
 
     Args:
-        dataset: The split as it is stored.
-        columns: Where images and labels stand.
+        rows: The split as it is stored.
+        class_names: Names of the classes by label.
         split: Name of the split.
         source: Name of the data set, for messages.
-        within: Folders that files must lie in; None: anywhere.
+        bounds: Where files must lie; None: anywhere.
         problems: Takes labels that are missing or out of range, and files that lie elsewhere.
 
     Attributes:
         labels: Labels by row; `NO_LABEL` where there is none.
         digests: sha256 of the encoded image, by row; empty where there is none.
+        value_range: What becomes black and white in images of more than 8 bits a channel.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
-        columns: Columns,
+        rows: StoredRows,
+        class_names: tuple[str, ...],
         split: str,
         source: str,
         *,
-        within: Sequence[Path] | None,
+        bounds: Bounds | None,
         problems: Problems,
     ) -> None:
         self.split = split
         self._source = source
-        self._class_names = columns.class_names
-        self._column = columns.image
-        self._within = within
-        self._dataset = dataset.select_columns([columns.image]).cast_column(columns.image, Image(decode=False))
+        self._class_names = class_names
+        self._bounds = bounds
+        self._stored = rows
         self._unreadable: dict[int, str] = {}
-        labels = _read_labels(dataset, columns, split, source, problems)
+        self._deep: set[int] = set()
+        self.value_range: ValueRange | None = None
+        labels = _read_labels(rows, class_names, split, source, problems)
+        outside: list[int] = []
         # from first to last, which is faster than by number
-        digests = [self._digest(row, stored[columns.image], problems) for row, stored in enumerate(self._dataset)]
+        digests = [self._digest(row, stored, outside) for row, stored in enumerate(rows)]
+        self._note_outside(outside, problems)
         order = sorted(range(len(digests)), key=lambda row: (digests[row], labels[row]))
         self._rows = np.asarray(order, dtype=np.int64)
         self.labels: NDArray[np.int64] = labels[self._rows]
@@ -90,6 +102,12 @@ class EncodedImages:
         part.digests = [self.digests[row] for row in rows]
         return part
 
+    def keep(self, rows: NDArray[np.int64], labels: NDArray[np.int64], class_names: tuple[str, ...]) -> "EncodedImages":
+        """Keep some rows, with labels that are numbers among other classes."""
+        part = self.select(rows)
+        part.__dict__.update(labels=labels, _class_names=class_names)
+        return part
+
     def read(self, index: int, size: int) -> Pixels:
         """Decode one image.
 
@@ -98,7 +116,7 @@ class EncodedImages:
         """
         data = self._read(index)
         try:
-            return decode_image(data, size)
+            return decode_image(data, size, self.value_range)
         except UNDECODABLE as error:
             raise self._refuse(index, f"cannot be decoded: {describe_damage(error, len(data))}") from error
 
@@ -116,7 +134,7 @@ class EncodedImages:
                 hint="start again once nothing writes there",
             )
         try:
-            return decode_image(data, size)
+            return decode_image(data, size, self.value_range)
         except UNDECODABLE as error:
             return f"cannot be decoded: {describe_damage(error, len(data))}"
 
@@ -127,9 +145,21 @@ class EncodedImages:
         except ConfigError as error:
             return error.message
         try:
-            return probe_image(data)
+            return probe_image(data, self.value_range)
         except UNDECODABLE as error:
             return f"cannot be decoded: {describe_damage(error, len(data))}"
+
+    @property
+    def deep_rows(self) -> list[int]:
+        """Rows of the images that have more than 8 bits a channel."""
+        return [index for index, row in enumerate(self._rows) if int(row) in self._deep]
+
+    def values(self, index: int) -> tuple[float, float] | None:
+        """Lowest and highest value of such an image; None where it cannot be decoded."""
+        try:
+            return find_values(self._bytes(int(self._rows[index])))
+        except (ConfigError, *UNDECODABLE):
+            return None
 
     def find_broken(self, survey: Survey) -> tuple[NDArray[np.int64], list[BrokenImage]]:
         """Tell whole images from broken ones.
@@ -152,7 +182,7 @@ class EncodedImages:
     def locate(self, index: int) -> tuple[int, str | None]:
         """Give row and file of an image as it is stored."""
         row = int(self._rows[index])
-        return row, (self._dataset[row][self._column] or {}).get("path")
+        return row, _show_path(self._stored[row])
 
     def class_of(self, index: int) -> str | None:
         """Name the class of an image; None where its label is missing or out of range."""
@@ -166,26 +196,31 @@ class EncodedImages:
         row, file = self.locate(index)
         return BrokenImage(split=self.split, row=row, file=file, label=self.class_of(index), reason=reason)
 
-    def _digest(self, row: int, stored: _Stored, problems: Problems) -> bytes:
+    def _digest(self, row: int, stored: StoredImage, outside: list[int]) -> bytes:
         value = stored or {}
         file = value.get("path")
-        if value.get("bytes") is None and file and not self._may_read(Path(file)):
-            problems.add(
-                f"{self._source}: the image in {place(self.split, row, file)} lies outside the data folder",
-                hint="copy it into the folder: what lies elsewhere is not read",
-            )
+        if value.get("bytes") is None and file and self._bounds is not None and not self._bounds.allow(file):
+            outside.append(row)
             return _UNREADABLE
         try:
-            return hashlib.sha256(_read_stored(stored)).digest()
+            data = _read_stored(stored)
         except ConfigError as error:
             self._unreadable[row] = error.message
             return _UNREADABLE
+        if has_more_than_8_bits(data):
+            self._deep.add(row)
+        return hashlib.sha256(data).digest()
 
-    def _may_read(self, file: Path) -> bool:
-        if self._within is None:
-            return True
-        real = file.resolve()
-        return any(real.is_relative_to(folder) for folder in self._within)
+    def _note_outside(self, rows: list[int], problems: Problems) -> None:
+        if not rows:
+            return
+        shown = "; ".join(place(self.split, row, _show_path(self._stored[row])) for row in rows[:_SHOWN])
+        which = f"the image in {shown} lies" if len(rows) == 1 else f"{len(rows)} images lie"
+        such = "" if len(rows) == 1 else f", such as the one in {shown}"
+        problems.add(
+            f"{self._source}: {which} outside the data folder{such}",
+            hint="copy what lies elsewhere into the folder: it is not read; or set data.follow_links to true",
+        )
 
     def _read(self, index: int) -> bytes:
         try:
@@ -194,17 +229,22 @@ class EncodedImages:
             raise self._refuse(index, error.message) from error
 
     def _bytes(self, row: int) -> bytes:
-        return _read_stored(self._dataset[row][self._column])
+        return _read_stored(self._stored[row])
 
 
-def _read_stored(stored: _Stored) -> bytes:
+def _show_path(stored: StoredImage) -> str | None:
+    path = (stored or {}).get("path")
+    return show(path) if path else None
+
+
+def _read_stored(stored: StoredImage) -> bytes:
     """Read an encoded image; what is raised says why it cannot be, as a predicate."""
     if stored is not None and stored.get("bytes") is not None:
         return bytes(stored["bytes"])
     if stored is None or not stored.get("path"):
         raise ConfigError("is not there: the row has none")
     try:
-        return Path(stored["path"]).read_bytes()
+        return read_regular(stored["path"])
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror or error}") from error
 
@@ -220,22 +260,23 @@ def survey_images(splits: Iterable[EncodedImages], threads: int) -> Survey:
     return survey
 
 
-def _read_labels(dataset: Dataset, columns: Columns, split: str, source: str, problems: Problems) -> NDArray[np.int64]:
-    values = read_column(dataset, columns.label)
+def _read_labels(
+    rows: StoredRows, class_names: Sequence[str], split: str, source: str, problems: Problems
+) -> NDArray[np.int64]:
+    values = rows.labels
     missing = [row for row, value in enumerate(values) if value is None or value == -1]
     if missing:
         problems.add(
             f"{source}: {len(missing)} of {len(values)} images of split {split} have no label in column "
-            f"{columns.label!r}, the first in row {missing[0]}",
+            f"{rows.label_column!r}, the first in row {missing[0]}",
             hint="label them, or leave them out",
         )
     labels = np.full(len(values), NO_LABEL, dtype=np.int64)
     strange = []
-    for row, value in enumerate(values):
-        if value is None or value == -1:
+    for row, label in enumerate(values):
+        if label is None or label == -1:
             continue
-        label = value if columns.numbers is None else columns.numbers[value]
-        if 0 <= label < len(columns.class_names):
+        if 0 <= label < len(class_names):
             labels[row] = label
         else:
             strange.append((row, label))
@@ -243,8 +284,8 @@ def _read_labels(dataset: Dataset, columns: Columns, split: str, source: str, pr
         row, label = strange[0]
         problems.add(
             f"{source}: {len(strange)} of {len(values)} images of split {split} have a label out of range, the first "
-            f"in row {row}: {label}, and there are {len(columns.class_names)} classes (labels 0 to "
-            f"{len(columns.class_names) - 1})",
+            f"in row {row}: {label}, and there are {len(class_names)} classes (labels 0 to "
+            f"{len(class_names) - 1})",
             hint="correct the labels, or the names of the classes",
         )
     return labels

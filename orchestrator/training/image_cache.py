@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 
 from orchestrator.arrayfile import Write
 from orchestrator.cache import Cache, Entry
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import DataConfig, ValueRange
 from orchestrator.errors import CacheError
+from orchestrator.records import Step
 from orchestrator.training.images import Pixels, describe_decoder
 
 KIND = "images"
 FORMAT = 1
 """Raised when what is kept of the same images changes its form."""
+
+_SAYING_S = 2.0
+"""Seconds from one count of what is decoded to the next."""
 
 Read = Callable[[int], Pixels | str]
 """Decodes the image of a row, or says why it is broken."""
@@ -86,7 +91,9 @@ class CachedImages:
         return RowsOf(pixels=self.pixels, rows=rows)
 
 
-def open_stored(cache: Cache, splits: Iterable[StoredImages], config: DataConfig) -> CachedImages | None:
+def open_stored(
+    cache: Cache, splits: Iterable[StoredImages], config: DataConfig, value_range: ValueRange | None = None
+) -> CachedImages | None:
     """Map the decoded images of a data set, broken ones too; decode those that are not there, or wait for who does.
 
     The bytes of the images name them, whatever their splits and labels: a data set that is divided otherwise, or whose
@@ -108,7 +115,7 @@ def open_stored(cache: Cache, splits: Iterable[StoredImages], config: DataConfig
         return images.decode(index, config.image_size)
 
     identity = hashlib.sha256(b"".join(digests)).hexdigest()
-    entry = _open(cache, identity, len(digests), config, read)
+    entry = _open(cache, identity, len(digests), config, read, value_range)
     if entry is None:
         return None
     broken = _read_broken(entry)
@@ -139,31 +146,37 @@ def open_drawn(
     return rows
 
 
-def name_entry(identity: str, size: int) -> str:
-    """Hash all that decides the pixels: the images, their size, and the programs that decode them."""
+def name_entry(identity: str, size: int, value_range: ValueRange | None = None) -> str:
+    """Hash all that decides the pixels: the images, their size and range, and the programs that decode them."""
     parts = {"format": FORMAT, "images": identity, "size": size, "decoder": describe_decoder()}
+    if value_range is not None:
+        parts["values"] = list(value_range)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _open(cache: Cache, identity: str, count: int, config: DataConfig, read: Read) -> Entry | None:
+def _open(
+    cache: Cache, identity: str, count: int, config: DataConfig, read: Read, value_range: ValueRange | None = None
+) -> Entry | None:
     size = config.image_size
     shape = (count, 3, size, size)
     of = f"{count} images of {config.source} at {size} px"
     try:
         return cache.open(
             KIND,
-            name_entry(identity, size),
+            name_entry(identity, size, value_range),
             shape=shape,
             dtype="|u1",
             of=of,
-            build=lambda write: _decode(read, shape, config.loader_workers, write),
+            build=lambda write: _decode(read, shape, config.loader_workers, write, cache.say),
         )
     except CacheError as error:
         cache.say(error.message)
         return None
 
 
-def _decode(read: Read, shape: tuple[int, int, int, int], threads: int, write: Write) -> dict[str, object]:
+def _decode(
+    read: Read, shape: tuple[int, int, int, int], threads: int, write: Write, say: Callable[[str], None]
+) -> dict[str, object]:
     """Decode all images; broken ones are black, and named by their row in what is told besides."""
     black = np.zeros((1, *shape[1:]), dtype=np.uint8)
 
@@ -173,7 +186,12 @@ def _decode(read: Read, shape: tuple[int, int, int, int], threads: int, write: W
         return found if isinstance(found, str) else None
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        reasons = list(pool.map(fill, range(shape[0])))
+        reasons, said = [], time.monotonic()
+        for reason in pool.map(fill, range(shape[0])):
+            reasons.append(reason)
+            if time.monotonic() - said > _SAYING_S:
+                said = time.monotonic()
+                say(Step(f"decoding the images, {len(reasons)} of {shape[0]}"))
     return {"broken": {str(row): reason for row, reason in enumerate(reasons) if reason is not None}}
 
 

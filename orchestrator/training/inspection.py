@@ -8,14 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.models import DataConfig
-from orchestrator.training.data import SYNTHETIC, Images, open_synthetic
+from orchestrator.cache import Cache
+from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
+from orchestrator.training.built_in import Images, open_built_in
 from orchestrator.training.duplicates import count_repeats, count_shared, group_equal
-from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey
+from orchestrator.training.encoded import NO_LABEL, EncodedImages, Survey, survey_images
 from orchestrator.training.images import ImageFacts
 from orchestrator.training.quality import WHOLE_SPLIT, BrokenImage, DataReport, EqualImage, Extent, Portion
 from orchestrator.training.sources import examine_source
-from orchestrator.training.splits import canonical_name
 
 _NO_CLASS = "(none)"
 
@@ -51,21 +51,25 @@ class _Drawn:
         return index, None
 
 
-def inspect_data(config: DataConfig) -> DataReport:
-    """Decode every image of a data set once, and report what is there.
+def inspect_data(config: DataConfig, cache: Cache | None = None) -> DataReport:
+    """Decode every image of a data set, and report what is there.
 
     Broken images are left out of all counts but their own, whatever `on_corrupt` says: it decides whether they are a
     problem.
+
+    Args:
+        config: Which, and how.
+        cache: Gets the decoded images, for the sweeps that share it; None: none is kept.
 
     Raises:
         ConfigError: The data set cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    return _inspect_synthetic(config) if config.source == SYNTHETIC else _inspect_stored(config)
+    return _inspect_built_in(config) if config.source in BUILT_IN_SOURCES else _inspect_stored(config, cache)
 
 
-def _inspect_synthetic(config: DataConfig) -> DataReport:
-    images, info = open_synthetic(config)
+def _inspect_built_in(config: DataConfig) -> DataReport:
+    images, info = open_built_in(config)
     size = config.image_size
     splits = {split: _Drawn(part, split, size) for split, part in images.items()}
     facts = {digest: ImageFacts(size, size, "RGB") for part in splits.values() for digest in part.digests}
@@ -81,19 +85,25 @@ def _inspect_synthetic(config: DataConfig) -> DataReport:
     )
 
 
-def _inspect_stored(config: DataConfig) -> DataReport:
-    source = examine_source(config, decode=True, most=None)
-    splits = {name: _keep_whole(images, source.survey) for name, images in source.splits.items()}
+def _inspect_stored(config: DataConfig, cache: Cache | None) -> DataReport:
+    source = examine_source(config, decode=True, cache=cache)
+    survey = source.survey
+    if source.decoded is not None:  # the cache says which are broken, not what the others are
+        survey = {**survey_images(source.splits.values(), config.loader_workers), **survey}
+    splits = {name: _keep_whole(images, survey) for name, images in source.splits.items()}
     equal = _find_equal(splits, source.class_names)
     return DataReport(
         source=config.source,
         fingerprint=None if source.problems else source.fingerprint,
         class_names=source.class_names,
-        portions=_measure(splits, source.class_names, source.survey, source.broken),
+        portions=_measure(splits, source.class_names, survey, source.broken),
         broken=source.broken,
         equal=equal,
         problems=source.problems.messages,
         notes=(*source.notes, *_note_repeats(splits, equal, config)),
+        reading=source.opened.reading,
+        files=source.opened.files,
+        left_out=source.opened.left_out,
     )
 
 
@@ -108,7 +118,7 @@ def _measure(
     portions = []
     for split, images in splits.items():
         elsewhere = {digest for other, part in splits.items() if other != split for digest in part.digests}
-        here = [image for image in broken if _used_split(image.split, splits) == split]
+        here = [image for image in broken if image.split == split]
         classes = dict(enumerate(names))
         if NO_LABEL in images.labels or any(image.label is None for image in here):
             classes[NO_LABEL] = _NO_CLASS
@@ -135,11 +145,6 @@ def _measure_portion(
         height=Extent.of([fact.height for fact in facts]),
         modes=dict(Counter(fact.mode for fact in facts).most_common()),
     )
-
-
-def _used_split(stored: str, splits: Mapping[str, object]) -> str | None:
-    """Say under which split a broken image is counted: the one that it is stored in, by the name it has here."""
-    return stored if stored in splits else canonical_name(stored)
 
 
 def _find_equal(splits: Mapping[str, _Inspected], names: Sequence[str]) -> tuple[tuple[EqualImage, ...], ...]:

@@ -1,11 +1,13 @@
 """Lightning as this package wants it: quiet, explicit, and with its hands off Ctrl-C."""
 
+import copy
 import logging
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,16 +22,21 @@ from orchestrator.config.models import MatmulPrecision
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
-from orchestrator.records import EpochMetrics, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RunSpec
 from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.device import AUTOCAST
 from orchestrator.training.randomness import random_state, set_random_state
+from orchestrator.workplace import Workplace
 
 _FIRST_S = 0.25
 """Seconds that the first checkpoint is thought to take."""
 _LEFT_TO_LOSE = 0.1
 """After the last epoch only the test is left, which takes about so much of an epoch: the probability to lose what a
 checkpoint would save is that much smaller, and writing it may take that much less."""
+_FIRST_COPY_S = 0.02
+"""Seconds that the first copy in memory is thought to take."""
+_FOR_COPIES = 0.5
+"""Part of the share that copies in memory may take besides."""
 _RANDOM = "random_state"
 """Key of a checkpoint that holds the random generators."""
 _LOGGERS = ("pytorch_lightning", "lightning_fabric")
@@ -70,18 +77,43 @@ class BestCheckpoint(ModelCheckpoint):
         return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A checkpoint in memory, and the epoch after which it was taken."""
+
+    epoch: int
+    checkpoint: dict[str, Any]
+
+
+def _copy(tree: Any, into: Any = None) -> Any:
+    """Copy a tree of tensors to the CPU; the memory of an earlier copy is used again where it fits."""
+    if isinstance(tree, torch.Tensor):
+        if isinstance(into, torch.Tensor) and into.shape == tree.shape and into.dtype == tree.dtype:
+            return into.copy_(tree.detach())
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        earlier = into if isinstance(into, dict) else {}
+        return type(tree)((key, _copy(value, earlier.get(key))) for key, value in tree.items())
+    if isinstance(tree, list):
+        before = into if isinstance(into, list) and len(into) == len(tree) else [None] * len(tree)
+        return [_copy(value, old) for value, old in zip(tree, before, strict=True)]
+    return copy.deepcopy(tree)
+
+
 class EpochCheckpoint(Checkpoint):
     """Ends each epoch: writes `last-NNN.ckpt` where one is due, removes what it replaces, and then reports the epoch.
 
     One is due when writing takes no more than a share of the time since the last one (a tenth of the share after the
-    last epoch, when all but the test is done), and where the run is to stop or to pause. As a `Checkpoint` it comes
-    after all other callbacks and the module.
+    last epoch, when all but the test is done), and where the run is to stop or to pause. Where none is due, a copy is
+    held in memory as often as that takes half the share, and after the last epoch: a run that is ended at once, in the
+    middle of an epoch, writes that. As a `Checkpoint` it comes after all other callbacks and the module.
 
     Args:
         folder: Receives the checkpoints.
         history: The epochs; the module adds to them.
         progress: Says how far the run is, given whether it is finished.
         on_epoch: Is told each epoch; what it raises ends the training.
+        files: Writes.
         share: Share of the time that writing may take; 1: one is due after each epoch.
         until: Epochs after which training pauses; None: it does not.
 
@@ -95,10 +127,12 @@ class EpochCheckpoint(Checkpoint):
         history: Sequence[EpochMetrics],
         progress: Callable[[bool], Progress],
         on_epoch: EpochSink,
+        files: CheckedIO,
         share: float,
         until: int | None = None,
     ) -> None:
         self.paused = False
+        self._files = files
         self._until = until
         self._folder = folder
         self._history = history
@@ -106,18 +140,24 @@ class EpochCheckpoint(Checkpoint):
         self._on_epoch = on_epoch
         self._share = share
         self._took_s = _FIRST_S
-        self._written_at = perf_counter()
+        self._written_at = self._held_at = perf_counter()
+        self._copying_s = _FIRST_COPY_S
+        self._held: _Held | None = None
+        self._at_end = False
         self._random_state: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, clear away, report, pause."""
+        """Write or hold, clear away, report, pause."""
         del pl_module
+        self._at_end = True
         over = self._is_over(trainer)
         pause = self._until is not None and len(self._history) >= self._until and not over
         share = self._share * (_LEFT_TO_LOSE if over else 1)
         due = pause or self._share >= 1 or share * (perf_counter() - self._written_at) >= self._took_s
         if due:
             self._write(trainer)
+        elif over or self._share * _FOR_COPIES * (perf_counter() - self._held_at) >= self._copying_s:
+            self._hold(trainer)
         try:
             self._on_epoch(self._history[-1])
         except RunStoppedError:
@@ -126,6 +166,45 @@ class EpochCheckpoint(Checkpoint):
             raise
         if pause:
             self.paused = trainer.should_stop = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the weights move on."""
+        del trainer, pl_module
+        self._at_end = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that a checkpoint can no longer be taken: what is held is all there is."""
+        del trainer, pl_module
+        self._at_end = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep the last whole epoch of a run that is ended at once."""
+        del pl_module
+        if not isinstance(exception, RunStoppedError):
+            return
+        epoch = self._history[-1].epoch if self._history else None
+        if self._at_end and epoch is not None and not self._folder.last(epoch).exists():
+            self._write(trainer)
+        self.write_held()
+
+    def write_held(self) -> None:
+        """Write the copy that is held in memory, unless a newer epoch is on disk."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        self._files.write_held()
+        best = best_epoch(self._history[: held.epoch + 1]).epoch
+        if self._folder.best(best).exists():
+            self._files.save_checkpoint(held.checkpoint, self._folder.last(held.epoch))
+            self._folder.keep(last=held.epoch, best=best)
+
+    def _hold(self, trainer: pl.Trainer) -> None:
+        began = perf_counter()
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # noqa: SLF001 - as a save does
+        before = None if self._held is None else self._held.checkpoint
+        self._held = _Held(self._history[-1].epoch, _copy(checkpoint, before))
+        self._held_at = perf_counter()
+        self._copying_s = self._held_at - began
 
     def _is_over(self, trainer: pl.Trainer) -> bool:
         """Say whether no epoch is left: the last one was reached, or `patience` ran out."""
@@ -136,7 +215,8 @@ class EpochCheckpoint(Checkpoint):
         epoch = self._history[-1].epoch
         trainer.save_checkpoint(self._folder.last(epoch), weights_only=False)
         self._folder.keep(last=epoch, best=best_epoch(self._history).epoch)
-        self._written_at = perf_counter()
+        self._held = None
+        self._written_at = self._held_at = perf_counter()
         self._took_s = self._written_at - began
 
     def on_save_checkpoint(

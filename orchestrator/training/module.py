@@ -178,7 +178,7 @@ class FreezingModule(pl.LightningModule):
         for what, loss in losses.items():
             if not math.isfinite(loss):
                 raise RunError(
-                    f"the {what} loss is {loss} in epoch {self.current_epoch} (epochs count from 0)",
+                    f"the {what} loss is {loss} in epoch {self.current_epoch + 1}",
                     hint=f"lower trainer.lr ({self._trainer_config.lr}), or check the images",
                     cause="diverged",
                 )

@@ -19,11 +19,12 @@ from orchestrator.arrayfile import Array, Write
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.cache import Cache
 from orchestrator.errors import CacheError, RunError
-from orchestrator.records import RECIPE_VERSION, CachePlace, RunSpec
+from orchestrator.records import RECIPE_VERSION, RunSpec
 from orchestrator.training.backbones import network_stages
 from orchestrator.training.data import BatchOrder, DecodedImages, LoadedData
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.prefix_plan import plan_prefix
+from orchestrator.workplace import CachePlace
 
 KIND = "activations"
 
@@ -167,7 +168,7 @@ class _Computing:
         parts = {
             "recipe": RECIPE_VERSION,
             "images": [spec.data_fingerprint, split],
-            "transform": [data.image_size, list(data.mean), list(data.std)],
+            "transform": [data.image_size, list(data.mean), list(data.std), *self._value_range],
             "prefix": [spec.model.backbone, self.prefix.digests[depth - 1]],
             "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
             "alone": data.batch_size == 1,  # a batch of one is computed another way
@@ -175,6 +176,12 @@ class _Computing:
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def _value_range(self) -> list[float]:
+        """What becomes black and white; nothing where no image has more than 8 bits a channel."""
+        told = self.spec.data.value_range
+        return list(told) if isinstance(told, tuple) else []
 
     def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
         """Give the shape of what each part gives for all images."""

@@ -1,5 +1,6 @@
 """What a look at every image of a data set finds: plain records, which load no heavy library."""
 
+import re
 from collections.abc import Sequence
 from statistics import median
 
@@ -7,6 +8,12 @@ from orchestrator.records import Record
 
 WHOLE_SPLIT = "(all)"
 """Stands in the place of the class where a row is about a whole split."""
+
+
+_SHOWN = 3
+"""Files that a sentence names as examples, and images of a kind that have a line each."""
+
+_NUMBERS = re.compile(r"\d+")
 
 
 class BrokenImage(Record):
@@ -41,6 +48,24 @@ class EqualImage(Record):
 
     def __str__(self) -> str:
         return place(self.stored_split, self.row, self.file)
+
+
+class LeftOut(Record):
+    """Files of a data folder that are not used, for one reason."""
+
+    reason: str
+    """What they are, such as `.txt files`; of files that should perhaps be used, why they cannot: `are HEIF, ...`."""
+    unread: bool
+    """They look like images or tables: a problem, unless `data.on_unread` is `skip`."""
+    names: tuple[str, ...]
+    """Paths relative to the source."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:_SHOWN])
+        rest = f" and {len(self.names) - _SHOWN} more" if len(self.names) > _SHOWN else ""
+        if self.unread:
+            return f"{count_files(len(self.names))} {self.reason}: {shown}{rest}"
+        return f"{len(self.names)} {self.reason} ({shown}{rest})"
 
 
 class Extent(Record):
@@ -105,6 +130,12 @@ class DataReport(Record):
     """Why it cannot be used, a sentence each."""
     notes: tuple[str, ...]
     """What the user should hear."""
+    reading: str = ""
+    """How the source is read, in words."""
+    files: int | None = None
+    """Files that are used; None where they are not known one by one."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that are not used, by reason."""
 
     @property
     def usable(self) -> bool:
@@ -124,3 +155,25 @@ class DataReport(Record):
 def place(split: str, row: int, file: str | None) -> str:
     """Say where an image lies."""
     return f"split {split}, row {row}{f' ({file})' if file else ''}"
+
+
+def count_files(count: int) -> str:
+    """Write a number of files."""
+    return f"{count} file" if count == 1 else f"{count} files"
+
+
+def describe_broken(broken: Sequence[BrokenImage]) -> list[str]:
+    """Write a line for each broken image, or for each kind of which there are more than three."""
+    kinds: dict[str, list[BrokenImage]] = {}
+    for image in broken:
+        kinds.setdefault(_NUMBERS.sub("N", image.reason), []).append(image)
+    lines: list[str] = []
+    for images in kinds.values():
+        if len(images) <= _SHOWN:
+            lines += map(str, images)
+            continue
+        first = images[0]
+        shown = "; ".join(place(image.split, image.row, image.file) for image in images[:_SHOWN])
+        what = first.reason if all(image.reason == first.reason for image in images) else f"{first.reason} (or alike)"
+        lines.append(f"{len(images)} images, each of which {what}, such as {shown}; and {len(images) - _SHOWN} more")
+    return lines

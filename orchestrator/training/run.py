@@ -2,8 +2,8 @@
 
 import gc
 import platform
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from orchestrator.files import write_atomically
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import CachePlace, EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
 from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
 from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
@@ -45,6 +45,7 @@ from orchestrator.training.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TEST, TRAIN, VALIDATION
 from orchestrator.training.weights import LoadedWeights, load_weights
+from orchestrator.workplace import CachePlace, Workplace
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "datasets", "numpy", "pillow")
 
@@ -121,8 +122,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         SetupError: The weights cannot be brought.
         KeyboardInterrupt: The user stopped it.
     """
-    began = perf_counter()
-    path = Path(workplace.directory)
+    began, path = perf_counter(), Path(workplace.directory)
     path.mkdir(parents=True, exist_ok=True)
     folder = CheckpointFolder(path)
     earlier = _find_earlier(folder, spec)
@@ -184,7 +184,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     spec, folder = attempt.spec, attempt.folder
     device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
     data = _load_data(spec, attempt.workplace.cache)
-    weights = _load_weights(spec)
+    weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
@@ -198,10 +198,10 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         computed=len(prefix.parts) if prefix else 0,
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
-    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, share, until)
+    epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)
     trainer = build_trainer(spec, attempt.workplace, folder, epochs, files, device)
     module.train()
-    with own_interrupts():
+    with own_interrupts(), _keeping_the_last_epoch(epochs):
         paused = _fit(trainer, module, data, attempt, epochs)
         files.write_held()
         best = attempt.progress(finished=True).best
@@ -215,6 +215,16 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         test = _sum_up(_evaluate(trainer, module, data, TEST), data, TEST)
     result = _build_result(attempt, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
+
+
+@contextmanager
+def _keeping_the_last_epoch(epochs: EpochCheckpoint) -> Iterator[None]:
+    """Write what is held in memory of a run that is ended at once after its last epoch."""
+    try:
+        yield
+    except RunStoppedError:
+        epochs.write_held()
+        raise
 
 
 def _fit(
@@ -270,8 +280,8 @@ def _compute_prefix(
     return data.to(device), None
 
 
-def _load_weights(spec: RunSpec) -> LoadedWeights | None:
-    weights = load_weights(spec.model)
+def _load_weights(spec: RunSpec, file: str | None) -> LoadedWeights | None:
+    weights = load_weights(spec.model, file)
     found = None if weights is None else weights.sha256
     if found != spec.weights_sha256:
         expected = spec.weights_sha256 or "none"

@@ -1,49 +1,26 @@
-"""Data sets read through Hugging Face `datasets`: a hub name, a folder of Parquet files, or an image folder."""
+"""Data sets that are stored, wherever they lie: opened, looked at, and told what is wrong with them."""
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import datasets
 import numpy as np
-from datasets import Dataset, DatasetDict
-from datasets.data_files import EmptyDatasetError
-from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
-from huggingface_hub.errors import HfHubHTTPError
 
 from orchestrator.cache import Cache
-from orchestrator.config.models import DataConfig
-from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.columns import find_columns
+from orchestrator.config.models import DataConfig, ValueRange
+from orchestrator.training.depth import find_value_range
 from orchestrator.training.duplicates import count_shared
 from orchestrator.training.encoded import NO_LABEL, REPAIR_HINT, EncodedImages, Survey, survey_images
-from orchestrator.training.folders import (
-    allowed_folders,
-    find_empty_tables,
-    note_empty_folders,
-    require_inner_links,
-)
 from orchestrator.training.image_cache import CachedImages, open_stored
+from orchestrator.training.opened import Opened
+from orchestrator.training.opening import open_rows
 from orchestrator.training.problems import Problems
-from orchestrator.training.quality import BrokenImage
+from orchestrator.training.quality import BrokenImage, describe_broken
 from orchestrator.training.splits import SPLITS, TEST, TRAIN, VALIDATION, name_splits
+from orchestrator.training.subset import choose_subset
 
-# the HTTP library's base class stands among the bases of the client's own error, whichever library that is
-_HUB_ERRORS = tuple(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind is not Exception)
-_UNUSABLE = (DataFilesNotFoundError, EmptyDatasetError, DatasetsError, ValueError, RuntimeError)
-_SCRIPT = "scripts are no longer supported"
 _ADJECTIVES = {TRAIN: "training", VALIDATION: "validation", TEST: "test"}
-_OFFLINE_HINT = (
-    "connect once, or set HF_HUB_OFFLINE=1 if it is cached, or point data.source at a local folder; "
-    "`make demo` needs no download"
-)
-
-_SHOWN = 20
-"""Broken images that a message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +33,8 @@ class Source:
         problems: Why it cannot be used.
         broken: The images that cannot be used, as far as they were looked for.
         survey: What every image is, or the broken ones only; empty where they were not looked at.
+        opened: How it was read, and what was left out.
+        value_range: What becomes black and white in images of more than 8 bits a channel; None: there are none.
         decoded: Their pixels, where they are cached.
     """
 
@@ -65,6 +44,8 @@ class Source:
     problems: Problems
     broken: tuple[BrokenImage, ...]
     survey: Survey
+    opened: Opened
+    value_range: ValueRange | None = None
     decoded: CachedImages | None = None
 
     @property
@@ -96,133 +77,75 @@ def open_source(config: DataConfig, *, decode: bool = False, cache: Cache | None
     return source
 
 
-def examine_source(
-    config: DataConfig, *, decode: bool, most: int | None = _SHOWN, cache: Cache | None = None
-) -> Source:
+def examine_source(config: DataConfig, *, decode: bool, cache: Cache | None = None) -> Source:
     """Open a data set and gather its problems.
 
     Args:
         config: Which, and how.
         decode: Decode every image once, to find the broken ones.
-        most: Broken images that are named in problems and notes, the others are counted; None: all.
         cache: Keeps decoded images; with it, `survey` names the broken ones only.
 
     Raises:
         ConfigError: It cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    found = _load(config)
-    columns = find_columns(found, config)
     problems = Problems()
-    folder = _local_folder(config)
-    within = allowed_folders(folder) if folder else None
+    opened = open_rows(config, problems)
     stored = {
-        name: EncodedImages(dataset, columns, name, config.source, within=within, problems=problems)
-        for name, dataset in found.items()
+        split: EncodedImages(rows, opened.class_names, split, config.source, bounds=opened.bounds, problems=problems)
+        for split, rows in opened.rows.items()
     }
-    if folder and columns.numbers is None:
-        note_empty_folders(folder, columns.class_names, config.source, problems)
-    survey, decoded = _survey(stored, config, cache, decode=decode)
+    total = sum(map(len, stored.values()))
+    value_range, ranged = _settle_values(stored, total, config, problems, look=decode)
+    notes = [*opened.notes, *ranged]
+    survey, decoded = _survey(stored, config, value_range, cache, decode=decode)
     whole, broken = _take_out(stored, survey)
-    notes = _report_broken(broken, most, sum(map(len, stored.values())), config, problems)
+    notes += _report_broken(broken, total, config, problems)
     # what is to be repaired counts as whole, so that only what is wrong besides is a problem of its own
     splits = whole if config.on_corrupt == "skip" else stored
+    class_names = opened.class_names
     if not any(NO_LABEL in images.labels for images in splits.values()):
         with problems.noting():
             splits, made = name_splits(splits, config)
-            notes += [*made, *_note_classes(splits, columns.class_names, config, problems)]
+            splits, class_names, left_out = _take_subset(splits, class_names, config)
+            notes += [*made, *left_out, *_note_classes(splits, class_names, config, problems)]
             notes += _note_shared(splits, config)
     return Source(
         splits=splits,
-        class_names=columns.class_names,
+        class_names=class_names,
         notes=tuple(notes),
         problems=problems,
         broken=tuple(broken),
         survey=survey,
+        opened=opened,
+        value_range=value_range,
         decoded=decoded,
     )
 
 
-def _load(config: DataConfig) -> Mapping[str, Dataset]:
-    folder = _local_folder(config)
-    if folder:
-        require_inner_links(folder, config.source)
-    try:
-        with _quiet(hide=folder is not None or not sys.stderr.isatty()):
-            found = (
-                datasets.load_dataset(str(folder))
-                if folder
-                else datasets.load_dataset(config.source, revision=config.revision)
-            )
-    except DatasetNotFoundError as error:
-        raise SetupError(
-            f"data.source: the hub has no data set {config.source!r} (revision {config.revision or 'newest'}), "
-            f"or it is private: {error}",
-            hint="check the name and `hf auth login`",
-        ) from error
-    except _UNUSABLE as error:
-        raise _unusable(config, folder, error) from error
-    except _HUB_ERRORS as error:
-        if folder:
-            raise _unusable(config, folder, error) from error
-        raise SetupError(
-            f"data.source: {config.source!r} (revision {config.revision or 'newest'}) is not in the cache "
-            f"({datasets.config.HF_DATASETS_CACHE}) and cannot be downloaded: {error}",
-            hint=_OFFLINE_HINT,
-        ) from error
-    if not isinstance(found, DatasetDict):
-        raise ConfigError(f"data.source: {config.source} gives a {type(found).__name__}, not splits")
-    return dict(found)
-
-
-def _local_folder(config: DataConfig) -> Path | None:
-    """Name the folder that the source is; None where it is on the hub."""
-    folder = Path(config.source).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") > 1:
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise ConfigError(f"data.source: {config.source} {what}", hint="give a folder, a hub name, or `synthetic`")
-    return None
-
-
-def _unusable(config: DataConfig, folder: Path | None, error: Exception) -> ConfigError:
-    reason = str(error.__cause__ or error)
-    if _SCRIPT in reason:
-        return ConfigError(
-            f"data.source: {config.source} has a loading script ({reason.rpartition(' ')[2]}); a script is a program, "
-            "would need trust_remote_code, and is never run",
-            hint="convert the data set to Parquet or to a folder of images, and point data.source there",
-        )
-    empty = find_empty_tables(folder) if folder else []
-    if empty:
-        return ConfigError(
-            f"data.source: {config.source} has an empty split: {', '.join(map(str, empty))} without a row",
-            hint="fill it, or remove the file: a missing validation or test split is split off the training images",
-        )
-    return ConfigError(
-        f"data.source: {config.source} cannot be read as a data set: {reason}",
-        hint="a folder holds Parquet files named train-, validation- and test-, or a folder of images a class",
-    )
-
-
-@contextmanager
-def _quiet(*, hide: bool) -> Iterator[None]:
-    shown = datasets.is_progress_bar_enabled()
-    if hide:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+def _settle_values(
+    stored: Mapping[str, EncodedImages], total: int, config: DataConfig, problems: Problems, *, look: bool
+) -> tuple[ValueRange | None, list[str]]:
+    """Settle what becomes black and white; where it is told, images are looked at only to say what they have."""
+    if isinstance(config.value_range, tuple) and not look:
+        found: tuple[ValueRange | None, list[str]] = (config.value_range, [])
+    else:
+        found = find_value_range(stored.values(), total, config, problems)
+    for images in stored.values():
+        images.value_range = found[0]
+    return found
 
 
 def _survey(
-    stored: Mapping[str, EncodedImages], config: DataConfig, cache: Cache | None, *, decode: bool
+    stored: Mapping[str, EncodedImages],
+    config: DataConfig,
+    value_range: ValueRange | None,
+    cache: Cache | None,
+    *,
+    decode: bool,
 ) -> tuple[Survey, CachedImages | None]:
     """Look at every image; where the cache has them, or gets them now, it says which are broken."""
-    decoded = open_stored(cache, stored.values(), config) if cache else None
+    decoded = open_stored(cache, stored.values(), config, value_range) if cache else None
     if decoded is not None:
         return decoded.broken, decoded
     return (survey_images(stored.values(), config.loader_workers) if decode else {}), None
@@ -240,23 +163,31 @@ def _take_out(
     return whole, broken
 
 
-def _report_broken(
-    broken: Sequence[BrokenImage], most: int | None, total: int, config: DataConfig, problems: Problems
-) -> list[str]:
-    """Note broken images as problems, or say in a note that they are left out."""
-    shown = list(map(str, broken[:most]))
-    rest = len(broken) - len(shown)
+def _take_subset(
+    splits: Mapping[str, EncodedImages], class_names: tuple[str, ...], config: DataConfig
+) -> tuple[dict[str, EncodedImages], tuple[str, ...], tuple[str, ...]]:
+    """Keep the images that the configuration asks for, with the names of their classes and notes."""
+    subset = choose_subset({split: images.labels for split, images in splits.items()}, class_names, config)
+    if subset is None:
+        return dict(splits), class_names, ()
+    kept = {
+        split: images.keep(subset.rows[split], subset.labels[split], subset.class_names)
+        for split, images in splits.items()
+    }
+    return kept, subset.class_names, subset.notes
+
+
+def _report_broken(broken: Sequence[BrokenImage], total: int, config: DataConfig, problems: Problems) -> list[str]:
+    """Note broken images as problems, a line a kind, or say in a note that they are left out."""
+    lines = describe_broken(broken)
     if config.on_corrupt == "fail":
-        for text in shown:
+        for text in lines:
             problems.add(f"{config.source}: {text}", hint=REPAIR_HINT)
-        if rest:
-            problems.add(f"{config.source}: {rest} more images are broken; `orchestrator data check` names them")
         return []
     if not broken:
         return []
-    named = "; ".join([*shown, *([f"and {rest} more"] if rest else [])])
     which = f"{len(broken)} of {total} images are broken and left out (data.on_corrupt=skip)"
-    return [f"{config.source}: {which}: {named}"]
+    return [f"{config.source}: {which}: {'; '.join(lines)}"]
 
 
 def _note_classes(
@@ -275,7 +206,7 @@ def _note_classes(
             continue
         which = f"{len(empty)} of {len(names)} classes have no {_ADJECTIVES[split]} images: {', '.join(empty[:10])}"
         if split == TRAIN:
-            problems.add(f"{config.source}: {which}", hint="add images, or take the class out of the data set")
+            problems.add(f"{config.source}: {which}", hint="add images, or leave the class out with data.classes")
         else:
             notes.append(f"{config.source}: {which}; the accuracy there says nothing of them")
     return notes

@@ -9,14 +9,10 @@ from numpy.typing import NDArray
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.seeds import derive_seed
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-SPLITS = (TRAIN, VALIDATION, TEST)
-_ALIASES = {
-    TRAIN: (TRAIN, "training"),
-    VALIDATION: (VALIDATION, "valid", "val", "dev"),
-    TEST: (TEST, "testing"),
-}
+from orchestrator.training.split_names import SPLITS as SPLITS
+from orchestrator.training.split_names import TEST as TEST
+from orchestrator.training.split_names import TRAIN as TRAIN
+from orchestrator.training.split_names import VALIDATION as VALIDATION
 
 
 class Rows(Protocol):
@@ -35,13 +31,8 @@ class Rows(Protocol):
 R = TypeVar("R", bound=Rows)
 
 
-def canonical_name(name: str) -> str | None:
-    """Say which of the three splits a stored one is, whatever it is called; None: none of them."""
-    return next((split for split, aliases in _ALIASES.items() if name in aliases), None)
-
-
 def name_splits(found: Mapping[str, R], config: DataConfig) -> tuple[dict[str, R], tuple[str, ...]]:
-    """Find train, validation and test; split off what is missing, stratified and seeded.
+    """Split off what is missing of train, validation and test, stratified and seeded.
 
     Returns:
         The splits in this order, and a note for each that had to be made.
@@ -49,9 +40,7 @@ def name_splits(found: Mapping[str, R], config: DataConfig) -> tuple[dict[str, R
     Raises:
         ConfigError: No training split, an empty split, or a class with too few images to be split.
     """
-    named = {
-        split: found[alias] for split, aliases in _ALIASES.items() for alias in reversed(aliases) if alias in found
-    }
+    named = dict(found)
     if TRAIN not in named:
         raise ConfigError(f"{config.source} has no train split; it has {', '.join(found) or 'none'}")
     empty = [split for split, rows in named.items() if len(rows) == 0]

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from orchestrator.blocks import FrozenSet
 from orchestrator.cache import Cache
 from orchestrator.config.models import DataConfig, Experiment
-from orchestrator.records import CachePlace
 from orchestrator.scores import BlockScore
 from orchestrator.training.backbones import block_modules, build_network, network_stages
 from orchestrator.training.data import load_data
 from orchestrator.training.seeds import derive_seed
 from orchestrator.training.splits import TRAIN
 from orchestrator.training.weights import load_weights
+from orchestrator.workplace import CachePlace
 
 IMAGES = 256
 """Training images that are looked at, at the most: fewer where they are large, so that it takes seconds."""
@@ -37,7 +37,9 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
-def score_blocks(experiment: Experiment, num_classes: int, place: CachePlace | None) -> tuple[BlockScore, ...]:
+def score_blocks(
+    experiment: Experiment, num_classes: int, place: CachePlace | None, weights_file: str | None = None
+) -> tuple[BlockScore, ...]:
     """Score the blocks of an experiment's pretrained network on some training images, on the CPU and in fp32.
 
     The images are drawn from the first seed, the same number of each class as far as there are as many; the head is
@@ -47,6 +49,7 @@ def score_blocks(experiment: Experiment, num_classes: int, place: CachePlace | N
         experiment: What is swept.
         num_classes: Outputs of the head.
         place: Where decoded images are kept; None: nowhere.
+        weights_file: Where the weights lie, if they are those of a sweep.
 
     Raises:
         ValueError: There are too few images, or a score is not finite.
@@ -55,9 +58,8 @@ def score_blocks(experiment: Experiment, num_classes: int, place: CachePlace | N
     """
     seed = experiment.search.seeds[0]
     pixels, labels = _read_images(experiment.data, place, derive_seed(seed, "scores"))
-    network = build_network(
-        experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(()), load_weights(experiment.model)
-    )
+    weights = load_weights(experiment.model, weights_file)
+    network = build_network(experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(()), weights)
     return score_network(network, experiment.model.backbone, _normalise(pixels, experiment.data), labels)
 
 

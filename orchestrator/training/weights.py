@@ -1,11 +1,9 @@
 """What a backbone starts from: torchvision weights or a file, as a checked state dict in fp32."""
 
 import hashlib
-import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -17,11 +15,19 @@ from torch import Tensor
 
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, SetupError
-
-RANDOM_WEIGHTS = "none"
-_HEAD = "fc."
-_COUNTER = ".num_batches_tracked"
-_SUFFIXES = (".pth", ".pt", ".safetensors")
+from orchestrator.training.resnets import COUNTER, HEAD, Shape
+from orchestrator.training.weight_files import (
+    STATE_DICT_HINT,
+    check_weight_file,
+    describe_bad_values,
+    is_safetensors,
+    list_misfits,
+    list_wrong_types,
+    raise_problems,
+    require_state,
+    unpack_checkpoint,
+)
+from orchestrator.training.weight_names import RANDOM_WEIGHTS, is_weight_path, unknown_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +47,21 @@ class LoadedWeights:
         """Hex digest over names, shapes and fp32 values, in order of name; BatchNorm's counters do not count."""
         digest = hashlib.sha256()
         for name in sorted(self.state):
-            if not name.endswith(_COUNTER):
+            if not name.endswith(COUNTER):
                 tensor = self.state[name]
                 digest.update(f"{name}:{tuple(tensor.shape)}:".encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
-def load_weights(model: ModelConfig) -> LoadedWeights | None:
+def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights | None:
     """Load what `model.weights` names; None for random weights.
 
     The head is left out always: each run trains a new one, from its seed.
+
+    Args:
+        model: The backbone, and its weights.
+        file: Where they lie, if `model.weights` names a sweep: who started this run has looked it up.
 
     Raises:
         ConfigError: The name is unknown, the file is not there, or it does not hold this backbone's state dict.
@@ -59,26 +69,27 @@ def load_weights(model: ModelConfig) -> LoadedWeights | None:
     """
     if model.weights == RANDOM_WEIGHTS:
         return None
+    if model.source_sweep is not None:
+        return _fit(_read_file(_require_file(model, file), model.backbone), model, str(file))
     names = torchvision.models.get_model_weights(model.backbone)
     if model.weights in names.__members__:
         raw: object = _download(names[model.weights])
         where = f"{model.backbone} {model.weights}"
-    elif model.weights.endswith(_SUFFIXES) or Path(model.weights).expanduser().exists():
+    elif is_weight_path(model.weights):
         path = Path(model.weights).expanduser()
-        raw, where = _read_file(path), str(path)
+        raw, where = _read_file(path, model.backbone), str(path)
     else:
-        raise _unknown_name(model, list(names.__members__))
+        raise unknown_name(model, list(names.__members__))
     return _fit(raw, model, where)
 
 
-def _unknown_name(model: ModelConfig, names: list[str]) -> ConfigError:
-    choices = [*names, RANDOM_WEIGHTS]
-    close = get_close_matches(model.weights.upper(), names, n=1) or get_close_matches(model.weights, choices, n=1)
-    return ConfigError(
-        f"model.weights: unknown weights {model.weights!r} of {model.backbone}; "
-        f"known: {', '.join(choices)}, or a path that ends in {', '.join(_SUFFIXES)}",
-        hint=f"did you mean {close[0]!r}?" if close else None,
-    )
+def _require_file(model: ModelConfig, file: str | None) -> Path:
+    if file is None:
+        raise ConfigError(
+            f"model.weights: {model.weights} lies under a root, and none is known here",
+            hint="a sweep looks it up; elsewhere give the path of its best.ckpt",
+        )
+    return Path(file)
 
 
 def _download(weights: Any) -> Mapping[str, Tensor]:
@@ -89,88 +100,55 @@ def _download(weights: Any) -> Mapping[str, Tensor]:
         raise SetupError(
             f"weights {weights} are not in the cache ({file}) and cannot be downloaded from {weights.url}: {error}",
             hint=f"connect once, or copy the file to {file}, or set model.weights to a path; "
-            "`make demo` needs no weights",
+            "`make demo` needs no download",
         ) from error
-    except Exception as error:  # as in `_read_file`
+    except Exception as error:  # the unpickler raises whatever it stumbles over: IndexError, KeyError, struct.error
         raise SetupError(
             f"the cached weights {file} are damaged: {error}", hint=f"delete {file} and try again"
         ) from error
     return state
 
 
-def _read_file(path: Path) -> object:
-    if not path.is_file():
-        raise ConfigError(f"model.weights: no such file: {path}", hint="give the path of a state dict")
-    if path.suffix not in _SUFFIXES:
-        raise ConfigError(
-            f"model.weights: {path} has none of the known suffixes {', '.join(_SUFFIXES)}",
-            hint="rename the file to what it is",
-        )
+def _read_file(path: Path, backbone: str) -> object:
+    """Read a file that was found to fit; what only torch itself can tell is refused here."""
+    check_weight_file(path, backbone)
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(path):
             return load_file(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # what it cannot read is refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # of a path torch would look at the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(f"model.weights: {path} cannot be read: {error}") from error
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # as in `_download`
         raise ConfigError(
-            f"model.weights: {path} is a pickle of more than tensors, and is not loaded: it could run any code",
-            hint="save the network's state dict: torch.save(network.state_dict(), path)",
+            f"model.weights: {path} is damaged or holds more than tensors: {str(error).splitlines()[0]}",
+            hint=STATE_DICT_HINT,
         ) from error
-    except Exception as error:  # the unpickler raises whatever it stumbles over: IndexError, KeyError, struct.error
-        raise ConfigError(f"model.weights: {path} is damaged or no such file format: {error}") from error
 
 
 def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
-    state = _require_state(raw, where)
+    state = require_state(unpack_checkpoint(raw, model.backbone, where), where, Tensor)
+    state = {name: tensor.detach() for name, tensor in state.items()}  # of a file of parameters, too
     with torch.device("meta"):
         expected = torchvision.models.get_model(model.backbone, weights=None).state_dict()
-    backbone = {name: tensor for name, tensor in state.items() if not name.startswith(_HEAD)}
-    wanted = {name: tensor for name, tensor in expected.items() if not name.startswith(_HEAD)}
-    missing = [name for name in wanted if name not in backbone and not name.endswith(_COUNTER)]
-    unexpected = [name for name in backbone if name not in wanted]
-    shapes = [
-        f"{name} is {tuple(backbone[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in backbone and backbone[name].shape != tensor.shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {_shorten(names)}"
-        for what, names in (
-            ("missing keys", missing),
-            ("unexpected keys", unexpected),
-            ("tensors of another shape", shapes),
-        )
-        if names
-    ]
-    if problems:
-        raise ConfigError(
-            f"model.weights: {where} does not fit {model.backbone}: {'; '.join(problems)}",
-            hint="the keys are those of torchvision's network; check model.backbone, or convert the file",
-        )
+    wanted = {name: tensor for name, tensor in expected.items() if not name.startswith(HEAD)}
+    problems = list_misfits(_shapes(state), _shapes(expected))
+    problems += list_wrong_types({name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()})
+    raise_problems(problems, where, model.backbone, list(state))
     fitted = {
-        name: backbone[name].to(tensor.dtype) if name in backbone else torch.zeros((), dtype=tensor.dtype)
+        name: state[name].to(tensor.dtype) if name in state else torch.zeros((), dtype=tensor.dtype)
         for name, tensor in wanted.items()
     }
+    infinite = {name: int((~tensor.isfinite()).sum()) for name, tensor in fitted.items()}
+    negative = {name: int((tensor < 0).sum()) for name, tensor in fitted.items()}
+    raise_problems(describe_bad_values(infinite, negative), where, model.backbone, list(state))
     return LoadedWeights(state=fitted, notes=_notes(state, where))
 
 
-def _require_state(raw: object, where: str) -> dict[str, Tensor]:
-    if not isinstance(raw, Mapping):
-        raise ConfigError(
-            f"model.weights: {where} holds a {type(raw).__name__}, not a state dict",
-            hint="save the network's state dict: torch.save(network.state_dict(), path)",
-        )
-    strange = [str(key) for key, value in raw.items() if not isinstance(value, Tensor)]
-    if strange or not raw:
-        what = f"entries that are no tensors: {_shorten(strange)}" if strange else "no entries"
-        raise ConfigError(
-            f"model.weights: {where} is not a state dict, it has {what}",
-            hint="save the network's state dict alone: torch.save(network.state_dict(), path)",
-        )
-    return {str(key): value for key, value in raw.items()}
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _notes(state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
@@ -178,12 +156,7 @@ def _notes(state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
     low = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
     if low:
         notes.append(f"{where}: {', '.join(low)} cast to float32")
-    head = state.get(f"{_HEAD}weight")
+    head = state.get(f"{HEAD}weight")
     if head is not None:
         notes.append(f"{where}: its head of {head.shape[0]} classes is dropped; each run trains a new head")
     return tuple(notes)
-
-
-def _shorten(names: list[str], most: int = 6) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -9,8 +9,9 @@ import torch
 from benchmarks import timed_run
 from benchmarks.overhead import ARITHMETIC_FILE, Overhead
 from benchmarks.timed_run import run_timed
-from orchestrator.records import Cost, Workplace
+from orchestrator.records import Cost
 from orchestrator.training.module import FreezingModule
+from orchestrator.workplace import Workplace
 from tests.training.narrow import narrow_networks
 from tests.training.tiny import make_spec
 

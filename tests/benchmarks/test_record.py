@@ -7,8 +7,9 @@ from benchmarks.record import RECORD_FILE, Recording, record
 from benchmarks.recorded_run import run_recorded
 from orchestrator.layout import Root
 from orchestrator.race import Rules, replay
-from orchestrator.records import Cost, Workplace
+from orchestrator.records import Cost
 from orchestrator.results import Sweep
+from orchestrator.workplace import Workplace
 from tests.factories import make_experiment, make_history, make_result, make_run, make_trial
 from tests.training.narrow import narrow_networks
 from tests.training.tiny import make_spec

@@ -72,7 +72,7 @@ def test_check_names_all_mistakes_at_once(ask, tmp_path):
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.splitlines() == [
         "error: 3 mistakes",
-        "bad.yaml:3:20: experiments.a.data.source: must be a valid string (5)",
+        "bad.yaml:3:20: experiments.a.data.source: must be text, and 5 is a number in YAML: put it in quotes, '5'",
         "--set search.mode=lst: search.mode: must be one of prefix, subset, list; did you mean 'list'? ('lst')",
         "bad.yaml:4:5: experiments.a.trainr: unknown key; did you mean 'trainer'?",
         "hint: `orchestrator config schema` prints every key, type and range",
@@ -120,3 +120,15 @@ def test_show_masks_credentials(words, ask):
     answer = ask("show", "beans", "-s", "tracking.mlflow_uri=https://anna:geheim@example.org/mlflow", *words)
     assert "https://***@example.org/mlflow" in answer.out
     assert "geheim" not in answer.out
+
+
+def test_what_is_not_on_this_machine_is_named_and_is_no_mistake_of_the_file(command, tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        "experiments:\n  a: {data: {source: ./gone}}\n  b: {data: {source: synthetic}, model: {weights: gone.pth}}\n"
+    )
+    done = command("config", "check", "-c", str(path))
+    assert done.code == 0
+    assert "a, on this machine: data.source: ./gone does not exist" in done.err
+    assert "b, on this machine: model.weights: no such file: gone.pth" in done.err
+    assert "2 experiments are valid: a, b" in done.err

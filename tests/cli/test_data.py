@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
+from orchestrator.cache import Cache
 from orchestrator.cli import main
+from orchestrator.layout import Root
 from tests.training.pictures import THREE, write_image_folder
 
 
@@ -35,7 +37,11 @@ def ask(tmp_path, monkeypatch, capsys):
 def test_good_data_have_a_table_and_code_0(ask):
     answer = ask()
     assert answer.code == 0
-    assert answer.err == "./leaves: 21 images can be used; no problem\n"  # 3 classes of 4 + 2 + 1
+    assert answer.err.splitlines() == [
+        "read as folders of classes; train from train, validation from validation, test from test",
+        "files: 21 used, 0 left out",
+        "./leaves: 21 images can be used; no problem",  # 3 classes of 4 + 2 + 1
+    ]
     header, _, first, *_ = answer.out.splitlines()
     assert header.split()[:4] == ["split", "class", "images", "broken"]
     assert first.split() == ["train", "blight", "4", "0", "0", "0", *["8"] * 6, "RGB", "4"]
@@ -62,6 +68,33 @@ def test_skipped_images_are_a_warning(ask, tmp_path):
     assert "warning: ./leaves: 1 of 21 images are broken and left out" in answer.err
     rows = {(row["split"], row["class"]): row for row in csv.DictReader(io.StringIO(answer.out))}
     assert (rows["train", "rust"]["images"], rows["train", "rust"]["broken"]) == ("3", "1")
+
+
+def test_files_that_are_not_used_are_counted_and_named(ask, tmp_path):
+    (tmp_path / "leaves/README.md").write_text("---\nlicense: !!x y\n---\n")
+    (tmp_path / "leaves/train/rust/a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    answer = ask("leaves", "-f", "json")
+    assert answer.code == 2
+    assert "files: 21 used, 2 left out" in answer.err
+    line = "error: ./leaves: 1 file are HEIF, which this Pillow cannot decode: train/rust/a.HEIC"
+    assert line in answer.err.splitlines()
+    report = json.loads(answer.out)
+    assert [(group["names"], group["unread"]) for group in report["left_out"]] == [
+        (["train/rust/a.HEIC"], True),
+        (["README.md"], False),
+    ]
+    assert ask("leaves", "-s", "data.on_unread=skip").code == 0
+
+
+def test_with_a_root_a_sweep_there_finds_the_images_decoded(ask, tmp_path):
+    plain = ask("leaves", "-f", "json")
+    assert not (tmp_path / "runs").exists()
+    answer = ask("leaves", "-f", "json", "--root", "runs")
+    assert (answer.code, answer.out) == (0, plain.out)
+    (entry,) = Cache(Root.at(tmp_path / "runs").cache).entries()
+    assert entry.kind == "images"
+    assert ask("leaves", "-f", "json", "--root", "runs").out == plain.out
+    assert "no decoded image is kept" in ask("leaves", "--root", "other", "-s", "cache.images=false").err
 
 
 def test_duplicates_are_named(ask, tmp_path):

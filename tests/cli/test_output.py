@@ -7,6 +7,7 @@ import math
 import sys
 
 import pytest
+from rich.cells import cell_len
 
 from orchestrator.cli.output import (
     Format,
@@ -84,9 +85,9 @@ def test_a_piped_table_is_neither_folded_nor_cut(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # header, rule, two rows
     assert "stem+layer1+layer2+layer3+layer4" in lines[3]
-    assert lines[0].split() == ["trial", "frozen", "val_acc", "trainable_params", "pareto"]  # nobody has checkpoint
-    assert lines[2].split() == ["0", "none", "0.9624", "11,178,051", "yes"]
-    assert lines[3].split() == ["1", "stem+layer1+layer2+layer3+layer4", "1,539", "no"]
+    assert lines[0].split() == ["trial", "front", "frozen", "val_acc", "trainable_params"]  # nobody has checkpoint
+    assert lines[2].split() == ["0", "*", "none", "0.9624", "11,178,051"]
+    assert lines[3].split() == ["1", "stem+layer1+layer2+layer3+layer4", "1,539"]
     assert not any(line != line.rstrip() or "\x1b" in line for line in lines)
 
 
@@ -106,28 +107,129 @@ def show(monkeypatch):
     return on_terminal
 
 
+@pytest.fixture
+def show_rows(monkeypatch, capfd):
+    """Print rows on a terminal of so many columns; gives what is on it, and what was said besides."""
+
+    def on_terminal(rows, columns, width: int) -> tuple[str, str]:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        for name, value in {"COLUMNS": str(width), "TERM": "dumb", "LINES": "25"}.items():
+            monkeypatch.setenv(name, value)
+        print_rows(rows, columns, Format.table)
+        return terminal.getvalue(), capfd.readouterr().err
+
+    return on_terminal
+
+
 def test_a_narrow_terminal_folds_and_cuts_nothing(show):
-    text = show(50)
+    text = show(51)
     assert "…" not in text
     assert "11,178,051" in text  # numbers are not folded either
-    assert "trial" in text
-    assert "frozen" in text
-    assert all(len(line) <= 50 for line in text.splitlines())
+    assert "0.9624" in text
+    assert all(len(line) <= 51 for line in text.splitlines())
 
 
-# trial 5, frozen 12 at the least, val_acc 7, trainable_params 16, pareto 6, and 3 between two of them
-@pytest.mark.parametrize(("width", "shown"), [(200, 5), (58, 5), (57, 4), (49, 4), (48, 3), (10, 1)])
+# trial 5, front 5, frozen 12 at the least, val_acc 7, trainable_params 10 in two lines, and 3 between two of them
+@pytest.mark.parametrize(("width", "shown"), [(200, 5), (51, 5), (50, 4), (38, 4), (37, 3), (28, 3), (27, 2), (8, 1)])
 def test_a_narrow_terminal_shows_the_first_columns_and_names_the_others(show, capfd, width, shown):
-    head, *rest = show(width).splitlines()
-    assert head.split() == ["trial", "frozen", "val_acc", "trainable_params", "pareto"][:shown]
-    assert shown == 1 or "".join(line[8:].split()[0] for line in rest[-3:] if line[8:].strip()).endswith("layer4")
-    said = capfd.readouterr().err
-    assert [name for name in COLUMNS[:5] if name in said] == list(COLUMNS[shown:5])
+    head = " ".join(line for line in show(width).splitlines()[:2] if "─" not in line)
+    known = ["trial", "front", "frozen", "val_acc", "trainable_params"]
+    assert [name for name in known if name.split("_", 2)[0] in head] == known[:shown]
+    said = capfd.readouterr().err.partition("*")[0]
+    assert [name for name in known if name in said.split("(")[0]] == known[shown:]
 
 
 def test_folded_frozen_sets_break_between_blocks(show):
-    shown = [line[8:].split()[0] for line in show(52).splitlines()[-3:]]
-    assert shown == ["stem+layer1+", "layer2+layer3+", "layer4"]  # 12 characters, and the 3 that were left over
+    shown = [line[16:].split()[0] for line in show(54).splitlines()[-3:]]
+    assert shown == ["stem+layer1+", "layer2+layer3+", "layer4"]  # 12 cells, and the 3 that were left over
+
+
+SEARCHED = [
+    {
+        "trial": number,
+        "frozen": "stem+layer1+layer2",
+        "lr": rate,
+        "trainable_params": 10_494_979,
+        "val_acc": 0.94123,
+        "pareto": number == 1,
+        "supported": True,
+        "state": "complete",
+        "val_acc_corrected": 0.93456,
+        "test_acc": 0.92345,
+    }
+    for number, rate in enumerate((0.001, 0.003))
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            80,
+            [
+                "                                          trainable_                       val_acc_",
+                "trial   front   frozen                 lr       params   val_acc   state      corrected",
+            ],
+        ),
+        (60, ["trial   front   frozen               lr       params   val_acc"]),
+    ],
+)
+def test_in_80_and_60_columns_what_varies_the_mark_and_the_accuracy_are_there(show_rows, width, lines):
+    columns = [key for key in SEARCHED[0] if key not in {"pareto", "supported"}]
+    text, said = show_rows(SEARCHED, [*columns[:5], "pareto", "supported", *columns[5:]], width)
+    assert all(len(line) <= width for line in text.splitlines())
+    rows = [line.split() for line in text.splitlines() if line.lstrip()[:1] in {"0", "1"}]
+    assert [row[:2] for row in rows] == [["0", "s"], ["1", "*s"]]
+    for row, rate in zip(rows, ("0.001", "0.003"), strict=True):
+        assert {rate, "0.9412", "10,494,979"} <= set(row)
+    assert ("test_acc" in said) == ("0.9235" not in text)
+    assert "* on the Pareto front, s on the supported front" in said
+
+
+def test_a_cjk_name_takes_two_cells_a_letter(show_rows):
+    rows = [{"name": "豆の葉の実験でとても長い名前のもの", "val_acc": 0.5}, {"name": "beans", "val_acc": 0.75}]
+    text, _ = show_rows(rows, ("name", "val_acc"), 30)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert {cell_len(line) for line in lines if line.endswith(("0.5000", "0.7500"))} == {30}
+    assert "".join(line.split()[0] for line in lines[2:-1]) == rows[0]["name"]
+    wide, _ = show_rows(rows, ("name", "val_acc"), 60)
+    assert {cell_len(line.rstrip()) for line in wide.splitlines()[2:]} == {34 + 3 + 7}
+
+
+def test_sentences_on_a_terminal_break_between_words_and_commands_do_not(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "24")
+    path = "/a/path/that/is/longer/than/the/terminal"
+    print_note(
+        f"freezing stem+layer1 trains few parameters, see {path}.\nNext:\n  orchestrator best beans --rule point"
+    )
+    assert terminal.getvalue().splitlines() == [
+        "freezing stem+layer1",
+        "trains few parameters,",
+        "see",
+        f"{path}.",
+        "Next:",
+        "  orchestrator best beans --rule point",
+    ]
+
+
+def test_a_long_value_of_a_record_is_wrapped_beside_its_key(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_record({"basis": "the highest val_acc on the supported front", "trial": 4}, Format.table)
+    assert terminal.getvalue().splitlines() == [
+        "basis  the highest val_acc on the",
+        "       supported front",
+        "trial  4",
+    ]
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert format_cell("val_acc_effect", -1e-17) == "0.0000"
+    assert format_cell("val_acc_effect", -0.00006) == "-0.0001"
 
 
 def test_markdown_escapes_the_bar_and_aligns_numbers():

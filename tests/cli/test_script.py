@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
+
+import pytest
 
 CODE = """
 import atexit
@@ -41,3 +44,23 @@ def test_a_reader_that_has_enough_is_no_error():
         process.stdout.close()
         said = process.stderr.read()
     assert "Traceback" not in said
+
+
+def test_the_version_is_that_of_the_package():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"orchestrator {version('freeze-orchestrator')}\nsaid at the end\n")
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_traceback_is_whole_and_shows_no_credentials(thread):
+    fault = "def fail(): raise RuntimeError('no answer from http://anna:Zq7planted@host/x')\n"
+    call = "(lambda t: t.start() or t.join() or {})(threading.Thread(target=fail))" if thread else "fail()"
+    patch = f"import orchestrator.config, threading\n{fault}orchestrator.config.json_schema = lambda: {call}\nscript()"
+    program = CODE.replace("\nscript()", f"\n{patch}")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "config", "schema"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == (0 if thread else 1)
+    assert "RuntimeError: no answer from http://***@host/x" in done.stderr
+    assert "Traceback" in done.stderr
+    assert "Zq7planted" not in done.stdout + done.stderr

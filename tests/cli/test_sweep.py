@@ -6,9 +6,11 @@ import signal
 import sqlite3
 from contextlib import closing
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import optuna
 import pytest
+from PIL import Image
 
 from orchestrator import app
 from orchestrator.config.models import ModelConfig
@@ -100,6 +102,30 @@ def test_the_dry_run_gives_the_plan_and_leaves_nothing(sweep, mlflow_root):
     assert not mlflow_root.optuna_db.exists()
 
 
+def test_the_dry_run_refuses_what_is_not_there_all_at_once_and_says_what_it_did_not_check(sweep, tmp_path):
+    gone = ("-s", f"model.weights={tmp_path}/gone.pth", "-s", f"data.source={tmp_path}/images")
+    done = sweep("--dry-run", *gone)
+    assert (done.code, done.out) == (2, "")
+    assert "2 mistakes" in done.err
+    assert f"no such file: {tmp_path}/gone.pth" in done.err
+    assert f"{tmp_path}/images does not exist" in done.err
+    assert sweep(*gone).err.splitlines()[:3] == done.err.splitlines()[:3]  # the sweep itself says the same, at once
+    hub = sweep("--dry-run", "-s", "data.source=nobody/has-this")
+    assert "not checked: hub data set nobody/has-this: not in the cache" in hub.err
+    assert "that nobody/has-this has 3 classes; device and memory" in hub.err
+
+
+def test_the_dry_run_counts_the_classes_of_a_folder(sweep, tmp_path):
+    for name in ("round", "square"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / name / f"{number}.png")
+    done = sweep("--dry-run", "-s", f"data.source={tmp_path}/images")
+    assert done.code == 2
+    assert "model.num_classes is 3, but" in done.err
+    assert "has 2 classes: round, square" in done.err
+
+
 def test_the_dry_run_says_what_a_budget_leaves_out(sweep):
     done = sweep("--dry-run", "-s", "search.max_trainable_params=11100000")
     assert "left out, over search.max_trainable_params: none, stem" in done.err
@@ -161,3 +187,50 @@ def test_fresh_trains_anew_and_keeps_the_old_study(sweep, mlflow_root):
     assert parents == [("FINISHED", 3), ("FINISHED", 3)]
     assert "0 runs trained." in sweep().err
     assert "3 runs trained." in sweep("--fresh").err
+
+
+PLANTED = "Zq7planted'secret"
+
+
+def list_leaks(folder, *texts):
+    """List the files of a folder, and the texts, in which a part of the planted secret stands."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    leaks = [str(path) for path in files if b"Zq7planted" in path.read_bytes()]
+    return leaks + [text for text in texts if "Zq7planted" in text]
+
+
+def test_a_secret_is_in_no_file_and_in_nothing_that_is_printed(sweep, command, mlflow_root, monkeypatch, tmp_path):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HF_TOKEN"):
+        monkeypatch.setenv(name, PLANTED)
+    monkeypatch.setenv("STORE", f"sqlite:///file:{mlflow_root.mlflow_db}?uri=true&token={quote(PLANTED)}")
+    monkeypatch.setenv("FAKE_FAIL", "stem")
+    monkeypatch.setenv("FAKE_FAIL_WITH", f"403 for {PLANTED!r} at https://anna:{quote(PLANTED)}@host/x?sig={PLANTED}")
+    store = ("-s", "tracking.mlflow_uri=${env:STORE}")
+    words = ("-s", f"description=see http://anna:{PLANTED}@host/page")
+    outputs = [sweep("-v", *store, *words), sweep("--dry-run", *store, *words)]
+    assert [done.code for done in outputs] == [4, 0]
+    assert "403 for" in outputs[0].err
+    assert "not checked: " in outputs[1].err
+    shown = ("status", "trials", "history")
+    outputs += [
+        command(name, "fake", *(["none"] if name == "history" else []), "--root", str(mlflow_root.path))
+        for name in shown
+    ]
+    path = tmp_path / "experiments.yaml"
+    outputs += [
+        command("config", "show", "fake", "-c", str(path), *store, *words, *more) for more in ((), ("--origin",))
+    ]
+    assert [done.code for done in outputs[2:]] == [0] * 5
+    assert "token=***" in outputs[-1].out
+    # mistakes show what was received
+    wrong = [sweep("-s", f"tracking.mlflow_url=http://anna:{PLANTED}@host"), sweep(*store, "-s", "trainer.lr=x")]
+    wrong += [
+        sweep("-s", f"tracking.mlflow_uri=http://anna:{PLANTED}#@host"),
+        sweep("-s", f"data.source=http://a:{PLANTED}@h/d"),
+    ]
+    wrong += [sweep("-s", f"tracking.mlflow_uri=http://anna:{quote(PLANTED)}@127.0.0.1:1")]
+    assert [done.code for done in wrong] == [2, 2, 2, 2, 5]
+    assert "the command line holds credentials" in wrong[-1].err
+    texts = [text for done in (*outputs, *wrong) for text in (done.out, done.err)]
+    assert list_leaks(mlflow_root.path, *texts) == []

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator import ui
@@ -59,8 +60,8 @@ def fakes(monkeypatch, root):
     def command(name: str, port: int) -> list[str]:
         return [sys.executable, "-c", programs[name], str(port), str(root.path / f"{name}.pid")]
 
-    monkeypatch.setattr(ui, "mlflow_command", lambda _root, _store, _host, port: command("mlflow", port))
-    monkeypatch.setattr(ui, "tensorboard_command", lambda _root, _host, port: command("tensorboard", port))
+    monkeypatch.setattr(ui, "mlflow_command", lambda _root, _host, port, _hosts: command("mlflow", port))
+    monkeypatch.setattr(ui, "tensorboard_command", lambda _root, _host, port, _hosts: command("tensorboard", port))
     return programs
 
 
@@ -87,6 +88,16 @@ def assert_gone(path: Path) -> None:
 def read(url: str) -> bytes:
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
         return answer.read()
+
+
+def ask(url: str, host: str) -> int:
+    """Ask by another name; returns the status."""
+    request = urllib.request.Request(url, headers={"Host": host})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_both_answer_inside_and_are_gone_afterwards(root, ports, fakes):
@@ -180,13 +191,46 @@ def test_an_address_of_another_machine_is_named():
 
 
 def test_the_servers_listen_on_loopback_with_the_stores_of_the_root(root):
-    mlflow = ui.mlflow_command(root, root.mlflow_uri, "127.0.0.1", 5000)
-    assert mlflow[mlflow.index("--backend-store-uri") + 1] == f"sqlite:///{root.path}/mlflow.db"
+    hosts = ("localhost", "localhost:*")
+    mlflow = ui.mlflow_command(root, "127.0.0.1", 5000, hosts)
     assert mlflow[mlflow.index("--artifacts-destination") + 1] == f"file://{root.path}/artifacts"
     assert mlflow[mlflow.index("--host") + 1] == "127.0.0.1"
-    tensorboard = ui.tensorboard_command(root, "127.0.0.1", 6006)
+    assert mlflow[mlflow.index("--allowed-hosts") + 1] == "localhost,localhost:*"
+    tensorboard = ui.tensorboard_command(root, "127.0.0.1", 6006, hosts)
+    assert tensorboard[tensorboard.index("--logdir") - 1] == "localhost,localhost:*"
     assert tensorboard[tensorboard.index("--logdir") + 1] == f"{root.path}/tensorboard"
     assert tensorboard[tensorboard.index("--host") + 1] == "127.0.0.1"
+
+
+# Answers as `SERVER`, and writes down the store that its environment names.
+TELLS = f"""
+import os, pathlib, sys
+pathlib.Path(sys.argv[2] + ".store").write_text(os.environ["MLFLOW_BACKEND_STORE_URI"])
+{SERVER}
+"""
+
+
+def test_the_store_is_named_in_the_environment_and_not_where_every_user_can_read_it(root, ports, fakes):
+    fakes["mlflow"] = TELLS
+    store = "postgresql://anna:Zq1secret@127.0.0.1/db"
+    with ui.open_viewer(root, **ports, mlflow_uri=store):
+        assert (root.path / "mlflow.pid.store").read_text() == store
+        children = psutil.Process().children(recursive=True)
+        assert len(children) >= 2
+        assert "Zq1secret" not in " ".join(word for child in children for word in child.cmdline())
+
+
+def test_the_page_of_a_server_is_shown_without_credentials(root, ports, fakes):
+    with ui.open_viewer(root, **ports, mlflow_uri="http://anna:Zq1secret@host:5000/x") as viewer:
+        assert viewer.pages[0].url == "http://host:5000/x"
+
+
+def test_a_server_that_dies_shows_no_credentials(root, ports, fakes):
+    fakes["mlflow"] = "import os; print('cannot open', os.environ['MLFLOW_BACKEND_STORE_URI']); raise SystemExit(3)"
+    store = "postgresql://anna:Zq1'se@cret@127.0.0.1/db"
+    with pytest.raises(SetupError, match="ended by itself") as caught, ui.open_viewer(root, **ports, mlflow_uri=store):
+        pass
+    assert "cannot open postgresql://***@127.0.0.1/db" in caught.value.hint
 
 
 # Puts `SERVER` in the place of both servers, in the process of the command.
@@ -195,11 +239,27 @@ import sys
 from orchestrator import ui
 from orchestrator.cli import main
 def command(name):
-    return lambda root, *places: [sys.executable, "-c", {SERVER!r}, str(places[-1]), str(root.path / f"{{name}}.pid")]
+    return lambda root, *places: [sys.executable, "-c", {SERVER!r}, str(places[-2]), str(root.path / f"{{name}}.pid")]
 ui.mlflow_command, ui.tensorboard_command = command("mlflow"), command("tensorboard")
 main()
 """
 REAL = "from orchestrator.cli import main; main()"
+
+
+def test_a_parent_that_is_killed_takes_the_servers_and_their_children_along(root, ports):
+    command = [sys.executable, "-c", WITH_FAKES, "ui", "--root", str(root.path)]
+    options = [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        for _ in ports:
+            process.stdout.readline()
+        process.kill()
+        process.wait(10)
+    for name in ("mlflow", "tensorboard"):
+        assert_gone(root.path / f"{name}.pid")
+    for port in ports.values():
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            read(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +278,10 @@ def test_the_command_prints_addresses_and_stops_the_servers(root, ports, number,
             assert pages == [f"http://127.0.0.1:{port}" for port in ports.values()]
             assert titles[0] in read(pages[0])
             assert titles[1] in read(pages[1])
+            if program is REAL:
+                for page in pages:
+                    assert ask(page, "evil.example") == ask(page, f"evil.example:{page.rsplit(':', 1)[1]}") == 403
+                    assert ask(page, "localhost:8080") == ask(page, "[::1]:9") == 200  # a tunnel has another port
             process.send_signal(number)
             process.wait(30)
         finally:
@@ -252,7 +316,7 @@ def test_the_views_of_each_sweep_are_found_in_the_mlflow_server():
         server.shutdown()
     route = f"{address}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey="
     assert [(view.name, view.url) for view in views] == [
-        ("beans: runs, best first", f"{route}runs"),
+        ("beans: runs, highest val_acc first", f"{route}runs"),
         ("beans: runs under their sweep", f"{route}sweep"),
     ]
     assert ui.find_views("http://127.0.0.1:1") == []

@@ -1,10 +1,13 @@
 """How a file of YAML is read. What PyYAML itself makes of the same text is the reference where it is no mistake."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestrator.config import check_file
 from orchestrator.config.document import parse_value, read_document
 from orchestrator.errors import ConfigError
 
@@ -17,7 +20,7 @@ from orchestrator.errors import ConfigError
         (b"# only words\n\n", r"^e\.yaml: the file is empty$"),
         (b"- a\n- b\n", r"^e\.yaml:1:1: the file must be a mapping with the key experiments$"),
         (b"\n\n  word\n", r"^e\.yaml:3:3: the file must be a mapping with the key experiments$"),
-        (b"a: caf\xe9\n", r"^e\.yaml: not valid UTF-8 at byte 6$"),
+        (b"a: caf\xe9\n", r"^e\.yaml:1: not valid UTF-8 at byte 6$"),
         (b"a: b: c\n", r"^e\.yaml:1:5: YAML syntax: mapping values are not allowed here$"),
         (
             b"a:\n\t- b\n",
@@ -32,12 +35,12 @@ from orchestrator.errors import ConfigError
             r"^e\.yaml:2:1: YAML syntax: expected a single document in the stream, but found another document$",
         ),
         (b"a: *nowhere\n", r"^e\.yaml:1:4: YAML syntax: found undefined alias 'nowhere'$"),
-        (b"a: \x00\n", r"^e\.yaml: YAML syntax: unacceptable character #x0000: special characters are not allowed$"),
+        (b"a: \x00\n", r"^e\.yaml:1:4: the character U\+0000 may not stand in a configuration$"),
         (b"a: &a [*a]\n", r"^e\.yaml:1:4: a\.0: an alias that contains itself$"),
         (b"a: &a {b: {<<: *a}}\n", r"^e\.yaml:1:4: a\.b: an alias that contains itself$"),
         (b"a: &a\n  <<: *a\nb:\n  <<: *a\n", r"^e\.yaml:1:4: a: an alias that contains itself$"),
         (b"&a\n<<: *a\nb: 1\n", r"^e\.yaml:1:1: top level: an alias that contains itself$"),
-        (b"a: " + b"[" * 1000 + b"]" * 1000, r"^e\.yaml: nested too deeply$"),
+        (b"a: " + b"[" * 1000 + b"]" * 1000, r"^e\.yaml:1:\d+: nested more than 50 deep$"),
     ],
 )
 def test_a_file_that_cannot_be_read_gets_one_clear_line(folder, content, message):
@@ -48,6 +51,7 @@ def test_a_file_that_cannot_be_read_gets_one_clear_line(folder, content, message
 
 
 def test_a_directory_gets_one_clear_line(folder):
+    (folder / "experiments.yaml").touch()
     with pytest.raises(ConfigError, match=r"^\.: is a directory, not a file$") as caught:
         read_document(Path())
     assert caught.value.hint == "did you mean experiments.yaml?"
@@ -59,7 +63,7 @@ def test_a_bomb_of_aliases_does_not_go_off(write, value):
         "a: &a0 {x: 1}",
         *(f"b{i}: &a{i + 1} {value.replace('*a', f'*a{i}')}" for i in range(9)),
     ]  # 8^9 = 134 million values
-    with pytest.raises(ConfigError, match=r"more than 100000 values$"):
+    with pytest.raises(ConfigError, match=r"more than 100,000 values$"):
         read_document(Path(write("\n".join(lines))))
 
 
@@ -149,3 +153,52 @@ def test_a_value_of_the_command_line_is_read_as_yaml(text, value):
 def test_a_value_of_the_command_line_is_read_as_strictly(text):
     with pytest.raises(ValueError, match="not a YAML value: "):
         parse_value(text)
+
+
+HOSTILE = {
+    "pipe": (lambda p: os.mkfifo(p), r"^e\.yaml: is a pipe, not a regular file$"),
+    "device": (lambda p: p.symlink_to("/dev/zero"), r"^e\.yaml: is a device, not a regular file$"),
+    "loop": (lambda p: p.symlink_to(p.name), r"^e\.yaml: cannot be read: Too many levels of symbolic links$"),
+    "long": (
+        lambda p: p.write_text("a: [" + "1, " * 3_500_000 + "]"),
+        r"^e\.yaml: has 10,500,005 bytes; .* 1,048,576$",
+    ),
+    "many": (lambda p: p.write_text("a: [" + "1, " * 300_000 + "]"), r"^e\.yaml:1:\d+: more than 20,000 values$"),
+    "deep": (lambda p: p.write_text("a: " + "[" * 10_000 + "]" * 10_000), r"^e\.yaml:1:\d+: nested more than 50 deep$"),
+    "braces": (lambda p: p.write_text("a: " + "{a: " * 9_000), r"^e\.yaml:1:\d+: nested more than 50 deep$"),
+    "utf-16": (lambda p: p.write_text("a: b\n", encoding="utf-16"), r"^e\.yaml: not valid UTF-8 but UTF-16$"),
+    "utf-16-le": (lambda p: p.write_text("a: b\n", encoding="utf-16-le"), r"^e\.yaml: not valid UTF-8 but UTF-16$"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_refused_in_seconds(folder, case):
+    make, message = HOSTILE[case]
+    make(folder / "e.yaml")
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_document(Path("e.yaml"))
+    assert caught.value.hint
+    assert time.monotonic() - began < 10  # about 1.5 s on an idle machine for the slowest
+
+
+def test_a_byte_order_mark_is_passed_over(folder):
+    (folder / "e.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
+    document = read_document(Path("e.yaml"))
+    assert document.values == {"a": 1}
+    assert str(document.keys["a",]) == "e.yaml:1:1"
+
+
+def test_a_long_chain_of_bases_is_one_mistake_in_seconds(write):
+    entries = "".join(f"  e{i}: {{extends: e{i - 1}}}\n" for i in range(1, 1000))
+    path = write("experiments:\n  e0: {data: {source: synthetic}}\n" + entries)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=r"^e\.yaml:302:19: experiments\.e300\.extends: more than 300 .* each other$"):
+        check_file(path)
+    assert time.monotonic() - began < 20  # about 3 s on an idle machine
+
+
+def test_the_mistakes_of_a_huge_file_are_counted(write):
+    path = write("experiments:\n" + "".join(f"  e{i}: 1\n" for i in range(500)))
+    with pytest.raises(ConfigError, match=r"(?s)^500 mistakes\n.*\nand 400 more$"):
+        check_file(path)

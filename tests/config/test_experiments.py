@@ -54,13 +54,26 @@ STUDY = {
     "tracking.mlflow_uri": None,
     "tracking.tensorboard": True,
 }
-DEMO = {
-    "data.source": "synthetic",
+SOURCE = {
+    "data.source": "sklearn/digits",
+    "data.classes": ["0", "1", "2", "3", "4", "5", "6"],
+    "data.max_train_images": None,
     "data.image_size": 32,
     "model.weights": "none",
+    "model.num_classes": 7,
+    "search.mode": "list",
+    "search.frozen": ["none"],
+    "search.seeds": [0],
+}
+DEMO = {
+    "data.source": "sklearn/digits",
+    "data.classes": ["7", "8", "9"],
+    "data.max_train_images": 60,
+    "data.image_size": 32,
+    "model.weights": "sweep:demo-source",
     "model.num_classes": 3,
-    "data.synthetic.classes": 3,
     "search.mode": "prefix",
+    "search.seeds": [0, 1, 2],
 }
 
 
@@ -77,11 +90,12 @@ def values_of(name: str) -> dict[str, object]:
 
 
 def test_the_experiments_that_ship():
-    assert check_file(SHIPPED) == experiment_names(SHIPPED) == ["beans", "beans-all", "demo"]
+    assert check_file(SHIPPED) == experiment_names(SHIPPED) == ["beans", "beans-all", "demo-source", "demo"]
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("beans", STUDY), ("beans-all", STUDY | {"search.mode": "subset"}), ("demo", DEMO)]
+    ("name", "expected"),
+    [("beans", STUDY), ("beans-all", STUDY | {"search.mode": "subset"}), ("demo-source", SOURCE), ("demo", DEMO)],
 )
 def test_an_experiment_that_ships_has_the_values_of_the_study(name, expected):
     values = values_of(name)
@@ -202,6 +216,19 @@ def accepts(schema: dict, value: object, root: dict) -> bool:
         **dict.fromkeys(("title", "description", "default", "$schema", "$defs"), lambda _: True),
     }
     return all(words[word](rule) for word, rule in schema.items())
+
+
+def test_the_examples_of_a_search_in_the_comments_are_taken(tmp_path):
+    """Each block of examples is written under `search` of an experiment, without its comment signs."""
+    lines = [line.strip() for line in SHIPPED.read_text().splitlines()]
+    examples = [line.removeprefix("#   ") for line in lines if line.startswith("#   ")]
+    assert len(examples) == 5
+    for block in (examples[:3], examples[3:]):
+        path = tmp_path / "examples.yaml"
+        text = "experiments:\n  a:\n    data: {source: synthetic}\n    search:\n"
+        path.write_text(text + "".join(f"      {line}\n" for line in block))
+        found = load_experiment("a", path).search
+        assert list(found.dimensions) == [line.partition(":")[0] for line in block if "n_trials" not in line]
 
 
 def test_the_schema_in_the_repository_is_current():

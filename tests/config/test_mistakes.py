@@ -198,9 +198,32 @@ SEARCHES = [
     ("{seeds: [§-1]}", "seeds.0: must be greater than or equal to 0 (-1)"),
     ("{lr: {choices: §[1e-3, 0.001]}}", 'lr.choices: each value may stand once (["1e-3", 0.001])'),
     ("{optimizer: {choices: [adam, §rms]}}", "optimizer.choices.1: must be one of adam, adamw, sgd ('rms')"),
-    ("{§lr: {choices: [1], range: {low: 1, high: 2}}, n_trials: 1}", "lr: give either choices or range"),
-    ("{§lr: {}}", "lr: give either choices or range"),
-    ("{lr: §1e-3}", "lr: must be a mapping ('1e-3')"),
+    (
+        "{§lr: {choices: [1], range: {low: 1, high: 2}}, n_trials: 1}",
+        "lr: give either choices or range: a list such as [1, 2], or {low: 1, high: 2}",
+    ),
+    ("{§lr: {}}", "lr: give either choices or range: a list such as [1, 2], or {low: 1, high: 2}"),
+    (
+        "{lr: §1e-3}",
+        (
+            "lr: must be a list of values, lr: [1e-3, ...], a range lr: {low: ..., high: ..., log: true}; "
+            "one value is trainer.lr ('1e-3')"
+        ),
+    ),
+    (
+        "{batch_size: §16}",
+        (
+            "batch_size: must be a list of values, batch_size: [16, ...], a range batch_size: {low: ..., high: ..., "
+            "log: true}; one value is data.batch_size (16)"
+        ),
+    ),
+    (
+        "{optimizer: §sgd}",
+        "optimizer: must be a list of values, optimizer: [adam, ...]; one value is trainer.optimizer ('sgd')",
+    ),
+    ("{lr: §[1e-3, 11]}", "lr.choices.1: must be less than or equal to 10 (11)"),
+    ("{§lr: {low: 0, high: 1}, n_trials: 2}", "lr: learning rates lie in (0, 10]"),
+    ("{§lr: {low: 1e-4, high: 1}}", "lr: a range needs search.n_trials: it has no end of its own"),
     ("{lr: {§range: {low: 2, high: 1}}, n_trials: 1}", "lr.range: low must be less than high (2.0 and 1.0)"),
     (
         "{weight_decay: {§range: {low: 0, high: 1, log: true}}, n_trials: 1}",
@@ -277,6 +300,28 @@ def test_the_rules_hold_in_python_too():
 def test_a_list_of_frozen_sets_is_normalised():
     search = SearchConfig(mode="list", frozen=("layer1+stem", "stem + layer1", "none", "layer4+layer4"))
     assert [frozen.key for frozen in make_experiment(search=search).frozen_sets] == ["stem+layer1", "none", "layer4"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("model: {weights: 'sweep:a'}", "experiments.a.model.weights: a sweep cannot start from its own"),
+        ("model: {weights: 'sweep:'}", "must name an experiment after `sweep:`, such as sweep:demo-source ('sweep:')"),
+        ("model: {num_classes: 4}", "experiments.a.model.num_classes: sklearn/digits has 10 (4)"),
+        ("data: {classes: [1, 2]}, model: {num_classes: 3}", "model.num_classes: data.classes names 2 (3)"),
+        ("data: {classes: [1]}", "data.classes: must have at least 2 items"),
+        ("data: {classes: ['1', 1]}", "data.classes: each value may stand once"),
+        ("data: {classes: [yes, 2]}", "data.classes.0: must be a class's name; write it in quotes (true)"),
+        ("data: {value_range: [5, 5]}", "data.value_range: must be [low, high] with low < high ([5, 5])"),
+    ],
+)
+def test_mistakes_of_the_demo_kind(write, entry, message):
+    data = "" if entry.startswith("data") else "data: {source: sklearn/digits}, "
+    entry = entry.replace("data: {", "data: {source: sklearn/digits, ", 1) if entry.startswith("data") else entry
+    path = write(f"experiments:\n  a: {{{data}{entry}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve_experiment("a", path)
+    assert message in caught.value.message
 
 
 def test_apples_gpu_is_refused_with_the_reason(tmp_path):

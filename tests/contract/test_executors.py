@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import Workplace
+from orchestrator.workplace import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 from tests.factories import make_history
 
@@ -118,7 +118,7 @@ def test_a_run_stops_at_the_end_of_its_epoch_and_none_begins_after(build, tmp_pa
         later = error_of(executor.submit(spec(1), Workplace(directory=str(tmp_path / "later")), ignore))
     assert type(error) is type(later) is RunStoppedError
     assert seen == list(range(len(seen)))
-    assert error.message == f"stopped on request after epoch {seen[-1]} (epochs count from 0)"
+    assert error.message == f"stopped on request after epoch {seen[-1] + 1}"
     assert later.message == "stopped on request before it began"
     assert not error.may_pass
     assert not (tmp_path / "later").exists()

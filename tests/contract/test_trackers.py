@@ -173,11 +173,12 @@ def test_a_finished_run_has_its_params_metrics_and_curves(case):
     # stem and layer1 do not train: 11_178_051 - 9_536 - 147_968 = 11_020_547
     assert run.metrics["trainable_params"] == 11_020_547
     assert run.metrics["val_acc"] == pytest.approx(0.8)
+    assert run.metrics.get("best_epoch", 3) == 3  # the last of three: epochs count from 1; TensorBoard has no such tag
     assert run.metrics["test_acc"] == pytest.approx(0.78)
     assert run.metrics["val_loss"] == pytest.approx(0.2)
     assert run.metrics["duration_s"] == pytest.approx(2.0 + 2.1 + 2.2 + 1.5)
 
-    assert [step for step, _ in run.curves["val/acc"]] == [0, 1, 2]
+    assert [step for step, _ in run.curves["val/acc"]] == [1, 2, 3]
     assert [value for _, value in run.curves["val/acc"]] == pytest.approx([0.6, 0.7, 0.8])
     assert [value for _, value in run.curves["train/acc"]] == pytest.approx([0.65, 0.75, 0.85])
     assert [value for _, value in run.curves["val/loss"]] == pytest.approx([0.4, 0.3, 0.2])
@@ -213,7 +214,7 @@ def test_a_lost_run_has_the_curves_up_to_its_loss_and_no_summary(case):
     tracker.end_sweep("failed")
 
     (seen,) = case.read().values()
-    assert seen.curves["val/acc"] == [(0, pytest.approx(0.6))]
+    assert seen.curves["val/acc"] == [(1, pytest.approx(0.6))]
     assert "val_acc" not in seen.metrics
 
 
@@ -272,9 +273,9 @@ def go_on(case, start, *, tracker=None):
 
 def assert_each_epoch_once(run):
     assert run.status == "finished"
-    assert run.curves["val/acc"] == [(0, pytest.approx(0.6)), (1, pytest.approx(0.7)), (2, pytest.approx(0.8))]
+    assert run.curves["val/acc"] == [(1, pytest.approx(0.6)), (2, pytest.approx(0.7)), (3, pytest.approx(0.8))]
     for name in ("val/loss", "train/loss", "train/acc", "lr"):
-        assert [step for step, _ in run.curves[name]] == [0, 1, 2], name
+        assert [step for step, _ in run.curves[name]] == [1, 2, 3], name
     assert [step for step, _ in run.curves["train/loss_step"]] == [0, 10, 20, 30, 40, 50]
     assert run.metrics["val_acc"] == pytest.approx(0.8)
 
@@ -286,6 +287,15 @@ def test_a_run_that_continues_has_each_epoch_once_under_its_new_name(case, end):
     seen = case.read()
     assert list(seen) == ["trial_004_stem_seed0"]
     assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_a_run_of_before_names_said_what_varies_is_found_and_takes_its_new_name(case):
+    begin(case, end="kill")
+    name = "trial_004_stem_lr=0.003_seed0"
+    go_on(case, make_run_start(4, resumes_from=2, name=name))
+    seen = case.read()
+    assert list(seen) == [name]
+    assert_each_epoch_once(seen[name])
 
 
 def test_a_run_may_continue_more_than_once(case):
@@ -300,14 +310,31 @@ def test_a_run_may_continue_more_than_once(case):
     assert_each_epoch_once(seen)
 
 
-def test_a_run_that_starts_over_leaves_the_old_one_closed(case):
-    begin(case)
+@pytest.mark.parametrize("end", [None, "put_off"])
+def test_a_run_that_starts_over_takes_the_place_of_the_old_one(case, end):
+    begin(case, end=end)
     go_on(case, make_run_start(4))
     seen = case.read()
-    assert sorted(seen) == ["trial_000_stem_seed0", "trial_004_stem_seed0"]
-    assert seen["trial_000_stem_seed0"].status == case.killed
-    assert [step for step, _ in seen["trial_000_stem_seed0"].curves["val/acc"]] == [0, 1]
+    assert list(seen) == ["trial_004_stem_seed0"]
     assert_each_epoch_once(seen["trial_004_stem_seed0"])
+
+
+def test_what_was_put_off_is_no_failure_and_goes_on(case):
+    begin(case, number=1, end="put_off")
+    assert case.read()["trial_001_stem_seed0"].status in {"put_off", "scheduled", "running"}
+    go_on(case, make_run_start(1, resumes_from=2))
+    (seen,) = case.read().values()
+    assert seen.status == "finished"
+    assert_each_epoch_once(seen)
+
+
+def test_what_a_finished_sweep_has_not_gone_on_with_is_killed(case):
+    begin(case, number=1, end="put_off")
+    tracker = case.open()
+    tracker.start_sweep(make_sweep_start())
+    tracker.end_sweep("finished")
+    (seen,) = case.read().values()
+    assert seen.status in {"killed", "running"}  # TensorBoard knows no sweep
 
 
 def test_a_run_that_continues_what_is_gone_opens_a_new_one(case):

@@ -11,15 +11,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
-import psutil
 import pytest
 
+from orchestrator.databases import find_revisions, newest_revision
 from orchestrator.doctor import caches, examine, machine, packages, stores
 from orchestrator.doctor.configuration import check_configuration
-from orchestrator.doctor.databases import find_revisions, newest_revision
 from orchestrator.doctor.finding import Finding
 from orchestrator.layout import Root
 from orchestrator.lock import hold_lock
+from orchestrator.machine import Cores, Memory
+from orchestrator.report import canvas
 
 GIB = 2**30
 
@@ -58,6 +59,7 @@ def test_sound_surroundings_are_in_order_and_nothing_is_written(tmp_path, monkey
         "precision",
         "cpu",
         "memory",
+        "pictures",
         "root",
         "disk",
         "mlflow",
@@ -160,10 +162,40 @@ def test_the_disk_is_judged_by_its_free_space(tmp_path, monkeypatch, free, statu
     assert (finding.status, f"{free / GIB:.1f} of 200.0 GiB free" in finding.message) == (status, True)
 
 
+def test_a_cache_that_cannot_be_made_is_a_warning(tmp_path):
+    (tmp_path / "file").touch()
+    finding = caches._check_cache("weights cache", tmp_path / "file" / "hub", "TORCH_HOME")
+    assert finding.status == "warn"
+    assert finding.message.endswith(f"{tmp_path}/file cannot be written")
+    assert "TORCH_HOME" in str(finding.hint)
+
+
 def test_little_memory_is_a_warning(monkeypatch):
-    memory = SimpleNamespace(total=8 * GIB, available=GIB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(machine, "read_memory", lambda: Memory(total=8 * GIB, available=GIB))
     assert machine.check_memory().status == "warn"
+
+
+def test_the_limits_of_a_container_are_shown_with_their_source(monkeypatch):
+    limit = Memory(total=4 * GIB, available=3 * GIB, limited_by=Path("/sys/fs/cgroup/memory.max"))
+    monkeypatch.setattr(machine, "read_memory", lambda: limit)
+    quota = Cores(usable=1, quota=1.5, limited_by=Path("/sys/fs/cgroup/cpu.max"))
+    monkeypatch.setattr(machine, "read_cores", lambda: quota)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 16)
+    found = machine.check_memory().message
+    assert found == "3.0 of 4.0 GiB available: the limit of the container (/sys/fs/cgroup/memory.max)"
+    found = machine.check_cpu().message
+    assert found == "1 of 16 cores usable: the container is given the time of 1.5 (/sys/fs/cgroup/cpu.max)"
+
+
+def test_a_picture_is_drawn_and_one_that_cannot_be_keeps_nobody_from_sweeping(monkeypatch):
+    assert machine.check_pictures().status == "ok"
+
+    def refuse(*_args, **_options):
+        raise ValueError("Key backend: 'x' is no backend")
+
+    monkeypatch.setattr(canvas, "Page", refuse)
+    finding = machine.check_pictures()
+    assert (finding.status, "ValueError: Key backend" in finding.message) == ("warn", True)
 
 
 # Databases
@@ -322,3 +354,19 @@ def test_tracking_stores_of_the_configuration_are_tried_and_credentials_masked(t
     assert "http://***@127.0.0.1:9/mlflow does not answer" in server.message
     assert "postgresql://***@db/mlflow: not tried" in other.message
     assert not any("secret" in each.model_dump_json() for each in (configuration, server, database, other))
+
+
+def test_a_root_that_was_moved_is_named_until_a_command_has_mended_it(mlflow_root, tmp_path):
+    from orchestrator.app import mend_store
+    from orchestrator.tracking.mlflow_store import MlflowStore
+
+    MlflowStore(mlflow_root, "demo", None).open()
+    assert list(stores.check_places(mlflow_root)) == []
+    root = Root.at(mlflow_root.path.rename(tmp_path / "new"))
+    (finding,) = stores.check_places(root)
+    assert finding.status == "warn"
+    assert finding.message.startswith(f"the root was {mlflow_root.path} before, and its MLflow store looks for")
+    said = []
+    mend_store(root, said.append)
+    assert [f"the root {root.path} was {mlflow_root.path} before" in each for each in said] == [True]
+    assert list(stores.check_places(root)) == []

@@ -15,7 +15,8 @@ import psutil
 
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import EpochMetrics, RungResult, RunResult, RunSpec, Workplace
+from orchestrator.records import EpochMetrics, RungResult, RunResult, RunSpec
+from orchestrator.workplace import Workplace
 from tests.factories import make_history, make_result, make_spec
 
 HERE = "tests.execution.targets"

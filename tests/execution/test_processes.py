@@ -16,7 +16,8 @@ from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from orchestrator.records import Workplace
+from orchestrator.machine import Cores
+from orchestrator.workplace import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 
 TIMEOUT_S = 60
@@ -102,7 +103,7 @@ def test_each_run_has_a_process_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_so_many_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(7)))
+    monkeypatch.setattr(processes, "count_cores", lambda: 7)
     with ProcessExecutor(f"{HERE}:look", workers=workers) as executor:
         assert executor.workers == workers
         futures = [submit(executor, tmp_path / str(seed), seed) for seed in range(4)]
@@ -112,9 +113,22 @@ def test_so_many_run_at_a_time_and_share_the_cores(tmp_path, monkeypatch, worker
     assert {run["threads"] for run in seen} == {7 // workers}
 
 
+def test_libraries_start_no_more_threads_than_a_container_pays_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(child, "read_cores", lambda: Cores(usable=1, quota=1.5))
+    child.start_method("json")
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    child.start_method("json")
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(child, "read_cores", lambda: Cores(usable=16))
+    child.start_method("json")
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
 def test_more_workers_than_cores_have_a_thread_each(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(processes, "count_cores", lambda: 2)
     with ProcessExecutor(f"{HERE}:look", workers=3) as executor:
         assert read(submit(executor, tmp_path).result(TIMEOUT_S))["threads"] == 1
         assert read(submit(executor, tmp_path, threads=5).result(TIMEOUT_S))["threads"] == 5
@@ -188,7 +202,7 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
         "import os, signal, time\n"
         "from orchestrator.execution import processes\n"
         "with processes.loading_ahead('slow_import:run'):\n"
-        "    server = processes.forkserver._forkserver._forkserver_pid\n"
+        "    server = processes.find_fork_server()\n"
         "    time.sleep(0.5)\n"
         "    for number in (signal.SIGINT, signal.SIGTERM):\n"
         "        os.kill(server, number)\n"
@@ -203,11 +217,24 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
     assert done.stdout == "(0, 0)\n", done.stderr
 
 
+def test_a_run_that_loses_its_fork_server_begins_again_and_is_not_lost(tmp_path):
+    """The server takes its workers along: that says nothing of the run, and is no attempt of it."""
+    with ProcessExecutor(f"{HERE}:wait_for_go") as executor:
+        future = submit(executor, tmp_path)
+        first = read_pid(tmp_path / "worker")
+        (tmp_path / "worker").unlink()
+        os.kill(processes.find_fork_server(), signal.SIGKILL)
+        second = read_pid(tmp_path / "worker")
+        (tmp_path / "go").touch()
+        assert read(future.result(TIMEOUT_S)) == {"pid": second}
+        assert first != second
+
+
 def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
     with loading_ahead("slow_import:run"):
-        pid = processes.forkserver._forkserver._forkserver_pid
+        pid = processes.find_fork_server()
         assert is_alive(pid)
         began = time.monotonic()
     assert time.monotonic() - began < 5
@@ -218,7 +245,7 @@ def test_what_runs_need_is_loaded_beside_the_first_call(tmp_path, monkeypatch):
     loaded = tmp_path / "loaded"
     (tmp_path / "first_part.py").write_text("import os\ndef look(path, say): return os.getppid(), path.exists()\n")
     (tmp_path / "second_part.py").write_text(
-        f"import os, pathlib, time\ntime.sleep(1)\npathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))\n"
+        f"import os, pathlib, time\ntime.sleep(6)\npathlib.Path({str(loaded)!r}).write_text(str(os.getpid()))\n"
     )
     monkeypatch.chdir(tmp_path)
     target = "second_part:run"
@@ -292,6 +319,22 @@ def test_a_parent_that_is_killed_leaves_no_orphan(tmp_path, target, tellers):
         pids = [read_pid(tmp_path / str(seed) / name) for seed in range(2) for name in tellers]
         everyone = psutil.Process(parent.pid).children(recursive=True)
         assert set(pids) <= {process.pid for process in everyone}
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(is_alive(process.pid) for process in everyone))
+
+
+def test_a_parent_that_is_killed_leaves_no_orphan_that_is_halted(tmp_path):
+    """Halted, neither workers nor the fork server could see that it is gone."""
+    parent = subprocess.Popen([sys.executable, "-m", HERE, str(tmp_path), "hang"])
+    try:
+        workers = [read_pid(tmp_path / str(seed) / "worker") for seed in range(2)]
+        server = psutil.Process(workers[0]).ppid()
+        everyone = psutil.Process(parent.pid).children(recursive=True)
+        assert {server, *workers} <= {process.pid for process in everyone}
+        for pid in (server, *workers):
+            os.kill(pid, signal.SIGSTOP)
     finally:
         parent.kill()
         parent.wait()

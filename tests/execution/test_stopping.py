@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import processes
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import Workplace
+from orchestrator.workplace import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 
@@ -67,6 +67,26 @@ def test_stopping_does_not_wait_for_the_fork_servers_imports(tmp_path, monkeypat
         executor.stop()
         assert [type(future.exception(TIMEOUT_S)) for future in futures] == [RunStoppedError] * 3
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("target", ["sleep", "go_on_for_ever"])
+def test_ended_at_once_a_worker_leaves_its_epoch(tmp_path, target):
+    """It unwinds, so that a run writes what it holds, and nothing is left of it."""
+    with ProcessExecutor(f"{HERE}:{target}") as executor:
+        submit(executor, tmp_path)
+        worker = read_pid(tmp_path / "worker")
+        began = time.monotonic()
+        processes.end_at_once(10)
+        assert time.monotonic() - began < 5
+        wait_until(lambda: not is_alive(worker))
+
+
+def test_ended_at_once_what_hears_nothing_is_killed(tmp_path):
+    with ProcessExecutor(f"{HERE}:hang") as executor:
+        submit(executor, tmp_path)
+        worker = read_pid(tmp_path / "worker")
+        processes.end_at_once(0.5)
+        wait_until(lambda: not is_alive(worker))
 
 
 def test_stop_is_safe_in_a_signal_handler_whatever_it_interrupts(tmp_path):

@@ -146,7 +146,7 @@ class Audit:
             for name in CURVES:
                 steps = Counter(step for step, _ in run["curves"].get(name, ()))
                 self._check(max(steps.values(), default=1) == 1, f"{run['name']}: {name} has double points")
-                whole = sorted(steps) == list(range(len(steps)))
+                whole = sorted(steps) == list(range(1, len(steps) + 1))
                 self._check(whole, f"{run['name']} ({run['status']}): {name} has steps {sorted(steps)}")
         for folder, key, result in self._results:
             if key in self._finished:
@@ -156,14 +156,15 @@ class Audit:
         name, history = run["name"], result["history"]
         for curve, attribute in CURVES.items():
             points = sorted(run["curves"].get(curve, ()))
-            expected = [(epoch["epoch"], epoch[attribute]) for epoch in history]
+            expected = [(epoch["epoch"] + 1, epoch[attribute]) for epoch in history]  # people count from 1
             self._check(points == expected, f"{name}: {curve} is {points}, not {expected}")
         points = sorted(run["curves"].get("train/loss_step", ()))
         expected = sorted((point["step"], point["loss"]) for epoch in history for point in epoch["step_losses"])
         self._check(points == expected, f"{name}: train/loss_step is {points}, not {expected}")
         for metric in ("val_acc", "val_loss", "test_acc", "trainable_params", "best_epoch", "epochs_run"):
             values = [value for _, value in run["curves"].get(metric, ())]
-            self._check(values == [result[metric]], f"{name}: {metric} is {values}, not {result[metric]!r}")
+            expected_value = result[metric] + (metric == "best_epoch")
+            self._check(values == [expected_value], f"{name}: {metric} is {values}, not {expected_value!r}")
         self._check(run["tags"].get("fingerprint") == folder.name, f"{name}: another fingerprint")
         record = json.loads((folder / "record.json").read_bytes())["run"]
         ids = {run["id"], None} if self.late else {run["id"]}
@@ -183,14 +184,15 @@ class Audit:
         for folder in sorted(board.iterdir()):
             for curve in CURVES:
                 steps = [step for step, _ in read_scalars(folder, curve)]
-                self._check(steps == list(range(len(steps))), f"TensorBoard {folder.name}: {curve} has steps {steps}")
+                whole = steps == list(range(1, len(steps) + 1))
+                self._check(whole, f"TensorBoard {folder.name}: {curve} has steps {steps}")
         for _, key, result in self._results:
             run = self._finished.get(key)
             if run is None:
                 continue
             folder = board / run["name"]
             for curve, attribute in CURVES.items():
-                expected = [(epoch["epoch"], float(np.float32(epoch[attribute]))) for epoch in result["history"]]
+                expected = [(epoch["epoch"] + 1, float(np.float32(epoch[attribute]))) for epoch in result["history"]]
                 points = read_scalars(folder, curve) if folder.is_dir() else []
                 self._check(points == expected, f"TensorBoard {run['name']}: {curve} is {points}, not {expected}")
 

@@ -5,7 +5,8 @@
                                                         the libraries are loaded once, which takes most of a short sweep
 
 The environment says which fault: FAULT_FUNCTION names another training, FAULT_POINT a call at which the process dies,
-FAULT_CLOCK a file that holds the seconds by which the clock is wrong as soon as it is there. FAULT_QUICK is no fault:
+FAULT_CLOCK a file that holds the seconds by which the clock is wrong as soon as it is there, FAULT_POWER a folder that
+notes what has reached the disk. FAULT_QUICK is no fault:
 it leaves out what takes long.
 """
 
@@ -18,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.faults import points
+from tests.faults import points, power
 
 
 def install() -> None:
@@ -31,6 +32,7 @@ def install() -> None:
         app._RUN_FUNCTION = os.environ["FAULT_FUNCTION"]
     if "FAULT_QUICK" in os.environ:
         _leave_out_what_takes_long()
+    power.watch("FAULT_POWER")
     points.lay("FAULT_POINT")
 
 

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator import files
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss, Workplace
+from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss
+from orchestrator.workplace import Workplace
 from tests.fake_training import build_result
-from tests.faults import points
+from tests.faults import points, power
 
 EPOCHS = 4
 _STEP_S = 0.06
 
+power.watch("FAULT_POWER")
 points.lay("FAULT_WORKER_POINT")
 
 

@@ -109,7 +109,7 @@ def look_at_trackers(place: Place) -> Iterator[str]:
     if sorted(dropped) != sorted((key, RUNGS[0]) for key in HOPELESS):
         yield f"MLflow has dropped runs {dropped}"
     for (key, _), run in finished.items():
-        steps = list(range(ENDS.get(key, EPOCHS)))
+        steps = list(range(1, ENDS.get(key, EPOCHS) + 1))
         for curve in CURVES:
             if sorted(step for step, _ in run["curves"][curve]) != steps:
                 yield f"MLflow, {run['name']}: {curve} has {run['curves'][curve]}"

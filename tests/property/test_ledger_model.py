@@ -118,7 +118,7 @@ class Sweeps(RuleBasedStateMachine):
         seeds = range(self.seeds[name])
         assert keys == Counter({(key, seed): 1 for key in KEYS[: self.keys[name]] for seed in seeds})
         for run in finished:
-            assert [step for step, _ in run.curves["val/acc"]] == list(range(resuming.EPOCHS))
+            assert [step for step, _ in run.curves["val/acc"]] == list(range(1, resuming.EPOCHS + 1))
         for trial in self.world.study(name).trials:
             if trial.state.name == "COMPLETE":
                 chosen = trial.user_attrs["choice"]["frozen"]

@@ -27,10 +27,11 @@ from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.prepared import Prepared
-from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, RunSpec, Workplace
+from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, RunSpec
 from orchestrator.search import OptunaSearch, study
 from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryRun, MemoryTracker
+from orchestrator.workplace import Workplace
 from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 
@@ -130,7 +131,7 @@ class World:
         search = Proposals(self.root, experiment, self.costs)
         prepared = Prepared(experiment=experiment, data=DATA, weights_sha256=None, costs=self.costs)
         search.require_identity(prepared.identity)
-        search.reconcile("died")
+        search.reconcile()
         stop = threading.Event()
         its_ledger = Claims(self.root, claims)
         loop = SweepLoop(

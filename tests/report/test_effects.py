@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from orchestrator.blocks import all_sets
-from orchestrator.effects import BlockEffect, Estimate, Spread
+from orchestrator.effects import BlockEffect, Estimate
 from orchestrator.report.blocks import build_table, say_effects
+from orchestrator.report.canvas import PALE
 from orchestrator.report.effects import draw_effects
 from orchestrator.report.html import write_page
 from orchestrator.report.note import write_note
 from orchestrator.report.series import build_series, describe_trials
 from orchestrator.results import BlockEffects
+from orchestrator.timing import TimeEffect
 from tests.factories import PREFIXES, RESNET18, make_trial
 from tests.lattices import draw_right, make_lattice_sweep
 from tests.report.sweeps import make_sweep
@@ -37,7 +40,7 @@ def make_effects(*means: float, error: float | None = 0.01, **fields) -> BlockEf
                 accuracy=Estimate(mean=mean, n_seeds=3, **interval),
                 gflops_train=-1.5,
                 trainable_params=-147_968,
-                duration_s=Spread(mean=-4.0, low=-9.0, high=1.0),
+                duration_s=TimeEffect(mean=-4.0, low=-9.0, high=1.0, n_pairs=16),
                 **fields,
             )
         )
@@ -132,6 +135,32 @@ def test_the_caption_says_that_one_seed_is_no_seeds(tmp_path):
     assert "over validation images, not over seeds" in say_caption(draw_effects(sweep.effects, "x"))
 
 
+def test_seconds_that_no_spread_supports_are_not_drawn(tmp_path):
+    sweep = make_lattice_sweep(tmp_path, draw_right(PREFIXES, {}, seeds=1))
+    page = draw_effects(sweep.effects, "x")
+    assert [axes.get_xlabel() for axes in page.panels] == [
+        "Change of validation accuracy (points)",
+        "GFLOPs saved a training image",
+    ]
+    assert "no seconds: too few runs had the machine alike" in say_caption(page)
+    assert "seconds a run" not in build_table(sweep.effects)[0]
+
+
+def test_seconds_that_are_not_told_from_zero_are_pale_and_have_their_interval():
+    effects = make_effects(-0.031, -0.05)
+    sure = BlockEffect(
+        block="layer4", n_pairs=1, gflops_train=-1.0, duration_s=TimeEffect(mean=-4, low=-5, high=-3, n_pairs=1)
+    )
+    left_out = BlockEffect(block="head", n_pairs=1, gflops_train=-1.0)
+    page = draw_effects(BlockEffects(blocks=(*effects.blocks, sure, left_out), importance={}), "x")
+    seconds = page.panels[2]
+    assert [bar.get_width() for bar in seconds.patches] == [4.0] * 3
+    assert [to_hex(bar.get_facecolor()) for bar in seconds.patches] == [PALE, PALE, "#3f8fd2"]
+    whiskers = [tuple(line.get_xdata()) for line in seconds.get_lines() if line.get_marker() == "|"]
+    assert whiskers == [(-1.0, 9.0), (-1.0, 9.0), (3.0, 5.0)]
+    assert [text.get_text() for text in seconds.texts] == ["4", "4", "4", "not stated"]
+
+
 def test_a_block_without_a_pair_has_a_row_that_says_so():
     page = draw_effects(make_effects(float("nan"), -0.05), "x")
     assert [text.get_text() for text in page.panels[1].texts] == ["no pair", "1.5"]
@@ -147,7 +176,10 @@ def test_the_table_leaves_empty_columns_out():
         "seconds a run",
         "pairs",
     ]
-    assert rows == [["stem", "-3.1 (-5.1 to -1.1)", "-1.5", "-147,968", "-4.0", "16"], ["layer1", *[""] * 4, "0"]]
+    assert rows == [
+        ["stem", "-3.1 (-5.1 to -1.1)", "-1.5", "-147,968", "-4.0 (-9.0 to +1.0)", "16"],
+        ["layer1", *[""] * 4, "0"],
+    ]
 
 
 def test_page_and_note_have_the_table_of_blocks(tmp_path):

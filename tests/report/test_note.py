@@ -14,7 +14,7 @@ from tests.factories import make_experiment, make_trial, make_trials
 def test_what_was_merely_put_off_has_not_failed(tmp_path):
     trials = [
         *make_trials((0.95, 0.94, 0.96, 0.90, 0.85, 0.60)),
-        make_trial(6, "layer4", error="interrupted", put_off=True),
+        make_trial(6, "layer4", error="interrupted", state="put_off"),
     ]
     sweep = Sweep(Root.at(tmp_path), make_experiment("beans"), trials)
     assert "Failed trials" not in write_note(sweep)

@@ -6,8 +6,10 @@ from PIL import Image
 
 from orchestrator.blocks import all_sets
 from orchestrator.config.models import SearchConfig
-from orchestrator.errors import NotFoundError
+from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
+from orchestrator.report import plots
+from orchestrator.report.comparisons import draw_time
 from orchestrator.report.front import draw_front
 from orchestrator.report.labels import wrap_key
 from orchestrator.report.plots import PICTURES, write_report
@@ -63,6 +65,26 @@ def test_report_writes_its_files(tmp_path, keys, name):
     assert {path.name for path in paths} == expected == {path.name for path in folder.iterdir()}
     assert all(path.parent == folder for path in paths)
     check_pictures(paths)
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_nobody_from_the_others(tmp_path, monkeypatch, caplog):
+    def refuse(*_args):
+        raise ValueError("a number that no axis takes\nand more")
+
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "test_results.png").write_bytes(b"of other trials")
+    monkeypatch.setattr(plots, "PICTURES", {"test_results.png": refuse, "params_vs_time.png": draw_time})
+    paths = write_report(make_sweep(PREFIXES[:1], tmp_path), folder)
+    expected = {"pareto.png", "pareto.html", "params_vs_time.png"}
+    assert {path.name for path in paths} == expected == {path.name for path in folder.iterdir()}
+    assert caplog.messages == ["test_results.png cannot be drawn: ValueError: a number that no axis takes"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match=r"cannot make .*file/reports: Not a directory"):
+        write_report(make_sweep(PREFIXES[:1], tmp_path), tmp_path / "file" / "reports")
 
 
 def test_report_of_a_half_finished_sweep_with_seeds(tmp_path):
@@ -173,7 +195,12 @@ def test_labels_are_unique(tmp_path):
         for i, (key, lr) in enumerate([("stem", 1e-3), ("stem", 1e-4), ("stem", 1e-4), ("none", 1e-3)])
     ]
     series = build_series(Sweep(Root.at(tmp_path), make_experiment(search=search), trials))
-    assert [each.label for each in series] == ["stem lr=0.001", "stem lr=0.0001 #1", "stem lr=0.0001 #2", "none"]
+    assert [each.label for each in series] == [
+        "stem lr=0.001",
+        "stem lr=0.0001 #1",
+        "stem lr=0.0001 #2",
+        "none lr=0.001",
+    ]
 
 
 def test_convergence_by_hand():

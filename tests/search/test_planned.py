@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.records import superseded
+from orchestrator.trials import superseded
 from tests.factories import PREFIXES, RESNET18, make_history, make_result, make_run
 from tests.search.studies import COSTS, finish, open_search, read_back, run_all
 
@@ -125,21 +125,57 @@ def test_a_plan_is_resumed_in_the_middle_and_widened(root):
     assert sorted([*rest, "none", "stem"]) == sorted(COSTS)
 
 
-def test_what_a_dead_process_left_running_fails_and_is_planned_again(root):
+def test_what_a_dead_process_left_running_is_gone_on_with_under_its_number(root):
     dead = open_search(root)
     finish(dead, dead.propose())
-    dead.propose()
+    left = dead.propose()
     # it died before it said what this one is
     read_back(root).ask()
     search = open_search(root)
-    assert [(trial.number, trial.frozen, trial.error) for trial in search.reconcile("it died")] == [
-        (1, "stem", "it died")
-    ]
+    assert [(t.number, t.frozen, t.state, t.error) for t in search.reconcile()] == [(1, "stem", "put_off", None)]
     assert next(choice.frozen for choice in search.planned() or []) == "stem"
     assert [trial.state for trial in read_back(root).get_trials()] == [
-        *(TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL)
+        *(TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
     ]
-    assert search.reconcile("it died") == []
+    assert search.reconcile() == []
+    assert search.propose() == left
+    assert [trial.state for trial in search.trials()] == ["complete", "running"]
+    finish(search, left)
+    assert [trial.state for trial in search.trials()] == ["complete", "complete"]
+
+
+def test_what_is_put_off_keeps_its_number_over_many_starts(root):
+    first = open_search(root).propose()
+    for _ in range(3):
+        search = open_search(root)
+        search.reconcile()
+        assert search.propose() == first
+        search.put_off(first.number, [make_run(0, error="interrupted")])
+        assert [(trial.state, trial.has_failed) for trial in search.trials()] == [("put_off", False)]
+
+
+def test_what_is_put_off_and_no_longer_asked_for_is_given_up(root):
+    search = open_search(root, mode="subset")
+    choice = next(choice for choice in search.planned() if choice.frozen == "layer4")
+    search.put_off(search.start(choice).number, [])
+    narrower = open_search(root)
+    assert narrower.reconcile() == []
+    assert narrower.trials() == []
+    assert "layer4" in [choice.frozen for choice in open_search(root, mode="subset").planned()]
+
+
+def test_a_root_of_an_older_version_which_failed_what_was_put_off_is_gone_on_with(root):
+    """It told such a trial FAIL, with the mark and the error, and began it again under another number."""
+    old = open_search(root)
+    number = old.propose().number
+    old._set_attr(number, "put_off", value=True)
+    old.fail(number, "interrupted", [make_run(0, error="interrupted")])
+    search = open_search(root)
+    search.reconcile()
+    assert [(trial.number, trial.state, trial.error) for trial in search.trials()] == [(0, "put_off", None)]
+    again = search.propose()
+    assert (again.number, again.choice.frozen) == (1, "none")
+    assert [(trial.number, trial.state) for trial in search.trials()] == [(1, "running")]
 
 
 def test_what_waits_in_the_queue_is_not_taken_for_the_plan(root):
@@ -159,7 +195,7 @@ def test_what_waits_in_the_queue_is_not_taken_for_the_plan(root):
 def test_what_a_dead_process_left_in_the_queue_is_closed(root):
     run_all(open_search(root))
     read_back(root).enqueue_trial({"frozen": "stem"})
-    open_search(root).reconcile("it died")
+    open_search(root).reconcile()
     trials = read_back(root).get_trials()
     assert [trial.state for trial in trials] == [*[TrialState.COMPLETE] * 6, TrialState.FAIL]
     optuna.create_study(directions=["maximize", "minimize"]).add_trials(trials)  # Optuna takes none that it finds odd

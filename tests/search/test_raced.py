@@ -45,8 +45,8 @@ def test_a_dropped_trial_is_left_alone_when_a_dead_owner_is_cleared_away(root):
     first, second, *_ = search.planned()
     prune(search, search.start(first))
     search.start(second)
-    assert [trial.frozen for trial in open_search(root, **RACE).reconcile("died")] == ["stem"]
-    assert [trial.state for trial in open_search(root, **RACE).trials()] == ["pruned", "failed"]
+    assert [trial.frozen for trial in open_search(root, **RACE).reconcile()] == ["stem"]
+    assert [trial.state for trial in open_search(root, **RACE).trials()] == ["pruned", "put_off"]
 
 
 def test_a_complete_trial_is_started_again_for_more_seeds(root):

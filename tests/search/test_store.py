@@ -10,6 +10,7 @@ from optuna.trial import create_trial
 from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.layout import Root
+from orchestrator.lock import hold_lock
 from orchestrator.search import OptunaSearch, read_scores, read_study, study_names
 from tests.factories import PREFIXES, make_cost, make_experiment
 from tests.scored import SCORES
@@ -27,7 +28,9 @@ def test_a_study_is_read_as_it_was_told(root):
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert trials[:2] == [told, lost]
     assert (trials[0].val_acc, trials[0].frozen, trials[0].runs[0].result.val_acc) == (0.875, "none", 0.875)
-    assert (trials[2].state, trials[2].frozen) == ("running", running.choice.frozen)
+    assert (trials[2].state, trials[2].frozen) == ("put_off", running.choice.frozen)  # nobody owns it
+    with hold_lock(root.lock("demo")):
+        assert read_study(root, "demo")[1][2].state == "running"
 
 
 def test_trials_that_wait_are_no_trials_yet(root):
@@ -47,7 +50,7 @@ def test_looking_for_studies_creates_nothing(tmp_path):
     assert study_names(root) == []
     with pytest.raises(NotFoundError, match=r"no sweep called 'beans' in .*nowhere; there are: none") as caught:
         read_study(root, "beans")
-    assert caught.value.hint == "start one with `orchestrator sweep beans`"
+    assert caught.value.hint == f"start one with `orchestrator sweep beans --root {root.path}`"
     assert not root.path.exists()
 
 

@@ -69,7 +69,7 @@ def test_every_tracker_hears_epochs_updates_and_the_end(both):
         fan.update_sweep(make_summary(make_trials(), [0]))
     with pytest.raises(SweepError, match="no end_sweep"):
         fan.end_sweep("finished")
-    assert healthy.runs[0].curves["val/acc"] == [(0, 0.6)]
+    assert healthy.runs[0].curves["val/acc"] == [(1, 0.6)]
     assert len(healthy.summaries) == 1
     assert healthy.status == "finished"
 

@@ -23,10 +23,10 @@ def test_the_front_marks_all_runs_of_its_trials():
     assert [run.pareto for run in tracker.runs] == [False, False, True]
 
 
-def test_a_second_start_kills_what_was_left_running():
+def test_a_second_start_puts_off_what_was_left_running():
     tracker = MemoryTracker()
     tracker.start_sweep(make_sweep_start())
     tracker.start_run(make_run_start())
     tracker.start_sweep(make_sweep_start())
-    assert [run.status for run in tracker.runs] == ["killed"]
+    assert [run.status for run in tracker.runs] == ["put_off"]
     assert tracker.status == "running"

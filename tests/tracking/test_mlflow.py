@@ -8,8 +8,9 @@ import matplotlib.image
 import pytest
 
 from orchestrator import names
-from orchestrator.config.models import DataConfig
+from orchestrator.config.models import DataConfig, SearchConfig
 from orchestrator.errors import NotFoundError, SweepError
+from orchestrator.tracking import mlflow_run
 from orchestrator.tracking.mlflow import MlflowTracker
 from tests.factories import (
     CLASS_NAMES,
@@ -44,6 +45,15 @@ def test_the_experiment_has_views_with_the_summary_columns(tracker, store, view)
     state = json.loads(store.experiment.tags[f"mlflow.sharedViewState.{view}"])
     assert {"params.`frozen`", "metrics.`val_acc`", "metrics.`trainable_params`"} < set(state["selectedColumns"])
     assert state.get("searchFilter") == (None if view == "sweep" else "tags.kind = 'run'")
+
+
+def test_what_varies_is_a_column_of_the_views_of_an_old_experiment_too(tracker, store, mlflow_root):
+    search = SearchConfig.model_validate({"lr": {"choices": [1e-3, 3e-3]}, "optimizer": {"choices": ["adam", "sgd"]}})
+    start = make_sweep_start(experiment=make_experiment(search=search))
+    MlflowTracker(mlflow_root, "demo", None).start_sweep(start)
+    for view in ("sweep", "runs"):
+        columns = json.loads(store.experiment.tags[f"mlflow.sharedViewState.{view}"])["selectedColumns"]
+        assert columns[:4] == ["params.`frozen`", "params.`lr`", "params.`optimizer`", "metrics.`val_acc`"]
 
 
 @pytest.mark.parametrize("status", ["finished", "failed", "killed"])
@@ -87,15 +97,43 @@ def test_what_is_known_before_training_is_a_metric_of_run_and_sweep(tracker, sto
     assert len(found) == 10
 
 
-def test_runs_of_a_dead_owner_are_closed(tracker, store, mlflow_root):
+def test_runs_of_a_dead_owner_are_put_off(tracker, store, mlflow_root):
     tracker.start_run(make_run_start(0)).finish(make_result())
     tracker.start_run(make_run_start(1))
     MlflowTracker(mlflow_root, "demo", None).start_sweep(make_sweep_start())
     runs = store.runs()
     assert runs["trial_000_stem_seed0"].info.status == "FINISHED"
     stale = runs["trial_001_stem_seed0"]
-    assert (stale.info.status, stale.info.end_time is not None) == ("KILLED", True)
-    assert stale.data.tags["mlflow.note.content"] == "killed: the process that ran it died"
+    assert (stale.info.status, stale.data.tags["put_off"]) == ("SCHEDULED", "true")
+    note = "put off: the process that ran it died; the next start of the sweep goes on with it"
+    assert stale.data.tags["mlflow.note.content"] == note
+
+
+def test_a_sweep_that_was_put_off_is_neither_red_nor_busy(tracker, store, mlflow_root):
+    run = tracker.start_run(make_run_start(1))
+    run.log_epoch(make_history()[0])
+    run.put_off("stopped after epoch 1")
+    tracker.end_sweep("put_off")
+    (child,) = store.runs().values()
+    for seen in (child, store.parent()):
+        assert (seen.info.status, seen.data.tags["put_off"]) == ("SCHEDULED", "true")
+
+    again = MlflowTracker(mlflow_root, "demo", None)
+    again.start_sweep(make_sweep_start())
+    again.start_run(make_run_start(1, resumes_from=1))
+    (continued,) = store.runs().values()
+    assert continued.info.run_id == child.info.run_id
+    for seen in (continued, store.parent()):
+        assert seen.info.status == "RUNNING"
+        assert not {"put_off", "mlflow.note.content"} & set(seen.data.tags)
+
+
+def test_what_was_put_off_in_a_study_that_was_begun_anew_since_is_killed(tracker, store, mlflow_root):
+    tracker.start_run(make_run_start(1)).put_off("stopped after epoch 1")
+    tracker.end_sweep("put_off")
+    MlflowTracker(mlflow_root, "demo", None).start_sweep(make_sweep_start(generation=1))
+    (child,) = store.runs().values()
+    assert (child.info.status, "put_off" in child.data.tags) == ("KILLED", False)
 
 
 def test_a_run_is_a_child_with_tags_and_params(tracker, store):
@@ -201,6 +239,24 @@ def test_a_finished_run_keeps_its_confusion_matrices_and_specification(tracker, 
     assert json.loads(store.artifact(child, "spec.json").read_text()) == start.spec.model_dump(mode="json")
 
 
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tracker, store, mlflow_root, monkeypatch, caplog):
+    def refuse(*_args):
+        raise ValueError("ParseFatalException: Double subscript")
+
+    monkeypatch.setattr(mlflow_run, "render_confusion", refuse)
+    start, result = make_run_start(), make_result(class_names=("$10_$20", "$20_$50", "healthy"))
+    file = mlflow_root.run_dir(result.fingerprint) / "predictions.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"predictions")
+    tracker.start_run(start).finish(result)
+    (child,) = store.runs().values()
+    assert child.info.status == "FINISHED"
+    assert store.artifact(child, "predictions.npz").read_bytes() == b"predictions"
+    assert json.loads(store.artifact(child, "confusion_matrix.json").read_text())["class_names"][0] == "$10_$20"
+    (said,) = caplog.messages
+    assert said.startswith("no confusion_matrix.png is kept: it cannot be drawn (ValueError: ParseFatal")
+
+
 def test_a_finished_run_keeps_the_predictions_that_its_training_left(tracker, store, mlflow_root):
     start, result = make_run_start(), make_result()
     file = mlflow_root.run_dir(result.fingerprint) / "predictions.npz"
@@ -276,7 +332,7 @@ def test_results_that_cannot_be_tracked_leave_no_running_run(tracker, store, mon
         raise OSError(28, "No space left on device")
 
     run = tracker.start_run(make_run_start())
-    monkeypatch.setattr("mlflow.MlflowClient.log_figure", lose)
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", lose)
     with pytest.raises(SweepError, match=r"cannot write to the MLflow store sqlite:.*No space left on device"):
         run.finish(make_result())
     (child,) = store.runs().values()
@@ -299,7 +355,7 @@ def test_files_of_an_unknown_sweep_have_no_place(mlflow_root):
 
 
 def test_a_long_sweep_is_read_over_many_pages(tracker, store, monkeypatch):
-    monkeypatch.setattr("orchestrator.tracking.mlflow._PAGE", 2)
+    monkeypatch.setattr("orchestrator.tracking.mlflow_runs._PAGE", 2)
     for i in range(5):
         tracker.start_run(make_run_start(i)).finish(make_result())
     tracker.update_sweep(make_summary(make_trials(), list(range(5))))

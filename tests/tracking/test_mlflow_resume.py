@@ -40,6 +40,34 @@ def test_a_run_that_continues_is_the_same_mlflow_run(tracker, store, mlflow_root
     assert len(child.inputs.dataset_inputs) == 1
 
 
+def test_a_sweep_that_counts_from_0_goes_on_so_and_a_new_one_counts_from_1(tracker, store, mlflow_root):
+    store.client.delete_tag(store.parent().info.run_id, "epochs_from")  # as an earlier version left it
+    history = make_history((0.6, 0.7, 0.8))
+    second = MlflowTracker(mlflow_root, "demo", None)
+    second.start_sweep(make_sweep_start())
+    old = second.start_run(make_run_start(0))
+    for epoch in history[:2]:
+        old.log_epoch(epoch)
+    old.kill("stopped")
+    store.client.delete_tag(old.run_id, "epochs_from")
+
+    third = MlflowTracker(mlflow_root, "demo", None)
+    third.start_sweep(make_sweep_start())
+    # one that continues, one that begins now, and one of the sweep begun anew
+    runs = [third.start_run(make_run_start(1, resumes_from=2)), third.start_run(make_run_start(2, "none"))]
+    anew = MlflowTracker(mlflow_root, "demo", None)
+    anew.start_sweep(make_sweep_start(generation=1))
+    runs.append(anew.start_run(make_run_start(0, spec=make_spec(generation=1))))
+    for run, first in zip(runs, (0, 0, 1), strict=True):
+        for epoch in history:
+            run.log_epoch(epoch)
+        run.finish(make_result(history=history))
+        points = store.client.get_metric_history(run.run_id, "val/acc")
+        assert [(point.step, point.value) for point in points] == [(first, 0.6), (first + 1, 0.7), (first + 2, 0.8)]
+        kept = store.client.get_run(run.run_id).data
+        assert (kept.metrics["best_epoch"], kept.tags["epochs_from"]) == (first + 2, str(first))
+
+
 def test_the_newest_run_of_a_fingerprint_continues(tracker, store, mlflow_root):
     for number in (0, 1):
         run = tracker.start_run(make_run_start(number))
@@ -108,7 +136,9 @@ def test_what_is_adopted_must_be_there(tracker):
 
 def test_a_parent_that_a_dead_call_left_running_is_closed(tracker, store):
     old = store.parent().info.run_id
-    stray = store.client.create_run(store.experiment.experiment_id, start_time=1, tags={"kind": "sweep"})
+    stray = store.client.create_run(
+        store.experiment.experiment_id, start_time=1, tags={"kind": "sweep", "sweep": "demo"}
+    )
     tracker.start_sweep(make_sweep_start())
     assert store.client.get_run(stray.info.run_id).info.status == "KILLED"
     assert store.client.get_run(old).info.status == "RUNNING"

@@ -7,13 +7,17 @@ import time
 from contextlib import closing
 
 import pytest
+import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException, get_error_code
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from orchestrator.errors import SetupError, SweepError
 from orchestrator.layout import Root
 from orchestrator.masking import mask_credentials
 from orchestrator.tracking.mlflow import MlflowTracker
-from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.mlflow_store import MlflowStore, is_rebuff, is_refusal
 from tests.factories import make_run_start, make_sweep_start
 
 
@@ -120,3 +124,56 @@ def test_a_store_that_is_lost_on_the_way_stops_the_sweep(mlflow_root):
     with pytest.raises(SweepError, match="cannot write to the MLflow store sqlite:") as caught:
         tracker.start_run(make_run_start())
     assert "give the same command again" in caught.value.hint
+
+
+def test_a_full_disk_is_said_in_one_line_and_not_shown_as_a_traceback(mlflow_root, capfd):
+    tracker = MlflowTracker(mlflow_root, "demo", None)
+    tracker.start_sweep(make_sweep_start())
+
+    def fill(connection, *_):
+        connection.execute("PRAGMA max_page_count = 1")  # no page more than there are
+
+    def write_much():
+        for number in range(200):
+            tracker.start_run(make_run_start(number, seed=number))
+
+    event.listen(Pool, "checkout", fill)
+    try:
+        with pytest.raises(SweepError, match=r"database or disk is full$") as caught:
+            write_much()
+    finally:
+        event.remove(Pool, "checkout", fill)
+    assert caught.value.hint.startswith("the disk is full: free some space, and give the same command again")
+    assert capfd.readouterr() == ("", "")
+
+
+PAGE = "API request to endpoint /api/2.0/mlflow/runs/log-batch failed with error code {} != 200. Response body: '<p>'"
+
+
+def answer(status):
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError("413 Client Error", response=response)
+
+
+@pytest.mark.parametrize(
+    ("cause", "refusal", "rebuff"),
+    [
+        (RestException({"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}), True, False),
+        (RestException({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "later"}), False, False),
+        (RestException({"error": "bad request"}), False, True),  # JSON, but none of MLflow's
+        (RestException({"error_code": 400, "message": "the gateway"}), False, True),
+        (MlflowException(PAGE.format(400), error_code=get_error_code(400)), False, True),
+        (MlflowException(PAGE.format(413), error_code=get_error_code(413)), False, True),
+        (MlflowException(PAGE.format(403), error_code=get_error_code(403)), False, False),
+        (MlflowException(PAGE.format(502), error_code=get_error_code(502)), False, False),
+        (answer(413), False, True),  # of artifacts
+        (answer(503), False, False),
+        (requests.ConnectionError("refused"), False, False),
+        (MlflowException("The run 1 must be in the 'active' state", error_code=1000), True, False),  # a database
+    ],
+)
+def test_who_says_no_is_told_by_the_form_of_the_answer(cause, refusal, rebuff):
+    error = SweepError("cannot write")
+    error.__cause__ = cause
+    assert (is_refusal(error), is_rebuff(error)) == (refusal, rebuff)

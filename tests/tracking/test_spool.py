@@ -5,18 +5,21 @@ import os
 import signal
 import socket
 import time
+from unittest.mock import Mock
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, get_error_code
 
 from orchestrator.errors import SetupError, SweepError
+from orchestrator.layout import Root
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.spool import SpoolingTracker
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
 from tests.tracking.flaky import FlakyTracker
 
 EPOCHS = make_history((0.6, 0.7, 0.8))
-CURVES = {"val/acc": [0, 1, 2], "val/loss": [0, 1, 2], "lr": [0, 1, 2], "train/loss_step": [0, 10, 20, 30, 40, 50]}
+CURVES = {"val/acc": [1, 2, 3], "val/loss": [1, 2, 3], "lr": [1, 2, 3], "train/loss_step": [0, 10, 20, 30, 40, 50]}
 
 
 def read_runs(root, uri=None):
@@ -130,8 +133,11 @@ def test_the_next_start_of_the_sweep_delivers_what_is_left(tracker, mlflow_root)
     assert runs["trial_000_stem_seed0"].data.tags["config_hash"] == "c0ffee00"  # it was started by the first call
     assert runs["trial_000_stem_seed0"].data.params["git_commit"].startswith("0123")
     stale = runs["trial_001_stem_seed1"]
-    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("KILLED", [0])
-    assert stale.data.tags["mlflow.note.content"] == "killed: the process that ran it died"
+    assert (stale.info.status, read_steps(client, stale, "val/acc")) == ("SCHEDULED", [1])
+    assert (
+        stale.data.tags["mlflow.note.content"]
+        == "put off: the process that ran it died; the next start of the sweep goes on with it"
+    )
     assert (runs["demo"].info.status, runs["demo"].data.tags["mlflow.note.content"]) == ("RUNNING", "## Late")
     assert second.said == [f"7 messages of an earlier call reached the MLflow store {mlflow_root.mlflow_uri}"]
 
@@ -169,21 +175,131 @@ def test_a_message_that_the_store_refuses_is_set_aside(tracker, mlflow_root):
     assert_whole(client, runs["trial_001_stem_seed1"])
     aside = mlflow_root.spool("demo").with_name("demo.refused.jsonl")
     assert len(aside.read_text().splitlines()) == 3
-    assert len(tracker.said) == 3
+    assert len(tracker.said) == 2  # once a run
     assert tracker.said[0].endswith(f"what it refused is kept in {aside}")
-    assert "has no finished run of trial_005_stem_seed77" in tracker.said[2]
+    assert "has no finished run of trial_005_stem_seed77" in tracker.said[1]
     assert not mlflow_root.spool("demo").exists()
+    again = FlakyTracker(mlflow_root)
+    again.start_sweep(make_sweep_start())
+    assert [said.partition("; ")[2] for said in again.said] == [f"3 messages stay refused, in {aside}"]
+    assert len(aside.read_text().splitlines()) == 3
+
+
+def test_what_was_refused_is_delivered_by_the_next_start_once_it_can_be(tracker, mlflow_root):
+    run = tracker.start_run(make_run_start(0))
+    run.log_epoch(EPOCHS[0])
+    client = MlflowClient(tracking_uri=mlflow_root.mlflow_uri)
+    client.delete_run(run.run_id)
+    for epoch in EPOCHS[1:]:
+        run.log_epoch(epoch)
+    run.finish(make_result())
+    tracker.end_sweep("finished")
+    client.restore_run(run.run_id)
+    again = FlakyTracker(mlflow_root)
+    again.start_sweep(make_sweep_start())
+    assert again.said == [f"3 refused messages reached the MLflow store {mlflow_root.mlflow_uri} after all"]
+    assert not mlflow_root.refused("demo").exists()
+    assert_whole(client, client.get_run(run.run_id))
+
+
+PAGE = (
+    "API request to endpoint /api/2.0/mlflow/runs/log-batch failed with error code {} != 200. Response body: '<html>'"
+)
+
+
+EVERYTHING = ("log_batch", "get_experiment", "get_run", "get_metric_history", "search_runs", "set_terminated")
+
+
+def turn_away(monkeypatch, status, names, times):
+    """Let something before the store answer some calls with a page of its own, so many times in all."""
+    left = iter(range(times))
+
+    def proxied(method):
+        def call(*args, **kwargs):
+            if next(left, None) is not None:
+                raise MlflowException(PAGE.format(status), error_code=get_error_code(status))
+            return method(*args, **kwargs)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(MlflowClient, name, proxied(getattr(MlflowClient, name)))
+
+
+def test_a_proxy_that_answers_everything_with_a_page_of_its_own_is_waited_for(tracker, mlflow_root, monkeypatch):
+    run = tracker.start_run(make_run_start(0))
+    turn_away(monkeypatch, 400, EVERYTHING, 7)  # the first epoch and a question, then each time the first alone
+    for epoch in EPOCHS:
+        run.log_epoch(epoch)
+    assert len(mlflow_root.spool("demo").read_text().splitlines()) == 3
+    run.finish(make_result())
+    tracker.end_sweep("finished")
+    assert not mlflow_root.refused("demo").exists()
+    assert not mlflow_root.spool("demo").exists()
+    client, runs = read_runs(mlflow_root)
+    assert_whole(client, runs["trial_000_stem_seed0"])
+    assert len(tracker.said) == 2
+    assert "failed with error code 400" in tracker.said[0]
+    assert tracker.said[1].endswith("answers again: 4 messages delivered")
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_proxy_that_takes_one_kind_of_request_for_an_attack_holds_nothing_else_up(
+    status, tracker, mlflow_root, monkeypatch
+):
+    """It lets questions through; what it refuses is delivered at the end, or by the next start."""
+    run = tracker.start_run(make_run_start(0))
+    turn_away(monkeypatch, status, ("log_batch",), 2)
+    run.log_epoch(EPOCHS[0])
+    assert len(mlflow_root.refused("demo").read_text().splitlines()) == 1
+    for epoch in EPOCHS[1:]:
+        run.log_epoch(epoch)
+    client, runs = read_runs(mlflow_root)
+    assert read_steps(client, runs["trial_000_stem_seed0"], "val/acc") == [1, 2]
+    run.finish(make_result())
+    tracker.end_sweep("finished")
+    assert not mlflow_root.refused("demo").exists()
+    assert_whole_in_any_order(client, read_runs(mlflow_root)[1]["trial_000_stem_seed0"])
+    assert tracker.said[-1] == f"1 refused messages reached the MLflow store {mlflow_root.mlflow_uri} after all"
+
+
+def assert_whole_in_any_order(client, run):
+    assert run.info.status == "FINISHED"
+    for name, steps in CURVES.items():
+        assert sorted(read_steps(client, run, name)) == steps, name
+
+
+def test_a_summary_that_a_proxy_refuses_is_offered_by_the_next_start(tracker, mlflow_root, monkeypatch):
+    train(tracker, make_run_start(0))
+    turn_away(monkeypatch, 413, ("log_text",), 2)
+    tracker.update_sweep(make_summary(make_trials()[:1], [0], metrics={"n_trials": 1}))
+    tracker.end_sweep("finished")
+    client, runs = read_runs(mlflow_root)
+    assert runs["demo"].info.status == "FINISHED"
+    again = FlakyTracker(mlflow_root)
+    again.start_sweep(make_sweep_start())
+    assert not mlflow_root.spool("demo").exists()
+    assert "trials.json" in {each.path for each in client.list_artifacts(runs["demo"].info.run_id)}
+
+
+def test_a_summary_that_waits_names_its_files_under_the_root_wherever_that_lies(tracker, mlflow_root, tmp_path):
+    picture = mlflow_root.reports("demo") / "front.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"png")
+    tracker.client.go_down()
+    tracker.update_sweep(make_summary((), (), files=(picture,)))
+    root = Root.at(mlflow_root.path.rename(tmp_path / "new"))
+    FlakyTracker(root).start_sweep(make_sweep_start())
+    client, runs = read_runs(root)
+    assert "front.png" in {each.path for each in client.list_artifacts(runs["demo"].info.run_id)}
 
 
 def test_a_full_disk_under_the_artifacts_fails_no_run(tracker, mlflow_root, monkeypatch):
-    def fill_up(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    run = tracker.start_run(make_run_start())
+    run, full = tracker.start_run(make_run_start()), Mock(side_effect=OSError(28, "No space left on device"))
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     with monkeypatch.context() as patch:
-        patch.setattr("mlflow.MlflowClient.log_figure", fill_up)
+        patch.setattr("mlflow.MlflowClient.log_artifact", full)
         run.finish(make_result(val_acc=0.8, history=EPOCHS))
     assert "No space left on device" in tracker.said[0]
     tracker.end_sweep("finished")
@@ -193,8 +309,9 @@ def test_a_full_disk_under_the_artifacts_fails_no_run(tracker, mlflow_root, monk
 
 def test_a_disk_that_takes_no_spool_is_said_once(tracker, mlflow_root, monkeypatch):
     tracker.client.go_down()
-    monkeypatch.setattr("os.fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    train(tracker, make_run_start())
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        train(tracker, make_run_start())
     warnings = [text for text in tracker.said if "waits in memory alone" in text]
     assert len(warnings) == 1
     tracker.settle()
@@ -277,7 +394,7 @@ def test_a_death_between_a_delivery_and_its_note_doubles_nothing(mlflow_root, st
     assert sorted(runs) == ["demo", "trial_003_stem_seed0", "trial_004_stem_seed1"]
     assert_whole(client, runs["trial_003_stem_seed0"])
     assert runs["trial_003_stem_seed0"].data.tags["pareto"] == "true"
-    assert read_steps(client, runs["trial_004_stem_seed1"], "val/acc") == [0]
+    assert read_steps(client, runs["trial_004_stem_seed1"], "val/acc") == [1]
     assert runs["trial_004_stem_seed1"].info.status == "KILLED"
     assert runs["trial_004_stem_seed1"].data.tags["mlflow.note.content"] == "killed: interrupted"
     assert not mlflow_root.spool("demo").exists()

@@ -10,14 +10,15 @@ from tensorboard.backend.event_processing.data_provider import MultiplexerDataPr
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+from orchestrator.config.models import SearchConfig
 from orchestrator.errors import SetupError
 from orchestrator.layout import Root
 from orchestrator.tracking.tensorboard import TensorBoardTracker
-from tests.factories import make_history, make_result, make_run_start, make_sweep_start
+from tests.factories import make_experiment, make_history, make_result, make_run_start, make_sweep_start
 
 SHOWN = ("val_acc", "test_acc", "trainable_params", "val_loss", "duration_s")
 
@@ -73,6 +74,20 @@ def test_a_finished_run_is_a_row_of_the_hparams_tab(tracker, root):
     assert values["trainable_params"] == 11_178_051 - 9_536
 
 
+def test_what_varies_is_a_column_of_the_hparams_tab_from_the_start(tracker, root):
+    search = SearchConfig.model_validate(
+        {"weight_decay": {"choices": [0, 0.1]}, "optimizer": {"choices": ["adam", "sgd"]}}
+    )
+    tracker.start_sweep(make_sweep_start(experiment=make_experiment(search=search)))
+    run = tracker.start_run(make_run_start(1, "stem"))
+    events = EventAccumulator(str(run.folder))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")[metadata.EXPERIMENT_TAG]
+    infos = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
+    shown = {info.name for info in infos if info.differs}
+    assert shown == {"frozen", "weight_decay", "optimizer", "seed", "n_frozen"}
+
+
 def test_a_failed_run_is_a_row_too(tracker, root):
     tracker.start_run(make_run_start(1, "stem")).fail("RuntimeError: boom")
     (row,) = read_rows(root)
@@ -108,21 +123,37 @@ def test_a_run_that_continues_has_one_folder_though_its_old_file_is_torn(tracker
         run.log_epoch(epoch)
     run.finish(make_result())
     assert [folder.name for folder in root.tensorboard("demo").iterdir()] == ["trial_006_stem_seed0"]
-    assert read_points(root, "trial_006_stem_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
+    assert read_points(root, "trial_006_stem_seed0") == [(1, 0.6), (2, 0.7), (3, 0.8)]
     (row,) = read_rows(root)
     assert row.name == "trial_006_stem_seed0"
     assert [session.status for session in row.sessions] == [api_pb2.STATUS_SUCCESS]
 
 
-def test_a_run_that_starts_over_ends_the_dead_one_as_a_failure(tracker, root):
+def test_a_sweep_that_counts_from_0_goes_on_so(tracker, root):
+    tracker._epochs_from = 0  # as an earlier version counted
+    old = tracker.start_run(make_run_start(0, "none"))
+    for epoch in make_history():
+        old.log_epoch(epoch)
+    old.finish(make_result("none"))
+    tracker.start_run(make_run_start(1, "stem")).log_epoch(make_history()[0])
+
+    second = TensorBoardTracker(root, "demo")
+    second.start_sweep(make_sweep_start())
+    for number, key, epochs in ((1, "stem", 1), (2, "layer4", 0)):  # one that continues, and one that begins
+        run = second.start_run(make_run_start(number, key, resumes_from=epochs))
+        for epoch in make_history():
+            run.log_epoch(epoch)
+        assert read_points(root, f"trial_00{number}_{key}_seed0") == [(0, 0.6), (1, 0.7), (2, 0.8)]
+
+
+def test_a_run_that_starts_over_takes_the_place_of_the_dead_one(tracker, root):
     tracker.start_run(make_run_start(1, "stem")).log_epoch(make_history()[0])
     (file,) = (root.tensorboard("demo") / "trial_001_stem_seed0").iterdir()
     os.truncate(file, file.stat().st_size - 7)
     for number in (2, 3):
         TensorBoardTracker(root, "demo").start_run(make_run_start(number, "stem"))
     statuses = {row.name: row.sessions[0].status for row in read_rows(root)}
-    expected = {"trial_001_stem_seed0": api_pb2.STATUS_FAILURE, "trial_002_stem_seed0": api_pb2.STATUS_FAILURE}
-    assert statuses == expected | {"trial_003_stem_seed0": api_pb2.STATUS_UNKNOWN}
+    assert statuses == {"trial_003_stem_seed0": api_pb2.STATUS_UNKNOWN}
 
 
 def test_an_adopted_run_has_the_new_name_in_the_hparams_tab(tracker, root):
@@ -150,7 +181,7 @@ def test_a_full_disk_fails_no_run_and_leaves_no_gap(root, monkeypatch):
         run.log_epoch(history[2])
     run.log_epoch(history[3])
     run.finish(make_result(val_acc=0.8, history=history))
-    assert read_points(root, "trial_000_stem_seed0") == [(0, 0.5), (1, 0.6), (2, 0.7), (3, 0.8)]
+    assert read_points(root, "trial_000_stem_seed0") == [(1, 0.5), (2, 0.6), (3, 0.7), (4, 0.8)]
     assert len(said) == 1
     assert said[0].endswith("No space left on device; the run goes on")
 

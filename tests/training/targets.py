@@ -5,9 +5,10 @@ import signal
 from pathlib import Path
 
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.narrow import narrow_networks
 
 HERE = "tests.training.targets"

@@ -1,3 +1,5 @@
+import zipfile
+
 import pytest
 import torch
 import torchvision
@@ -120,4 +122,54 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(RunError, match=message):
+        load_checkpoint_network(path)
+
+
+def checkpoint_of(**changes):
+    network = torchvision.models.resnet18(num_classes=3)
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    parts = {"state_dict": state, "hyper_parameters": {"backbone": "resnet18", "num_classes": 3}}
+    return {**parts, **changes}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda: {"state_dict": {}}, "is no checkpoint of a run"),
+        (lambda: [1, 2], "is no checkpoint of a run"),
+        (lambda: checkpoint_of(hyper_parameters=["resnet18", 3]), "is no checkpoint of a run"),
+        (lambda: checkpoint_of(state_dict=[]), "is no checkpoint of a run"),
+        (lambda: checkpoint_of(hyper_parameters={}), "names the network None, not one of resnet18"),
+        (lambda: checkpoint_of(hyper_parameters={"backbone": ["resnet18"], "num_classes": 3}), "names the network"),
+        (
+            lambda: checkpoint_of(hyper_parameters={"backbone": "resnet18", "num_classes": 10**9}),
+            "names 1000000000 classes, and the head that it holds is one of 3",
+        ),
+        (lambda: checkpoint_of(state_dict={"other": torch.zeros(1)}), "and the head that it holds is none"),
+        (
+            lambda: checkpoint_of(state_dict={"network.fc.weight": torch.zeros(3, 512)}),
+            "does not hold the resnet18 of 3 classes that it names: Missing key",
+        ),
+        (
+            lambda: checkpoint_of(
+                state_dict={"network.fc.weight": torch.zeros(1).expand(10**9, 512)},
+                hyper_parameters={"backbone": "resnet18", "num_classes": 10**9},
+            ),
+            r"is damaged: network.fc.weight has the shape \(1000000000, 512\) and 4 bytes",
+        ),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_of_a_network_is_refused_in_our_words(tmp_path, content, said):
+    path = tmp_path / "best.ckpt"
+    torch.save(content(), path)
+    with pytest.raises(RunError, match=rf"best\.ckpt.*{said}") as caught:
+        load_checkpoint_network(path)
+    assert caught.value.hint
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_not_unpacked(tmp_path):
+    path = tmp_path / "best.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data/0", bytes(2**26))
+    with pytest.raises(RunError, match=r"is damaged: it unpacks to 67108864 bytes, more than it has"):
         load_checkpoint_network(path)

@@ -1,5 +1,6 @@
 """Bad data of every kind, made here: found before any training, named, and all at once."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.data import describe_data, load_data
+from orchestrator.training.inspection import inspect_data
 from orchestrator.training.splits import SPLITS
 from tests.training.pictures import (
     NAMES,
@@ -114,8 +116,14 @@ def test_a_class_or_split_that_is_broken_throughout_is_refused_although_skipped(
 def test_many_broken_images_are_counted(tmp_path):
     folder = write_image_folder(tmp_path, {"train": 12, "test": 1})
     spoil(folder, *(f"train/{name}/{number}.png" for name in NAMES[:2] for number in range(11)))
-    error = refuse(config(folder), "^21 problems\n")  # 22 broken: 20 named, and a line for the rest
-    assert "2 more images are broken; `orchestrator data check` names them" in error.message
+    error = refuse(config(folder), "^2 problems\n")  # 22 broken of two kinds: a line each, with the first three
+    truncated, empty = error.message.splitlines()[1:]
+    assert (
+        "11 images, each of which cannot be decoded: image file is truncated, such as split train, row 0" in truncated
+    )
+    assert "11 images, each of which cannot be decoded: it is empty (0 bytes), such as" in empty
+    assert [line.count(".png") for line in (truncated, empty)] == [3, 3]
+    assert truncated.endswith("and 8 more")
 
 
 def test_rows_without_an_image_are_broken_too(tmp_path):
@@ -151,8 +159,8 @@ def test_images_without_classes_and_columns_that_miss_are_told_together(tmp_path
     flat = tmp_path / "flat"
     flat.mkdir()
     (flat / "0.png").write_bytes(draw(0, 0))
-    error = refuse(config(flat), r"has no label column of type ClassLabel; it has image \(Image\)")
-    assert "each class has a folder of its own" in error.hint
+    error = refuse(config(flat), r"has no classes: its 1 images lie in no folders of classes")
+    assert "give each class a folder of its own" in error.hint
     both = refuse(config(write_parquet(tmp_path / "b", THREE), image_column="x", label_column="y"), "^2 problems\n")
     assert "data.image_column: " in both.message
     assert "data.label_column: " in both.message
@@ -197,7 +205,9 @@ def test_a_link_out_of_the_folder_is_refused_and_named(tmp_path, kind):
     target = outside / "secret.png" if kind == "file" else outside
     link.symlink_to(target)
     error = refuse(config(folder), "1 symbolic links lead out of the folder")
-    assert f"{link} -> {target}" in error.message
+    assert f"{link.relative_to(folder)} -> {target}" in error.message
+    assert "set data.follow_links to true" in error.hint
+    assert describe_data(config(folder, follow_links=True)).split_sizes["train"] == 13
 
 
 def test_a_link_to_nothing_is_named_and_one_within_the_folder_is_read(tmp_path):
@@ -293,3 +303,62 @@ def test_strange_images_are_no_problem(tmp_path):
     info = describe_data(config(folder))
     assert info.split_sizes["train"] == 12 + len(images)
     assert info.notes == ()
+
+
+# Images that cannot be read
+
+
+def test_images_that_cannot_be_read_are_one_line_and_equal_nothing(tmp_path):
+    """240 paths out of the folder were 240 lines, and all validation images `in train too`."""
+    folder, outside = tmp_path / "data", tmp_path / "elsewhere"
+    outside.mkdir()
+    for name, count, first in (("train", 220, 0), ("validation", 20, 220)):
+        paths = [outside / f"{number}.png" for number in range(first, first + count)]
+        for number, path in enumerate(paths):
+            path.write_bytes(draw(number % 3, first + number))
+        rows = [{"bytes": None, "path": str(path)} for path in paths]
+        write_table(folder / f"{name}.parquet", rows, [number % 3 for number in range(count)])
+    report = inspect_data(config(folder))
+    train, validation = report.problems[:2]
+    start = f"{folder}: 220 images lie outside the data folder, such as the one in split train, row 0 ({outside}/0.png)"
+    assert train.startswith(start)
+    assert train.count(".png") == 3
+    assert validation.startswith(f"{folder}: 20 images lie outside the data folder")
+    assert (report.equal, [note for note in report.notes if "duplicates" in note or "repeat" in note]) == ((), [])
+    assert {portion.shared + portion.repeats for portion in report.portions} == {0}
+    assert not [problem for problem in report.problems if len(problem) > 600]
+    assert inspect_data(config(folder, follow_links=True)).wholes[0].images == 220
+
+
+def test_files_that_went_away_are_one_line_and_equal_nothing(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "path,label,split\n" + "".join(f"{n}.png,{NAMES[n % 3]},{'train' if n < 30 else 'test'}\n" for n in range(40))
+    )
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(draw(number % 3, number))
+    report = inspect_data(config(tmp_path / "list.csv"))
+    (line,) = [problem for problem in report.problems if "cannot be read: No such file" in problem]
+    assert "34 images, each of which cannot be read: No such file or directory, such as split train, row 6" in line
+    assert line.endswith("and 31 more")
+    assert not [note for note in report.notes if "duplicates" in note or "repeat" in note]
+
+
+def test_a_row_that_names_a_fifo_or_a_device_is_broken_and_blocks_nobody(tmp_path):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "list.csv").write_text("path,label\nfifo.png,a\nzero.png,b\n")
+    error = refuse(config(tmp_path / "list.csv", follow_links=True), "problems\n")
+    assert "cannot be read: it is a fifo, no regular file" in error.message
+    assert "cannot be read: it is a device, no regular file" in error.message
+
+
+def test_a_list_of_paths_elsewhere_is_read_when_links_may_be_followed(tmp_path):
+    shared = write_image_folder(tmp_path / "shared", {"": 4})
+    (tmp_path / "mine").mkdir()
+    rows = [f"{shared}/{name}/{number}.png,{name}" for name in NAMES for number in range(4)]
+    (tmp_path / "mine" / "list.csv").write_text("path,label\n" + "\n".join(rows))
+    listed = config(tmp_path / "mine" / "list.csv", validation_fraction=0.25)
+    error = refuse(listed, "12 images lie outside the data folder")
+    assert "data.follow_links to true" in error.hint
+    followed = describe_data(listed.model_copy(update={"follow_links": True}))
+    assert followed.fingerprint == describe_data(config(shared, validation_fraction=0.25)).fingerprint

@@ -1,14 +1,16 @@
 """Checkpoints that take a share of the time: what is not written is trained again, to the last bit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from orchestrator.errors import RunStoppedError
-from orchestrator.training import lightning
-from orchestrator.training.checkpoints import CheckpointFolder
+from orchestrator.training import lightning, run
+from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder
 from orchestrator.training.lightning import EpochCheckpoint
+from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
 from tests.factories import make_history
 from tests.training.test_resume import (
@@ -88,6 +90,42 @@ def test_the_best_weights_of_before_are_kept_until_the_next_checkpoint(alone, tm
     assert without_times(result) == without_times(alone[0])
 
 
+@pytest.mark.parametrize("epoch", range(1, EPOCHS))
+def test_a_run_that_is_ended_in_the_middle_of_an_epoch_keeps_the_last_whole_one(alone, tmp_path, monkeypatch, epoch):
+    """Two Ctrl-C: nothing was due, and the copy in memory is written on the way out."""
+    monkeypatch.setattr(lightning, "_FOR_COPIES", 1e12)  # a copy is taken after each epoch
+    step = FreezingModule.training_step
+
+    def interrupted(self, batches):
+        if self.current_epoch == epoch:
+            raise RunStoppedError("ended at once")
+        return step(self, batches)
+
+    monkeypatch.setattr(FreezingModule, "training_step", interrupted)
+    folder = tmp_path / "run"
+    train_rarely(folder)
+    assert names(folder) == interrupted_names(epoch - 1, min(epoch - 1, BEST))
+    monkeypatch.undo()
+    result, seen = train_rarely(folder)
+    assert [metrics.epoch for metrics in seen] == list(range(EPOCHS))
+    assert without_times(result) == without_times(alone[0])
+    assert all(torch.equal(tensor, alone[2][name]) for name, tensor in best_tensors(folder).items())
+
+
+def test_a_run_that_is_ended_while_it_is_tested_keeps_all_epochs(alone, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise RunStoppedError("ended at once")
+
+    monkeypatch.setattr(run, "_evaluate", interrupted)
+    folder = tmp_path / "run"
+    train_rarely(folder)
+    assert names(folder) == interrupted_names(EPOCHS - 1, BEST)
+    monkeypatch.undo()
+    monkeypatch.setattr(FreezingModule, "training_step", None)  # nothing is trained again
+    result, _ = train_rarely(folder)
+    assert without_times(result) == without_times(alone[0])
+
+
 @pytest.mark.parametrize(("last_epoch_s", "written_last"), [(1.0, False), (11.1, True)])
 def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch, tmp_path, last_epoch_s, written_last):
     """With a clock by hand: an epoch takes 1 s, a checkpoint 0.3 s, and a quarter of the time is for it."""
@@ -97,13 +135,14 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch, tmp_path, 
 
     class Trainer:
         should_stop, max_epochs = False, 9
+        _checkpoint_connector = SimpleNamespace(dump_checkpoint=lambda weights_only: {})
 
         def save_checkpoint(self, path, *, weights_only):
             nonlocal now
             now += 0.3
             written.append((path.name, weights_only))
 
-    callback = EpochCheckpoint(CheckpointFolder(tmp_path), epochs, lambda _: None, lambda _: None, 0.25)
+    callback = EpochCheckpoint(CheckpointFolder(tmp_path), epochs, lambda _: None, lambda _: None, CheckedIO(), 0.25)
     for metrics in make_history([0.5] * 9):
         now += last_epoch_s if metrics.epoch == 8 else 1.0
         epochs.append(metrics)

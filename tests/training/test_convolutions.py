@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from orchestrator.config.models import ModelConfig, TrainerConfig
-from orchestrator.records import Workplace
 from orchestrator.training import convolutions
 from orchestrator.training.backbones import build_network, network_stages
 from orchestrator.training.convolutions import (
@@ -18,6 +17,7 @@ from orchestrator.training.convolutions import (
 from orchestrator.training.run import run_training
 from orchestrator.training.taps import SumOfTaps
 from orchestrator.training.winograd import Winograd
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 from tests.training.tiny import make_data, make_spec, parse
 

@@ -11,11 +11,12 @@ from torch.multiprocessing.reductions import rebuild_storage_fd
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.target import as_run_error
-from orchestrator.records import DatasetInfo, Workplace
+from orchestrator.records import DatasetInfo
 from orchestrator.training import data as data_module
 from orchestrator.training.data import load_data
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.pictures import config, draw, write_image_folder
 from tests.training.tiny import RESNET18, make_data, make_spec
 
@@ -67,14 +68,14 @@ class Stumbling:
 @pytest.fixture
 def stumble(monkeypatch):
     """Make the sixth image of each split do something else than be read."""
-    opened = data_module.open_synthetic
+    opened = data_module.open_built_in
 
     def install(action):
-        def open_synthetic(config) -> tuple[dict, DatasetInfo]:
+        def open_built_in(config) -> tuple[dict, DatasetInfo]:
             images, info = opened(config)
             return {split: Stumbling(part, action) for split, part in images.items()}, info
 
-        monkeypatch.setattr(data_module, "open_synthetic", open_synthetic)
+        monkeypatch.setattr(data_module, "open_built_in", open_built_in)
 
     return install
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from orchestrator.config.models import SearchConfig, TrainerConfig
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from orchestrator.records import Workplace
+from orchestrator.workplace import Workplace
 from tests.factories import make_experiment, make_spec
 
 RUN = "orchestrator.training.run:run_training"

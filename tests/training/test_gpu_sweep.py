@@ -19,8 +19,8 @@ from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.layout import Root
 from orchestrator.observers import LoggingObserver
-from orchestrator.records import Workplace
 from orchestrator.training.device import resolve_trainer
+from orchestrator.workplace import Workplace
 from tests.factories import make_experiment
 from tests.tracking.reading import Store
 from tests.training.targets import HERE

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from orchestrator.config.models import SyntheticConfig, TrainerConfig
-from orchestrator.records import EpochMetrics, RunResult, Workplace
+from orchestrator.records import EpochMetrics, RunResult
 from orchestrator.training import run as run_module
 from orchestrator.training.backbones import build_network
 from orchestrator.training.device import autocast
 from orchestrator.training.graphs import GraphedParts
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.doubles.graphs import Captures
 from tests.factories import PREFIXES, make_cost
 from tests.training.tiny import RESNET18, make_data, make_spec, parse

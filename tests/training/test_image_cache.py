@@ -12,12 +12,12 @@ import torch
 from orchestrator.cache import Cache
 from orchestrator.config.models import SyntheticConfig
 from orchestrator.errors import ConfigError
-from orchestrator.records import CachePlace, Workplace
 from orchestrator.training import encoded, image_cache, images, run
 from orchestrator.training.data import MappedImages, describe_data, load_data, order_seed
 from orchestrator.training.image_cache import name_entry
 from orchestrator.training.run import run_training
 from orchestrator.training.splits import SPLITS
+from orchestrator.workplace import CachePlace, Workplace
 from tests.factories import make_cost
 from tests.training.pictures import NAMES, THREE, config, draw, stored, write_image_folder, write_table
 from tests.training.test_images import CASES

@@ -36,6 +36,7 @@ CASES = {
     "grey with alpha": (encode(plain("LA", (100, 128))), (177, 177, 177)),
     # cyan, magenta, yellow, black of 0 to 255: red is 255 - 55
     "cmyk": (encode(plain("CMYK", (55, 155, 205, 0)), "TIFF"), (200, 100, 50)),
+    # 200 * 257 of 65535 is 200 of 255
     "16 bit": (encode(SIXTEEN), (200, 200, 200)),
     "16 bit as 32": (encode(SIXTEEN.convert("I"), "TIFF"), (200, 200, 200)),
     "one pixel": (encode(Image.new("RGB", (1, 1), (200, 100, 50))), (200, 100, 50)),
@@ -46,7 +47,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_mode_becomes_rgb(case):
     data, expected = CASES[case]
-    pixels = decode_image(data, 4)
+    pixels = decode_image(data, 4, (0, 65535))
     assert pixels.shape == (3, 4, 4)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels[:, 2, 2].astype(int) - expected).max() <= 1

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from orchestrator.config.models import SyntheticConfig
-from orchestrator.records import Workplace
 from orchestrator.training import run as run_module
 from orchestrator.training.backbones import build_network
 from orchestrator.training.data import load_data, order_seed
@@ -16,6 +15,7 @@ from orchestrator.training.lightning import torch_settings
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
 from orchestrator.training.seeds import derive_seed
+from orchestrator.workplace import Workplace
 from tests.doubles.graphs import Captures
 from tests.factories import make_cost
 from tests.training.tiny import make_data, make_spec, normalise, parse

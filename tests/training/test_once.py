@@ -6,11 +6,12 @@ import torch
 
 from orchestrator.config.models import ModelConfig
 from orchestrator.predictions import read_predictions
-from orchestrator.records import Cost, Workplace
+from orchestrator.records import Cost
 from orchestrator.training import run as runs
 from orchestrator.training import weights
 from orchestrator.training.backbones import build_network, describe_weights
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 from tests.training.tiny import RESNET18, make_spec, parse
 

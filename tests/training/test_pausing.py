@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import RunStoppedError
-from orchestrator.records import RungResult, RunResult, Workplace
+from orchestrator.records import RungResult, RunResult
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 from tests.training.test_resume import BEST, EPOCHS, SPEC, assert_as_if_alone, interrupted_names, names
 from tests.training.test_resume import alone as alone  # the oracle

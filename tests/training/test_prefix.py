@@ -10,7 +10,7 @@ from orchestrator.blocks import BLOCKS
 from orchestrator.cache import Cache
 from orchestrator.config.models import CacheConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.errors import RunError
-from orchestrator.records import RECIPE_VERSION, CachePlace, Workplace
+from orchestrator.records import RECIPE_VERSION
 from orchestrator.training import prefix as prefixes
 from orchestrator.training.backbones import build_network, load_checkpoint_network, network_stages
 from orchestrator.training.data import BatchOrder, load_data
@@ -18,6 +18,7 @@ from orchestrator.training.prefix import Prefix
 from orchestrator.training.prefix_plan import first_frozen, plan_prefix
 from orchestrator.training.run import run_training
 from orchestrator.training.weights import load_weights
+from orchestrator.workplace import CachePlace, Workplace
 from tests.factories import make_cost
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data, make_spec, parse

@@ -14,12 +14,12 @@ from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.observers import LoggingObserver
 from orchestrator.preparation import prepare
-from orchestrator.records import Workplace
 from orchestrator.search import OptunaSearch
 from orchestrator.sweep import SweepLoop
 from orchestrator.tracking.memory import MemoryTracker
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.test_run import without_times
 from tests.training.tiny import make_data
 
@@ -57,7 +57,7 @@ def test_a_race_gives_the_results_of_runs_left_alone_and_trains_less(tmp_path, e
     )
     root, tracker = Root.at(tmp_path / "root"), MemoryTracker()
     root.create()
-    prepared = prepare(EXPERIMENT, root, None, str)
+    prepared = prepare(EXPERIMENT, root, None, None, str)
     search = OptunaSearch(root, EXPERIMENT, prepared.costs)
     loop = SweepLoop(
         prepared,

@@ -13,11 +13,12 @@ from orchestrator import files
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.files import digest_path, is_whole
-from orchestrator.records import RunResult, Workplace
+from orchestrator.records import RunResult
 from orchestrator.training import run
 from orchestrator.training.backbones import load_checkpoint_network
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.factories import make_cost
 from tests.training.targets import HERE
 from tests.training.test_run import without_times
@@ -26,9 +27,8 @@ from tests.training.tiny import make_data, make_spec
 pytestmark = pytest.mark.usefixtures("narrow")
 # `val_loss` falls once and then rises: 1.01, 0.88, 0.94, 0.91, and patience ends it before the fifth epoch
 SPEC = make_spec("stem+layer1+layer2+layer3", 2, max_epochs=5, patience=2, lr=0.02)
-EPOCHS, BEST = 4, 1
+EPOCHS, BEST, TIMEOUT_S = 4, 1, 120
 FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "predictions.npz", "result.json"}
-TIMEOUT_S = 120
 COST = make_cost(SPEC.frozen)  # made up, which spares the time to count it
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_is_asked_to_stop_does_so_at_the_end_of_its_epoch_and_continu
         error = executor.submit(SPEC, place, sink).exception(TIMEOUT_S)
     assert type(error) is RunStoppedError
     assert seen in ([0], [0, 1])  # the worker may have begun the next one when it heard of it
-    assert error.message == f"stopped on request after epoch {seen[-1]} (epochs count from 0)"
+    assert error.message == f"stopped on request after epoch {seen[-1] + 1}"
     (tmp_path / "worker.log").unlink()
     assert names(tmp_path) == interrupted_names(seen[-1], seen[-1])
     result, again = train(tmp_path)

@@ -16,11 +16,12 @@ from orchestrator.files import is_whole
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
 from orchestrator.predictions import read_predictions
-from orchestrator.records import RunResult, RunSpec, Workplace
+from orchestrator.records import RunResult, RunSpec
 from orchestrator.training.backbones import build_network, load_checkpoint_network
 from orchestrator.training.data import load_data
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.tiny import MEAN, RESNET18, STD, evaluate, make_data, make_spec, normalise, parse, train
 
 pytestmark = pytest.mark.usefixtures("narrow")
@@ -219,7 +220,7 @@ def test_a_loss_that_is_not_a_number_is_a_lost_run(tmp_path, monkeypatch):
     leave_a_stale_run(tmp_path)
     seen = []
     monkeypatch.setattr(FreezingModule, "forward", lambda module, images: module.network(images * float("nan")))
-    with pytest.raises(RunError, match=r"the train loss is nan in epoch 0 \(epochs count from 0\)") as caught:
+    with pytest.raises(RunError, match=r"the train loss is nan in epoch 1") as caught:
         run_training(make_spec(ALL), Workplace(directory=str(tmp_path)), seen.append)
     assert "lower trainer.lr (0.001)" in caught.value.hint
     assert caught.value.cause == "diverged"

@@ -10,10 +10,10 @@ from torch import nn
 
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig
-from orchestrator.records import CachePlace
 from orchestrator.training import transferability
 from orchestrator.training.backbones import build_network
 from orchestrator.training.transferability import choose_rows, compute_logme, score_blocks, score_network
+from orchestrator.workplace import CachePlace
 from tests.training.tiny import RESNET18
 
 

@@ -6,8 +6,8 @@ from orchestrator.errors import RunError
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.layout import Root
 from orchestrator.ledger import Ledger
-from orchestrator.records import Workplace
 from orchestrator.training.run import run_training
+from orchestrator.workplace import Workplace
 from tests.training.targets import HERE
 from tests.training.test_run import without_times
 from tests.training.tiny import RESNET18, make_spec

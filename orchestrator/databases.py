@@ -2,9 +2,12 @@
 
 import ast
 import importlib.util
+import shlex
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import SetupError
@@ -13,6 +16,43 @@ _WAIT_S = 2.0
 _SMALL = 100 * 2**20
 """Bytes up to which every page of a file is checked: that takes a second."""
 _VERSION_TABLE = "alembic_version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program that keeps a database.
+
+    Attributes:
+        name: Its package.
+        migrations: Where they lie in the package.
+        upgrade: Its command that brings a database to the newest schema; `{}` is its address.
+        count: What to count for people, and in which table.
+    """
+
+    name: str
+    migrations: str
+    upgrade: str
+    count: tuple[str, str]
+
+    def upgrade_command(self, address: str) -> str:
+        """Write the command, for a shell, that brings the database at an address to the newest schema."""
+        return f"{find_command(self.name)} {self.upgrade.format(shlex.quote(address))}"
+
+
+MLFLOW = Program(
+    name="mlflow", migrations="store/db_migrations/versions", upgrade="db upgrade {}", count=("runs", "runs")
+)
+OPTUNA = Program(
+    name="optuna",
+    migrations="storages/_rdb/alembic/versions",
+    upgrade="storage upgrade --storage {}",
+    count=("studies", "studies"),
+)
+
+
+def find_command(name: str) -> str:
+    """Name a command of this environment, whether it is on the path or not."""
+    return shlex.quote(str(Path(sys.executable).with_name(name)))
 
 
 @contextmanager

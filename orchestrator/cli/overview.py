@@ -1,0 +1,47 @@
+"""The sweeps under a root, a line each."""
+
+from orchestrator import names
+from orchestrator.cli.output import Format, print_note, print_rows
+from orchestrator.cli.query import count_points
+from orchestrator.errors import NotFoundError, SetupError
+from orchestrator.layout import Root
+
+COLUMNS = ("name", names.STATE, "done", "planned", "highest_measured_val_acc", "failed", "updated", names.ERROR)
+
+
+def print_sweeps(root: Root, form: Format) -> None:
+    """Print the sweeps under a root by name, those that were begun anew too."""
+    from orchestrator.search import study_names
+
+    rows = [describe_sweep(root, name) for name in study_names(root)]
+    print_rows(rows, COLUMNS, form)
+    if not rows:
+        print_note(
+            f"there is no sweep in {root.path}: start one with `orchestrator sweep NAME`, or give another --root"
+        )
+
+
+def describe_sweep(root: Root, name: str) -> dict[str, object]:
+    """Describe how far a sweep is: `running`, `finished`, `unfinished`, or `unreadable` with the error."""
+    from orchestrator.lock import read_owner
+    from orchestrator.progress import read_progress
+    from orchestrator.results import load_sweep
+
+    progress = read_progress(root.progress(name))
+    row: dict[str, object] = {"name": name, names.STATE: "unreadable", "updated": progress and progress.updated}
+    try:
+        sweep = load_sweep(name, root.path)
+    except (NotFoundError, SetupError) as error:
+        return {**row, names.ERROR: error.message}
+    counted = count_points(sweep.experiment)
+    planned = progress.planned if progress is not None and progress.planned is not None else counted
+    done = len(sweep.candidates) + sum(trial.state == "pruned" for trial in sweep.trials)
+    state = "finished" if planned is not None and done >= planned else "unfinished"
+    return {
+        **row,
+        names.STATE: "running" if read_owner(root.lock(name)) is not None else state,
+        "done": done,
+        "planned": planned,
+        "highest_measured_val_acc": sweep.highest.val_acc if sweep.highest else None,
+        "failed": len(sweep.open_failures),
+    }

@@ -1,0 +1,166 @@
+"""Which trial is the best, by which rule, and how it stands to those that other rules name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from orchestrator import names
+from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.records import TrialRecord
+from orchestrator.results.judgement import Judgement
+
+MIN_VAL_ACC = "min_val_acc"
+KNEE = "knee"
+BASES = {
+    "supported": "the highest val_acc on the supported front",
+    "point": "the highest measured val_acc, whatever chance made of it",
+    KNEE: "where the front bends, parameters on a logarithmic axis",
+}
+"""What each rule goes by, in words."""
+_UNSUPPORTED = "the highest measured val_acc: without predictions of the same images no front is supported"
+
+Describe = Callable[[TrialRecord], str]
+Judge = Callable[[Sequence[TrialRecord]], Judgement | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A trial and the rule that chose it.
+
+    Attributes:
+        trial: The trial.
+        rule: `supported`, `point`, `min_val_acc` or `knee`: the rule that chose, which is `point` where `supported`
+            was asked for and predictions are missing.
+        basis: The same in words.
+    """
+
+    trial: TrialRecord
+    rule: str
+    basis: str
+
+
+def choose_best(
+    trials: Sequence[TrialRecord],
+    judge: Judge,
+    *,
+    describe: Describe,
+    name: str,
+    max_trainable_params: int | None,
+    min_val_acc: float | None,
+    rule: names.Rule,
+) -> Chosen:
+    """Choose the most accurate trial; for the rules, what is raised and the limits see `Sweep.best`.
+
+    Args:
+        trials: The candidates, at least one.
+        judge: Finds what the data can tell apart of some of them; None where that is not known.
+        describe: Writes a trial for a message.
+        name: The sweep's.
+        max_trainable_params: Upper limit, or None.
+        min_val_acc: Lower limit, or None.
+        rule: The rule.
+    """
+    if rule not in get_args(names.Rule):
+        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
+    fitting, within = trials, ""
+    if max_trainable_params is not None:
+        fitting = [trial for trial in trials if _cost(trial) <= max_trainable_params]
+        within = f" with at most {max_trainable_params:,} parameters"
+        if not fitting:
+            raise NotFoundError(
+                f"no complete trial of {name!r} has at most {max_trainable_params:,} trainable "
+                f"parameters; the closest is {describe(min(trials, key=_cost))}"
+            )
+    if min_val_acc is not None:
+        return _choose_cheapest(fitting, min_val_acc, describe, f"{name!r}{within}", within)
+    used, kept, basis = rule, fitting, BASES[rule]
+    if rule == "supported":
+        judgement = judge(fitting)
+        if judgement is None:
+            used, basis = "point", _UNSUPPORTED
+        else:
+            kept = judgement.supported
+    return Chosen(
+        trial=min(kept, key=lambda trial: (-_gain(trial), _cost(trial))),
+        rule=used,
+        basis=f"{basis}, among the trials{within}" if within else basis,
+    )
+
+
+def _choose_cheapest(
+    fitting: Sequence[TrialRecord], least: float, describe: Describe, whose: str, within: str
+) -> Chosen:
+    accurate = [trial for trial in fitting if _gain(trial) >= least]
+    if not accurate:
+        raise NotFoundError(
+            f"no complete trial of {whose} reaches val_acc {least:g}; "
+            f"the closest is {describe(max(fitting, key=_gain))}",
+            hint="accuracies are fractions in [0, 1]" if least > 1 else None,
+        )
+    return Chosen(
+        trial=min(accurate, key=lambda trial: (_cost(trial), -_gain(trial))),
+        rule=MIN_VAL_ACC,
+        basis=f"the fewest trainable parameters with a measured val_acc of at least {least:g}{within and ','}{within}",
+    )
+
+
+def find_highest(trials: Sequence[TrialRecord]) -> TrialRecord:
+    """Find the highest measured trial; ties: fewer parameters, then the earlier."""
+    return min(trials, key=lambda trial: (-_gain(trial), _cost(trial)))
+
+
+def explain_choice(
+    chosen: Chosen,
+    trials: Sequence[TrialRecord],
+    judgement: Judgement | None,
+    *,
+    name: Describe,
+    describe: Describe,
+) -> str:
+    """Say by which rule a trial is chosen, and why those differ that other rules name.
+
+    Args:
+        chosen: The trial.
+        trials: All candidates.
+        judgement: What the data can tell apart; None where that is not known.
+        name: Writes a trial's number and label.
+        describe: Writes its accuracy and parameters too.
+    """
+    said = f"{name(chosen.trial)} is chosen by the rule `{chosen.rule}`: {chosen.basis}"
+    highest = find_highest(trials)
+    if highest.number == chosen.trial.number:
+        said += "; it is the highest measured trial too"
+    else:
+        said += f"; highest measured: {describe(highest)}"
+        if judgement is not None:
+            said += f", {_explain_highest(highest, chosen, judgement, name)}"
+    if judgement is None:
+        return f"{said}; nothing is recommended: not every complete trial has predictions of the same images"
+    number = judgement.recommend().number
+    if number == chosen.trial.number:
+        return f"{said}; it is the recommended trial too"
+    recommended = next(trial for trial in trials if trial.number == number)
+    within = "" if number == highest.number else ": the fewest parameters within one standard error of the highest"
+    return f"{said}; recommended: {name(recommended)}{within}"
+
+
+def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, name: Describe) -> str:
+    """Say how far the highest measured trial is above the one that was chosen, and why the rule passes it over."""
+    found = judgement.compare(highest, chosen.trial)
+    low, high = 100 * found.low, 100 * found.high
+    gap = f"{100 * found.difference:.1f} points above it ({low:.1f} to {high:.1f}, p = {found.p_value:.2g} alone)"
+    deputies = " and ".join(name(trial) for trial in judgement.find_deputies(highest))
+    if not deputies or chosen.rule != "supported":
+        return gap
+    return (
+        f"{gap}, but not on the supported front: it is not shown to be better than {deputies}, of as few or fewer "
+        "parameters, once all trials are looked at"
+    )
+
+
+def _gain(trial: TrialRecord) -> float:
+    return trial.val_acc or 0.0
+
+
+def _cost(trial: TrialRecord) -> float:
+    return float(trial.trainable_params or 0)
