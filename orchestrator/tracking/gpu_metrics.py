@@ -63,8 +63,9 @@ class GpuMetrics:
             if not handles:
                 return
             step, earlier = self._read_earlier()
-            monitor = _Monitor(handles, earlier)
-            interval = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or _INTERVAL_S
+            monitor: Any = _Monitor(handles, earlier)  # MLflow's methods have no types
+            setting: Any = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
+            interval = setting.get() or _INTERVAL_S
             while not self._over.is_set():
                 self._over.wait(interval)
                 monitor.collect_metrics()
@@ -92,7 +93,7 @@ class _Monitor(gpu_monitor.GPUMonitor):
     """MLflow's monitor of GPUs, of some of them, with their energy."""
 
     def __init__(self, handles: Sequence[Any], earlier: Mapping[str, float]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         logging.getLogger(gpu_monitor.__name__).setLevel(logging.ERROR)  # what a GPU does not know it says each time
         self.gpu_handles = list(handles)
         self.num_gpus = len(self.gpu_handles)
@@ -100,7 +101,7 @@ class _Monitor(gpu_monitor.GPUMonitor):
         self._earlier = earlier
 
     def aggregate_metrics(self) -> dict[str, float]:
-        found: dict[str, float] = super().aggregate_metrics()
+        found: dict[str, float] = super().aggregate_metrics()  # type: ignore[no-untyped-call]
         for number, (handle, began) in enumerate(zip(self.gpu_handles, self._began, strict=True)):
             now = self._count_mj(handle)
             if began is not None and now is not None:
