@@ -30,9 +30,7 @@ def caches(tmp_path, monkeypatch):
 
 def test_all_mistakes_are_one_error(tmp_path):
     found = check(source="./gone/images", weights=str(tmp_path / "gone.pth"))
-    with pytest.raises(
-        ConfigError, match=r"^2 mistakes\nmodel\.weights: no such .*\ndata\.source: .* does not exist"
-    ):
+    with pytest.raises(ConfigError, match=r"^2 mistakes\nmodel\.weights: no such .*\ndata\.source: .* does not exist"):
         found.raise_any()
 
 
@@ -101,8 +99,6 @@ def test_torchvisions_weights_are_in_the_cache_or_not_checked():
 
 
 def test_an_unknown_name_of_weights_is_a_mistake():
-    with pytest.raises(
-        ConfigError, match=r"weights 'IMAGENET1K_V3' of resnet18; known: IMAGENET1K_V1"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"weights 'IMAGENET1K_V3' of resnet18; known: IMAGENET1K_V1") as caught:
         check(weights="IMAGENET1K_V3").raise_any()
     assert caught.value.hint == "did you mean 'IMAGENET1K_V1'?"
