@@ -1,7 +1,5 @@
 """What the GPUs of a sweep do, as MLflow's system metrics of its run: utilisation, memory, power and energy."""
 
-# mypy: disable-error-code="no-untyped-call"
-
 import logging
 import threading
 from collections.abc import Mapping, Sequence
