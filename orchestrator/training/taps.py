@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.training.products import multiply_rows
+
 
 class _Axis:
     """One axis of a convolution.
@@ -54,7 +56,7 @@ class SumOfTaps(torch.autograd.Function):
         for row, met_rows, to_rows in rows.taps:
             for column, met_columns, to_columns in columns.taps:
                 met = pixels[met_rows, met_columns]
-                added = met.flatten(end_dim=2) @ weight[row, column].t()
+                added = multiply_rows(met.flatten(end_dim=2), weight[row, column].t())
                 convolved[to_rows, to_columns] += added.view(*met.shape[:3], -1)
         return convolved.permute(2, 3, 0, 1)
 

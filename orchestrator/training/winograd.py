@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.training.products import multiply_rows
+
 TILE = 4
 """Pixels of a tile along a side. Tiles begin at every second pixel."""
 _G = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -45,10 +47,10 @@ class Winograd(torch.autograd.Function):
             )
         tiles = _to_tiles(maps.permute(0, 2, 3, 1).contiguous())
         kernel = (_KERNEL_MAP.to(weight) @ weight.flatten(2).flatten(end_dim=1)).view(TILE**2, *weight.shape[2:])
-        products = torch.bmm(tiles.flatten(2, 4).flatten(end_dim=1), kernel.transpose(1, 2))
+        products = multiply_rows(tiles.flatten(2, 4).flatten(end_dim=1), kernel.transpose(1, 2))
         ctx.save_for_backward(tiles if ctx.needs_input_grad[1] else None, kernel)
         ctx.size = maps.shape[2:]
-        return _sum_products(products.view(*tiles.shape[:-1], -1), *ctx.size).permute(0, 3, 1, 2)
+        return _sum_products(products.reshape(*tiles.shape[:-1], -1), *ctx.size).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:

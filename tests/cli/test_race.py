@@ -66,7 +66,7 @@ def test_a_race_ends_well_and_says_what_it_dropped(call, mlflow_root):
     assert sorted(killed) == sorted(HOPELESS)
     for run in killed.values():
         assert "pruned after 3 epochs" in run.data.tags["mlflow.note.content"]
-        assert [point.step for point in store.client.get_metric_history(run.info.run_id, "val/acc")] == [0, 1, 2]
+        assert [point.step for point in store.client.get_metric_history(run.info.run_id, "val/acc")] == [1, 2, 3]
     curve = json.loads(call("history", HOPELESS[0], "-f", "json").out)
     assert [(row["epoch"], row["seed"]) for row in curve] == [(0, 0), (1, 0), (2, 0)]
     parent = store.parent()

@@ -220,7 +220,7 @@ def test_a_tag_that_was_deleted_is_put_back(tag, tracker, store, mlflow_root):
     store.client.delete_tag(run.run_id, tag) if tag in found else None
     second = MlflowTracker(mlflow_root, "demo", None)
     second.start_sweep(make_sweep_start())
-    assert store.client.get_run(run.run_id).info.status == "KILLED"
+    assert store.client.get_run(run.run_id).info.status == "SCHEDULED"
     assert second.start_run(make_run_start(1, resumes_from=1)).run_id == run.run_id
 
 

@@ -255,7 +255,7 @@ def test_a_proxy_that_takes_one_kind_of_request_for_an_attack_holds_nothing_else
     for epoch in EPOCHS[1:]:
         run.log_epoch(epoch)
     client, runs = read_runs(mlflow_root)
-    assert read_steps(client, runs["trial_000_stem_seed0"], "val/acc") == [1, 2]
+    assert read_steps(client, runs["trial_000_stem_seed0"], "val/acc") == [2, 3]
     run.finish(make_result())
     tracker.end_sweep("finished")
     assert not mlflow_root.refused("demo").exists()

@@ -94,6 +94,17 @@ def test_the_state_is_that_of_a_convolution(function):
         quick.load_state_dict({})
 
 
+@pytest.mark.parametrize(("function", "size"), [(SumOfTaps, 1), (SumOfTaps, 2), (SumOfTaps, 4), (Winograd, 4)])
+def test_an_image_is_computed_alike_to_the_last_bit_however_many_are_beside_it(function, size):
+    """The cache counts on it. With few rows, libraries may add up in another order; a single one is theirs to batch."""
+    torch.manual_seed(0)
+    quick = QuickConv2d(nn.Conv2d(512, 512, 3, padding=1, bias=False), function, CONTIGUOUS)
+    maps = torch.randn(40, 512, size, size)
+    with torch.no_grad():
+        computed = quick(maps)
+        assert [n for n in range(1, 40) if not torch.equal(quick(maps[:n]), computed[:n])] == []
+
+
 @pytest.mark.parametrize("size", [4, 7, 14])
 def test_in_fp32_winograds_algorithm_is_about_as_exact_as_the_convolution(size):
     """Against the sum in double precision; the cache counts on an image's not depending on those beside it."""
