@@ -1,7 +1,5 @@
 """What the GPUs of a sweep do, as MLflow's system metrics of its run: utilisation, memory, power and energy."""
 
-# mypy: disable-error-code="no-untyped-call"
-
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -66,8 +64,9 @@ class GpuMetrics:
             monitor: Any = _Monitor(handles, earlier)  # MLflow's methods have no types
             setting: Any = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
             interval = setting.get() or _INTERVAL_S
-            while not self._over.is_set():
-                self._over.wait(interval)
+            over = False
+            while not over:
+                over = self._over.wait(interval)  # the last sample comes after the last run
                 monitor.collect_metrics()
                 now = now_ms()
                 found = monitor.aggregate_metrics()
