@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from orchestrator.results import Sweep
 
 _EXIT_FAILED_TRIALS = 4
+_WithSource = Annotated[
+    bool,
+    typer.Option(
+        "--with-source",
+        help="First sweep what model.weights: sweep:OTHER starts from, where that is not done. --fresh and --set are "
+        "not for it, but --set of execution, cache, tracking and trainer.accelerator is.",
+    ),
+]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,9 +56,7 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything anew under a new study; the old one stays.")
     ] = False,
-    with_source: Annotated[
-        bool, typer.Option("--with-source", help="First sweep what model.weights: sweep:NAME starts from, if need be.")
-    ] = False,
+    with_source: _WithSource = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
     output: Annotated[
         Format, typer.Option("-f", "--format", help="Format of the front or plan on stdout.")
@@ -60,8 +66,8 @@ def sweep(
 ) -> None:
     """Sweep an experiment's frozen sets; what is finished is not trained again, what was interrupted continues.
 
-    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once. With --with-source, --set and
-    --fresh are about NAME alone, but for --set of execution, cache, tracking and trainer.accelerator.
+    Ctrl-C stops it at the end of the epoch; the same command goes on. Twice: at once.
+
     Exit codes: 0 done, 2 configuration, 4 finished with failed trials, 5 environment, 130 interrupted.
     """
     if not (quiet or dry_run):

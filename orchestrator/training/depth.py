@@ -134,6 +134,8 @@ def find_value_range(
             )
     elif isinstance(config.value_range, tuple):
         chosen = config.value_range
+    elif low == high and FULL[0] <= low <= FULL[1]:
+        chosen = FULL  # one value has no range, and is no reason to refuse the images beside it
     elif low == high:
         problems.add(f"{have}: there is nothing to see", hint="tell the range of values with data.value_range")
         chosen = (low, low + 1)  # so that they do not count as broken too

@@ -78,9 +78,9 @@ def find_kind(name: str, head: bytes) -> Kind:
     if found and not _is_suffix(suffix):
         if found in _decoders():
             return Kind("image", "")
-        return Kind("unread", f"have no suffix and are {found}, which this Pillow cannot decode")
+        return Kind("unread", f"are {found}, which this Pillow cannot decode")
     if found:
-        return Kind("unread", f"are called {suffix} and look like {found}")
+        return Kind("unread", f"are called {suffix}, with the first bytes of {found}")
     return _name_other(name, suffix)
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
-from datasets import Dataset, DatasetDict
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict, DatasetInfo, Features
 from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 
+from orchestrator.config.front_matter import read_front_matter
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.training.walk import show
@@ -85,8 +87,26 @@ def load_hub(config: DataConfig) -> tuple[dict[str, Dataset], list[str]]:
     return dict(found), notes
 
 
+def find_features(folder: Path, files: Mapping[str, Sequence[Path]]) -> Features | None:
+    """Return the types of the columns as the README of a data set has them, where its Parquet files do not.
+
+    Args:
+        folder: The data folder.
+        files: Its Parquet files by split.
+    """
+    first = next(iter(files.values()))[0]
+    if first.suffix.lower() != ".parquet" or b"huggingface" in (pq.read_schema(first).metadata or {}):
+        return None
+    info = read_front_matter(folder / "README.md").get("dataset_info")
+    listed = info.get("features") if isinstance(info, dict) else None
+    try:
+        return DatasetInfo._from_yaml_dict({"features": listed}).features if listed else None  # noqa: SLF001 - no other
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
 def load_tables(
-    files: Mapping[str, Sequence[Path]], counts: Mapping[str, int], source: str
+    files: Mapping[str, Sequence[Path]], counts: Mapping[str, int], source: str, features: Features | None = None
 ) -> tuple[dict[str, Dataset], list[str]]:
     """Load Parquet or Arrow files through the library's cache.
 
@@ -94,6 +114,7 @@ def load_tables(
         files: Files of each split, all of one kind.
         counts: Rows that each split must have; a split that is not in it is not counted.
         source: Name of the data set, for messages.
+        features: Types of the columns; None: as the files have them.
 
     Raises:
         ConfigError: They cannot be read.
@@ -104,7 +125,7 @@ def load_tables(
     every = {split: [glob.escape(str(path)) for path in paths] for split, paths in files.items()}
 
     def load(mode: str) -> DatasetDict:
-        loaded = datasets.load_dataset(_BUILDERS[suffix], data_files=every, download_mode=mode)
+        loaded = datasets.load_dataset(_BUILDERS[suffix], data_files=every, download_mode=mode, features=features)
         if any(len(loaded[split]) != count for split, count in counts.items()):
             raise EOFError(f"the library's copy has {[len(loaded[s]) for s in counts]} rows, not {[*counts.values()]}")
         return loaded

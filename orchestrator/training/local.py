@@ -17,7 +17,7 @@ from orchestrator.training.accounting import (
 from orchestrator.training.kinds import Kind, unpack
 from orchestrator.training.labelled import SUFFIXES, order_labels, read_entries
 from orchestrator.training.layouts import Layout, read_layout
-from orchestrator.training.loading import list_saved, load_saved, load_tables, refuse_script
+from orchestrator.training.loading import find_features, list_saved, load_saved, load_tables, refuse_script
 from orchestrator.training.opened import Opened, assign_stored, read_columns
 from orchestrator.training.problems import Problems
 from orchestrator.training.rows import Bounds, FileRows, TableRows
@@ -193,7 +193,7 @@ def _open_tables(here: _Folder, tables: list[Parts]) -> Opened:
     found = assign_tables(tables, source, config.splits)
     files = {split: [here.file(path) for path in paths] for split, paths in found.splits.items()}
     counts = count_rows(files, source) if tables[0][-1].lower().endswith(".parquet") else {}
-    loaded, notes = load_tables(files, counts, source)
+    loaded, notes = load_tables(files, counts, source, find_features(here.path, files))
     here.notes += notes
     rows, names = read_columns(loaded, config)
     here.account.leave(found.loose, "are tables that belong to no split", unread=True)

@@ -13,6 +13,7 @@ WHOLE_SPLIT = "(all)"
 _SHOWN = 3
 """Files that a sentence names as examples, and images of a kind that have a line each."""
 
+_SINGULAR = {"are": "is", "have": "has", "lie": "lies"}
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -64,7 +65,9 @@ class LeftOut(Record):
         shown = ", ".join(self.names[:_SHOWN])
         rest = f" and {len(self.names) - _SHOWN} more" if len(self.names) > _SHOWN else ""
         if self.unread:
-            return f"{count_files(len(self.names))} {self.reason}: {shown}{rest}"
+            verb, _, what = self.reason.partition(" ")
+            verb = _SINGULAR.get(verb, verb) if len(self.names) == 1 else verb
+            return f"{count_files(len(self.names))} {verb} {what}: {shown}{rest}"
         return f"{len(self.names)} {self.reason} ({shown}{rest})"
 
 

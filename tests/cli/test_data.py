@@ -76,7 +76,7 @@ def test_files_that_are_not_used_are_counted_and_named(ask, tmp_path):
     answer = ask("leaves", "-f", "json")
     assert answer.code == 2
     assert "files: 21 used, 2 left out" in answer.err
-    line = "error: ./leaves: 1 file are HEIF, which this Pillow cannot decode: train/rust/a.HEIC"
+    line = "error: ./leaves: 1 file is HEIF, which this Pillow cannot decode: train/rust/a.HEIC"
     assert line in answer.err.splitlines()
     report = json.loads(answer.out)
     assert [(group["names"], group["unread"]) for group in report["left_out"]] == [

@@ -210,7 +210,7 @@ CLASS_FOLDERS = [
     Case(
         name="an image beside the classes",
         tree=images("{c}/{i}.png") | {"plot.png": png(900)},
-        refused=("1 file lie in no class folder: plot.png",),
+        refused=("1 file lies in no class folder: plot.png",),
         hint="data.on_unread: skip",
     ),
     Case(
@@ -219,12 +219,12 @@ CLASS_FOLDERS = [
         options=SKIP,
         reads={"train": each(10)},
         same=FLAT,
-        notes=("1 file lie in no class folder: plot.png",),
+        notes=("1 file lies in no class folder: plot.png",),
     ),
     Case(
         name="an unlabelled test split",
         tree=split_images("train") | {"test/a.png": png(900)},
-        refused=("1 file lie in no class folder: test/a.png",),
+        refused=("1 file lies in no class folder: test/a.png",),
     ),
     Case(
         name="a class of brackets",
@@ -322,7 +322,7 @@ FILE_NAMES = [
     Case(
         name="an image of an unknown suffix",
         tree=SPLIT | {"train/rust/9.dat": png(900)},
-        refused=("1 file are called .dat and look like PNG: train/rust/9.dat",),
+        refused=("1 file is called .dat, with the first bytes of PNG: train/rust/9.dat",),
     ),
 ]
 

@@ -86,7 +86,7 @@ TABLES = [
     Case(
         name="a fourth Parquet file",
         build=tables(*DONE, "extra.parquet"),
-        refused=("1 file are tables that belong to no split: extra.parquet",),
+        refused=("1 file is tables that belong to no split: extra.parquet",),
         hint="data.on_unread: skip",
     ),
     Case(name="a fourth Parquet file, allowed", build=tables(*DONE, "extra.parquet"), options=SKIP, reads=IN_TABLES),

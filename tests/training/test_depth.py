@@ -176,10 +176,12 @@ def test_values_that_are_no_numbers_make_an_image_broken(tmp_path, strange):
 
 
 def test_a_range_that_says_nothing_is_a_problem(tmp_path):
-    folder = write(tmp_path / "data", {"train/blight": [encode(grey(7))]})
-    with pytest.raises(ConfigError, match=r"with values 7 to 7: there is nothing to see"):
+    folder = write(tmp_path / "data", {"train/blight": [encode(grey(-7, kind=np.float32), "TIFF")]}, "tiff")
+    with pytest.raises(ConfigError, match=r"with values -7 to -7: there is nothing to see"):
         describe_data(config(folder))
-    assert describe_data(config(folder, value_range=(0, 14))).value_range == (0, 14)
+    assert describe_data(config(folder, value_range=(-14, 0))).value_range == (-14, 0)
+    one = write(tmp_path / "one", {"train/blight": [encode(grey(7))]})
+    assert describe_data(config(one)).value_range == (0, 65535)
 
 
 def test_floating_point_has_no_full_range(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Value
 from datasets.exceptions import DatasetNotFoundError
@@ -68,6 +69,21 @@ def test_a_label_column_of_plain_values_is_read_when_named(tmp_path, kind):
     loaded = load_data(config(folder, label_column="kind"))
     assert content(loaded, "train") == expected(0, 4)
     assert loaded.info.class_names == (NAMES if kind.dtype == "string" else ("0", "1", "2"))
+
+
+def test_the_readme_says_the_types_that_the_files_do_not(tmp_path):
+    folder = write_parquet(tmp_path, THREE)
+    before = describe_data(config(folder))
+    for path in (folder / "data").iterdir():
+        pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    with pytest.raises(ConfigError, match="has no image column of type Image"):
+        describe_data(config(folder))
+    names = "".join(f"            '{number}': {name}\n" for number, name in enumerate(NAMES))
+    (folder / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: labels\n    dtype:\n"
+        f"      class_label:\n        names:\n{names}  - name: note\n    dtype: string\n---\n# Leaves\n"
+    )
+    assert describe_data(config(folder)).fingerprint == before.fingerprint
 
 
 def test_columns_that_are_not_there_or_do_not_fit_are_refused(tmp_path):
