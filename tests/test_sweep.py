@@ -293,7 +293,7 @@ class FullStore(OptunaSearch):
 
 
 def test_the_first_error_is_the_one_that_is_shown(tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.test_sweep.OptunaSearch", FullStore)
+    monkeypatch.setattr("tests.sweep_bench.OptunaSearch", FullStore)
     bench = Bench(tmp_path)
     with pytest.raises(OSError, match="No space left on device"):
         bench.sweep()
