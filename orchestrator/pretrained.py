@@ -118,7 +118,7 @@ def _best_run(trial: TrialRecord) -> RunRecord:
 
 def _count_states(sweep: Sweep) -> str:
     counts = Counter(trial.state for trial in sweep.trials)
-    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "it has none at all"
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items()) or "it has none at all"
 
 
 def _command(root: Root, command: str, name: str) -> str:

@@ -93,7 +93,7 @@ def test_a_sweep_without_a_finished_trial(root):
     search.fail(search.propose().number, "no", [])
     search.propose()
     error = refused(root, starting())
-    assert error.message == ("model.weights: sweep:source: that sweep has no finished trial yet (1 failed, 1 running)")
+    assert error.message == ("model.weights: sweep:source: that sweep has no finished trial yet (1 failed, 1 put off)")
     assert error.hint == f"this goes on with it: orchestrator sweep source --root '{root.path}'"
 
 

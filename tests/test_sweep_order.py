@@ -86,5 +86,5 @@ def test_what_finished_is_kept_where_the_next_run_cannot_begin(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         bench.sweep()
     assert [kind for kind, _ in events] == ["begin", "commit"]
-    assert [run.status for run in bench.tracker.runs] == ["finished", "killed"]
+    assert [run.status for run in bench.tracker.runs] == ["finished", "put_off"]
     assert [trial.state for trial in bench.trials].count("complete") == 1

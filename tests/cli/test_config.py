@@ -58,7 +58,7 @@ def test_show_with_origins_has_a_line_a_value(ask):
 def test_check_names_the_experiments_on_stderr(ask):
     answer = ask("check")
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == "experiments.yaml: 3 experiments are valid: beans, beans-all, demo\n"
+    assert answer.err == "experiments.yaml: 4 experiments are valid: beans, beans-all, demo-source, demo\n"
 
 
 def test_check_of_one_experiment(ask, tmp_path):
