@@ -169,7 +169,7 @@ def test_a_probe_whose_process_dies_leaves_each_run_a_gpu(tmp_path, monkeypatch,
     def calling(experiment, function, *args):
         return nullcontext(Dead())
 
-    prepared = prepare(make_experiment(search=SearchConfig(mode="prefix")), Root.at(tmp_path), None, print)
+    prepared = prepare(make_experiment(search=SearchConfig(mode="prefix")), Root.at(tmp_path), None, None, print)
     assert (prepared.gpus, prepared.gpu_uuids) == (2, ("0000", "0001"))
     monkeypatch.setattr(app, "calling", calling)
     words = _Words()
@@ -181,9 +181,9 @@ def test_a_sweep_on_the_cpu_says_why_and_uses_no_gpu(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr("orchestrator.training.device.explain_cpu", lambda: "of the test")
     monkeypatch.setattr("orchestrator.preparation.explain_cpu", lambda: "of the test")
-    prepared = prepare(make_experiment(trainer=TrainerConfig()), Root.at(tmp_path), None, said.append)
+    prepared = prepare(make_experiment(trainer=TrainerConfig()), Root.at(tmp_path), None, None, said.append)
     assert (prepared.gpus, prepared.gpu_uuids) == (0, ())
     assert said[0] == "trainer.accelerator is auto: runs train on the CPU, because of the test"
     said.clear()
-    prepare(make_experiment(trainer=TrainerConfig(accelerator="cpu")), Root.at(tmp_path), None, said.append)
+    prepare(make_experiment(trainer=TrainerConfig(accelerator="cpu")), Root.at(tmp_path), None, None, said.append)
     assert not any("trainer.accelerator" in each for each in said)
