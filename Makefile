@@ -59,7 +59,7 @@ test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything
 	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
 
 test-gpu: $(STAMP) ## run the tests that need a CUDA GPU (8 minutes at most), and print a table; without one they fail
-	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu --tb=short tests/training $(PYTEST_ARGS)
+	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu --tb=short -rN tests/training $(PYTEST_ARGS)
 
 bench: $(STAMP) ## time a sweep against a plain script (about half an hour); BENCH_ARGS="--help" lists its knobs
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -149,7 +149,6 @@ def _run_locked(
     observer.on_plan(prepared.experiment, strategy.left, search.settled())
     if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
-
     loop = SweepLoop(
         prepared,
         strategy=strategy,

@@ -53,11 +53,10 @@ def prepare(
     say(Step(f"reading the data, {experiment.data.source}"))
     data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
     concrete = experiment.model_copy(update={"trainer": trainer})
-    images = sum(data.split_sizes.values())
+    images, classes = sum(data.split_sizes.values()), len(data.class_names)
     plans = plan_prefixes(concrete, images)
     for note in (*weights.notes, *data.notes, *describe_reuse(plans.values(), images)):
         say(note)
-    classes = len(data.class_names)
     if experiment.model.num_classes not in {None, classes}:
         raise wrong_classes(experiment, data.source, data.class_names)
     say(Step("counting what each frozen set costs"))

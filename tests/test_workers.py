@@ -185,5 +185,5 @@ def test_a_sweep_on_the_cpu_says_why_and_uses_no_gpu(tmp_path, monkeypatch):
     assert (prepared.gpus, prepared.gpu_uuids) == (0, ())
     assert said[0] == "trainer.accelerator is auto: runs train on the CPU, because of the test"
     said.clear()
-    prepare(make_experiment(trainer=TrainerConfig(accelerator="cpu")), Root.at(tmp_path), None, said.append)
+    prepare(make_experiment(trainer=TrainerConfig(accelerator="cpu")), Root.at(tmp_path), None, None, said.append)
     assert not any("trainer.accelerator" in each for each in said)

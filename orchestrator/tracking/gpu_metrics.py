@@ -64,8 +64,9 @@ class GpuMetrics:
             monitor: Any = _Monitor(handles, earlier)  # MLflow's methods have no types
             setting: Any = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
             interval = setting.get() or _INTERVAL_S
-            while not self._over.is_set():
-                self._over.wait(interval)
+            over = False
+            while not over:
+                over = self._over.wait(interval)  # the last sample comes after the last run
                 monitor.collect_metrics()
                 now = now_ms()
                 found = monitor.aggregate_metrics()

@@ -159,6 +159,7 @@ def test_a_study_has_as_many_points_as_its_space(search, points):
 
 
 def test_status_tells_what_should_be_heard_of_a_run(ask, root):
+    root.progress("demo").parent.mkdir(exist_ok=True)
     start, file = make_run_start(5, "none"), ProgressFile(root.progress("demo"))
     root.progress("demo").parent.mkdir(exist_ok=True)
     file.on_run_start(start)

@@ -61,10 +61,10 @@ def find_missing() -> str | None:
     return found.why_cpu if found.fault is None else found.fault.message
 
 
-@pytest.fixture(autouse=True)
-def needed_gpu(request: pytest.FixtureRequest) -> None:
-    """Fail where tests of a GPU were asked for and there is none; else they are skipped."""
-    if request.node.get_closest_marker("gpu") is None or (missing := find_missing()) is None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail where tests of a GPU were asked for and there is none, before any fixture; else they are skipped."""
+    if item.get_closest_marker("gpu") is None or (missing := find_missing()) is None:
         return
     if os.environ.get(REQUIRED):
         pytest.fail(f"make test-gpu needs a CUDA GPU: {missing}", pytrace=False)

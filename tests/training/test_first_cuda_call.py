@@ -50,8 +50,11 @@ def call(*arguments, gpus=2, **environment):
 
 
 def test_a_sweep_on_a_driver_that_does_not_fit_ends_with_one_clear_error(tmp_path):
-    shipped, root = str(REPOSITORY / "experiments.yaml"), str(tmp_path / "mlruns")
-    done = call(SCRIPT, "sweep", "demo", "--root", root, "--config", shipped)
+    (tmp_path / "experiments.yaml").write_text(
+        "experiments: {drawn: {data: {source: synthetic}, model: {weights: none}, search: {scores: false}}}\n"
+    )
+    command = ("sweep", "drawn", "--root", str(tmp_path / "mlruns"), "--config", str(tmp_path / "experiments.yaml"))
+    done = call(SCRIPT, *command)
     said = " ".join(done.stderr.split())
     assert done.returncode == 5, done.stderr
     assert said.count(CLEAR) == 1

@@ -1,6 +1,7 @@
 """Training steps through graphs, with a double of torch's capture on the CPU: they give what plain steps give."""
 
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from orchestrator.training import run as run_module
 from orchestrator.training.backbones import build_network
 from orchestrator.training.device import autocast
 from orchestrator.training.graphs import GraphedParts
+from orchestrator.training.lightning import quiet
 from orchestrator.training.module import FreezingModule
 from orchestrator.training.run import run_training
 from orchestrator.workplace import Workplace
@@ -151,3 +153,37 @@ def test_before_torch_2_14_the_mode_goes_to_the_captures_themselves(monkeypatch)
     GraphedParts((nn.Linear(2, 2),), TrainerConfig().precision)(torch.zeros(1, 2))
     assert modes == ["thread_local", "thread_local"]
     assert torch.cuda.graph is Graph
+
+
+def test_a_stream_that_does_not_match_is_no_error_where_warnings_are():
+    """The gradients of a graph come from the stream that captured it. The text is torch's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            warnings.warn(
+                "The AccumulateGrad node's stream does not match the stream of the node that produced the incoming "
+                "gradient. This may incur unnecessary synchronization",
+                UserWarning,
+                stacklevel=1,
+            )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "chosen", "within"),
+    [
+        ("gpu", "highest", ("highest", False)),  # torch's own default is TF32 for convolutions
+        ("gpu", "high", ("high", True)),
+        ("gpu", "medium", ("medium", True)),
+        ("cpu", "highest", ("highest", True)),  # as it was
+    ],
+)
+def test_what_is_called_32_is_32_unless_tf32_is_chosen(tmp_path, gpu, accelerator, chosen, within):
+    def look():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    seen, before = [], look()
+    spec = make_spec(ALL, accelerator=accelerator, matmul_precision=chosen, max_epochs=1)
+    place = Workplace(directory=str(tmp_path), cost=make_cost(ALL))
+    run_training(spec, place, lambda _: seen.append(look()))
+    assert seen == [within]
+    assert look() == before == ("highest", True)

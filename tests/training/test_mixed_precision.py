@@ -22,8 +22,6 @@ from tests.training.tiny import make_data, make_spec, normalise, parse
 
 pytestmark = pytest.mark.usefixtures("narrow")
 DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-OVERFLOWING = 2.0**40
-"""A scale at which the first gradients overflow in fp16, and many more: each one that does halves it."""
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +72,8 @@ def last_checkpoint(folder):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("precision", DTYPES)
 def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer):
-    spec = spec_of(precision, optimizer=optimizer, max_epochs=2)
-    run(spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"max_epochs": 3})}), tmp_path, until_epoch=2)
+    spec = spec_of(precision, optimizer=optimizer, max_epochs=1)
+    run(spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"max_epochs": 2})}), tmp_path, until_epoch=1)
     expected, scaler = train_by_hand(spec, 2.0**16)
     found = last_checkpoint(tmp_path)
     for name, tensor in expected.items():
@@ -84,23 +82,23 @@ def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer):
         assert found["MixedPrecision"]["scale"] == scaler.get_scale()
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_steps_that_overflow_are_skipped_and_a_run_that_continues_has_the_scale(tmp_path, monkeypatch, optimizer):
-    scaler = functools.partial(torch.amp.GradScaler, init_scale=OVERFLOWING)
+    scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**40, backoff_factor=2.0**-8)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
-    spec = spec_of(optimizer=optimizer, max_epochs=12)
-    whole = run(spec, tmp_path / "whole")
+    spec = spec_of(optimizer=optimizer, max_epochs=3)
+    run(spec, tmp_path / "whole", until_epoch=2)
+    whole = last_checkpoint(tmp_path / "whole")["state_dict"]
     run(spec, tmp_path / "parts", until_epoch=1)
-    scale = last_checkpoint(tmp_path / "parts")["MixedPrecision"]["scale"]
-    assert scale == OVERFLOWING / 2**3  # each of three steps was skipped, and halved it
+    first = last_checkpoint(tmp_path / "parts")
+    run(spec, tmp_path / "parts", until_epoch=2)
+    continued = last_checkpoint(tmp_path / "parts")["state_dict"]
+    assert first["MixedPrecision"]["scale"] == 2.0**16  # each of the three steps of the first epoch was skipped
     untouched = build_network(spec.model, 3, derive_seed(spec.seed, "head"), parse("stem")).state_dict()
-    after = last_checkpoint(tmp_path / "parts")["state_dict"]
     weights = [name for name in untouched if name.endswith("weight")]
-    assert all(torch.equal(after[f"network.{name}"], untouched[name]) for name in weights)
-    continued = run(spec, tmp_path / "parts")
-    assert [epoch.val_loss for epoch in continued.history] == [epoch.val_loss for epoch in whole.history]
-    assert whole.history[-1].train_loss < whole.history[0].train_loss  # in the end it trains
-    assert len({epoch.train_loss for epoch in whole.history}) > 3
+    assert all(torch.equal(first["state_dict"][f"network.{name}"], untouched[name]) for name in weights)
+    assert not torch.equal(whole["network.fc.weight"], untouched["fc.weight"])  # in the second epoch it trains
+    assert all(torch.equal(tensor, continued[name]) for name, tensor in whole.items())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
