@@ -68,7 +68,7 @@ def test_a_race_ends_well_and_says_what_it_dropped(call, mlflow_root):
         assert "pruned after 3 epochs" in run.data.tags["mlflow.note.content"]
         assert [point.step for point in store.client.get_metric_history(run.info.run_id, "val/acc")] == [1, 2, 3]
     curve = json.loads(call("history", HOPELESS[0], "-f", "json").out)
-    assert [(row["epoch"], row["seed"]) for row in curve] == [(0, 0), (1, 0), (2, 0)]
+    assert [(row["epoch"], row["seed"]) for row in curve] == [(1, 0), (2, 0), (3, 0)]
     parent = store.parent()
     assert (parent.info.status, parent.data.metrics["n_pruned"]) == ("FINISHED", 2)
     assert "## Pruned trials" in parent.data.tags["mlflow.note.content"]

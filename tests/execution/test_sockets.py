@@ -1,5 +1,6 @@
 """Folders for sockets, chosen in processes of their own: `multiprocessing` keeps its choice."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -52,10 +53,14 @@ def test_a_folder_that_is_missing_or_empty_is_not_used():
     assert start("")[0] == "started"
 
 
-def test_without_a_short_folder_the_length_is_named(monkeypatch):
+def test_without_a_short_folder_the_length_is_named(monkeypatch, tmp_path):
+    # what an earlier test has started may have settled the folder of this process
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'x' * 95}")
     monkeypatch.setattr(sockets, "_OTHERS", ("/no/such/folder",))
-    monkeypatch.setattr(sockets.Path, "cwd", lambda: f"/{'y' * 99}")
+    long = tmp_path / ("y" * 99)
+    long.mkdir()
+    monkeypatch.chdir(long)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with pytest.raises(SetupError, match="would have 132 bytes, and the system takes 107") as caught:
         settle_socket_folder()

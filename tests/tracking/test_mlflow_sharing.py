@@ -89,7 +89,7 @@ def test_its_own_lock_proves_a_run_dead_also_after_a_move(shared):
     dead = shared.start(root).start_run(make_run_start(0))
     moved = Root.at(root.path.rename(shared.folder / "moved"))
     again = shared.start(moved)
-    assert shared.runs()[dead.run_id].info.status == "KILLED"
+    assert shared.runs()[dead.run_id].info.status == "SCHEDULED"
     assert len(shared.parents()) == 1
     assert again.start_run(make_run_start(0, resumes_from=1)).run_id == dead.run_id
 
