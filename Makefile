@@ -16,10 +16,10 @@ STAMP := $(VENV)/.installed
 PIP_OPTIONS := --disable-pip-version-check --no-input --root-user-action=ignore --progress-bar off
 # A line now and then in place of pip's several for each package, and its first warning with a count of the others; what
 # else it says is shown. It fails as pip does.
-PROGRESS := awk '/^(Collecting|Processing)/ {if (++n % 10 == 0) print "  " n " packages fetched, now " $$2; fflush(); next} \
+PROGRESS := awk '/^(Collecting|Processing)/ {sub(/.*\//, "", $$2); if (++n % 10 == 0) print "  " n " packages fetched, now " $$2; fflush(); next} \
   /^Installing collected/ {print "  all fetched; unpacking"; fflush(); next} \
   /^WARNING/ {if (!w++) {print; fflush()} next} /^FAILED/ {bad = 1; next} \
-  /^(  |Using|Requirement already|Downloading|Saved|Successfully|Looking|Obtaining)/ {next} {print; fflush()} \
+  /^(  |Using|Ignoring|Requirement already|Downloading|Saved|Successfully|Looking|Obtaining)/ {next} {print; fflush()} \
   END {if (w > 1) print "  and " w - 1 " more warnings of pip"; exit bad}'
 # Each word of SET becomes one --set, quoted for the shell.
 OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')
