@@ -216,7 +216,7 @@ def test_a_full_disk_stops_a_sweep_with_its_reason(error, words, tmp_path, monke
     monkeypatch.setattr("orchestrator.app._run_locked", fill)
     with pytest.raises(SweepError, match=f"^the sweep cannot go on: .*{words}") as caught:
         run_sweep(make_experiment(), root=tmp_path)
-    assert "the same command goes on" in (caught.value.hint or "")
+    assert "give the same command again" in (caught.value.hint or "")
 
 
 def test_a_plan_counts_the_classes_of_a_folder_and_decodes_no_image(tmp_path):

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from orchestrator.training import prefix_plan
+from orchestrator.training import prefix_plan, weight_files
 
 CHANNELS = 16
 
@@ -33,6 +33,7 @@ class NarrowResNet18(ResNet):
 
 
 _get_real = torchvision.models.get_model
+_list_real = weight_files.list_tensors
 
 
 def _get_narrow(name: str, *, weights: None = None, num_classes: int = 1000) -> nn.Module:
@@ -54,6 +55,8 @@ def real_networks() -> AbstractContextManager[None]:
 def _use(get_model: Callable[..., nn.Module]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(torchvision.models, "get_model", get_model)
+        known = _list_real if get_model is _get_real else lambda _: None
+        monkeypatch.setattr(weight_files, "list_tensors", known)  # what is known of files before torch is loaded
         prefix_plan._measure.cache_clear()  # it knows a network by its name
         yield
     prefix_plan._measure.cache_clear()

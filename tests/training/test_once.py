@@ -31,7 +31,7 @@ def test_a_run_reads_its_weights_once(tmp_path, monkeypatch):
         update={"weights_sha256": describe_weights(model).sha256}
     )
     read, reads = weights._read_file, []
-    monkeypatch.setattr(weights, "_read_file", lambda path: reads.append(path) or read(path))
+    monkeypatch.setattr(weights, "_read_file", lambda path, backbone: reads.append(path) or read(path, backbone))
     result = train(tmp_path / "run", spec)
     assert reads == [path]
     (cost,) = runs.measure_costs(model, 3, 32, [parse(ALL)]).values()  # nobody had counted it

@@ -39,14 +39,14 @@ def test_all_mistakes_are_one_error(tmp_path):
     [
         ("./gone", "./gone does not exist"),
         ("a/b/c", "a/b/c does not exist"),
-        ("file.csv", "file.csv is no folder"),
+        ("file.txt", "file.txt is no folder"),
         ("empty", "empty holds no file"),
         ("two words", "'two words' is no folder and no name of a hub data set"),
         ("https://host/data.zip", "https://host/data.zip does not exist"),
     ],
 )
 def test_a_source_that_cannot_be_is_a_mistake(source, message, tmp_path):
-    (tmp_path / "file.csv").touch()
+    (tmp_path / "file.txt").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"^data\.source: ") as caught:
         check(source=source).raise_any()

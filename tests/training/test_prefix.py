@@ -89,7 +89,7 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
     model = ModelConfig(weights=str(tmp_path / "weights.pt"), num_classes=3)
     filled = []
     monkeypatch.setattr(prefixes._Computing, "_fill", noting(prefixes._Computing._fill, filled))
-    monkeypatch.setattr("orchestrator.training.run._load_weights", lambda spec: load_weights(spec.model))
+    monkeypatch.setattr("orchestrator.training.run._load_weights", lambda spec, _: load_weights(spec.model))
     place = place_in(tmp_path)
     for number, (frozen, seed) in enumerate([("stem", 0), ("stem", 1), (GAP, 1), ("stem+layer1", 0)]):
         train(tmp_path / str(number), make_spec(frozen, seed, model=model, max_epochs=1), place)

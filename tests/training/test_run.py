@@ -238,7 +238,7 @@ def test_a_validation_loss_that_is_infinite_is_a_lost_run(tmp_path, monkeypatch)
         module.eval_outcomes.add(torch.tensor([float("inf")]), torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64))
 
     monkeypatch.setattr(FreezingModule, "validation_step", spoilt)
-    with pytest.raises(RunError, match="the validation loss is inf in epoch 0"):
+    with pytest.raises(RunError, match="the validation loss is inf in epoch 1"):
         train(make_spec(ALL), tmp_path)
 
 
