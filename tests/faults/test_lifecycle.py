@@ -122,7 +122,8 @@ def test_no_silence_is_longer_than_five_seconds_until_the_front_is_there(place: 
     ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in iter(process.stderr.readline, b""):
-            gaps.append((time.monotonic() - last, line))
+            if b": epoch " not in line:  # how long one takes is up to network and data
+                gaps.append((time.monotonic() - last, line))
             last = time.monotonic()
         assert process.wait() == 0
     print(f"{last - began:.1f} s in all, longest silence {max(gaps)}")  # noqa: T201 - shown where it fails
