@@ -177,11 +177,13 @@ class SweepRuns:
         """Go on with a child run under another name. It keeps the keys of its earlier starts."""
         keys = run.data.tags.get(RUN_KEY, "").split()
         joined = " ".join(dict.fromkeys([*keys, tags[RUN_KEY]]))
-        set_tags(self._client, run.info.run_id, {**tags, RUN_KEY: joined})
         if run.info.status == "FINISHED" and tags[RUN_KEY] in keys:  # its end arrived before this very start
+            known = {key: value for key, value in tags.items() if key != names.PARETO}
+            set_tags(self._client, run.info.run_id, {**known, RUN_KEY: joined})
             self._client.update_run(run.info.run_id, name=name)
-        else:
-            take_up_run(self._client, run, name)
+            return
+        set_tags(self._client, run.info.run_id, {**tags, RUN_KEY: joined})
+        take_up_run(self._client, run, name)
 
     def require_dead(self, parent: Run) -> None:
         """Refuse to go on with a parent run that somebody may be running elsewhere.
