@@ -1,6 +1,5 @@
 """The best network of another sweep under the same root, as what this one starts from."""
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,7 +8,7 @@ from pathlib import Path
 from orchestrator.config.models import SWEEP_WEIGHTS, Experiment
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.files import digest_path, is_whole
-from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.layout import Root
 from orchestrator.records import RunRecord, TrialRecord
 from orchestrator.results import Sweep, load_sweep
 
@@ -122,5 +121,4 @@ def _count_states(sweep: Sweep) -> str:
 
 
 def _command(root: Root, command: str, name: str) -> str:
-    option = "" if root == Root.at(DEFAULT_ROOT) else f" --root {shlex.quote(str(root.path))}"
-    return f"{command} {name}{option}"
+    return f"{command} {name}{root.option}"
