@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from orchestrator.interfaces import EpochSink
@@ -54,3 +55,17 @@ def run_narrow_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) 
     """Train a narrow network; die as `run_or_die` does."""
     with narrow_networks():
         return run_or_die(spec, workplace, on_epoch)
+
+
+def run_narrow_until_asked(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train a narrow network; after its first epoch it goes on once it was asked to stop."""
+    asked, heard = [], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *received: (asked.append(received), heard(*received)))
+
+    def report(metrics):
+        on_epoch(metrics)
+        while not asked:
+            time.sleep(0.01)
+
+    with narrow_networks():
+        return run_training(spec, workplace, report)
