@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec
-from orchestrator.training.module import FreezingModule
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import RunSpec
+from orchestrator.training.run.module import FreezingModule
+from orchestrator.training.run.run import run_training
 from tests.training.narrow import narrow_networks
 
 HERE = "tests.training.targets"
