@@ -20,7 +20,7 @@ from benchmarks.record import Recording
 from orchestrator.comparison import find_better
 from orchestrator.evidence import Evidence
 from orchestrator.race import Rules, replay, stand_after
-from orchestrator.selection import find_supported
+from orchestrator.selection import find_supported_front
 
 RECORDING = Path(__file__).parent / "beans.npz"
 """All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""
@@ -95,7 +95,7 @@ def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int6
     places = list(correct)
     evidence = Evidence.of([correct[place] for place in places])
     costs = [float(params[place]) for place in places]
-    members = find_supported(find_better(evidence, costs), costs, evidence.accuracy.tolist())
+    members = find_supported_front(find_better(evidence, costs), costs, evidence.accuracy.tolist())
     return tuple(places[member] for member in members)
 
 

@@ -33,7 +33,7 @@ _FOOT = _DIGEST + _LENGTH + len(_MAGIC)
 _CHUNK = 2**22
 
 
-class Label(BaseModel):
+class ArrayLabel(BaseModel):
     """What an array is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class Label(BaseModel):
         """Bytes of the data."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def is_like(self, other: "Label") -> bool:
+    def is_like(self, other: "ArrayLabel") -> bool:
         """Say whether it stands for the same array, whatever is told besides."""
         mine, its = ((label.kind, label.key, label.shape, label.dtype) for label in (self, other))
         return mine == its
@@ -67,7 +67,7 @@ class Writer:
         label: What the array will be.
     """
 
-    def __init__(self, file: IO[bytes], label: Label) -> None:
+    def __init__(self, file: IO[bytes], label: ArrayLabel) -> None:
         self._file = file
         self._label = label
         self._lock = Lock()
@@ -94,7 +94,7 @@ class Writer:
         with self._lock:
             self._rows += len(rows)
 
-    def seal(self, extra: Mapping[str, object]) -> Label:
+    def seal(self, extra: Mapping[str, object]) -> ArrayLabel:
         """Put label and digest behind the data, and give the label.
 
         Raises:
@@ -116,12 +116,12 @@ class Writer:
         return label
 
 
-def refuse(label: Label, reason: str) -> CacheError:
+def refuse(label: ArrayLabel, reason: str) -> CacheError:
     """Say that an array cannot be kept, and why."""
     return CacheError(f"{label.of}: the cache cannot keep it: {reason}")
 
 
-def read_label(file: IO[bytes]) -> Label | None:
+def read_label(file: IO[bytes]) -> ArrayLabel | None:
     """Read what a file says it is, without a look at its data; None where it says nothing sensible."""
     size = file.seek(0, os.SEEK_END)
     if size < _FOOT:
@@ -133,7 +133,7 @@ def read_label(file: IO[bytes]) -> Label | None:
         return None
     file.seek(size - _FOOT - length)
     try:
-        label = Label.model_validate_json(file.read(length))
+        label = ArrayLabel.model_validate_json(file.read(length))
         whole = label.size + length + _FOOT == size
     except (ValidationError, TypeError, ValueError):
         return None
@@ -152,7 +152,7 @@ def is_whole(file: IO[bytes]) -> bool:
     return _compute_digest(file, size - _FOOT) == read_digest(file)
 
 
-def map_array(file: IO[bytes], label: Label) -> Array:
+def map_array(file: IO[bytes], label: ArrayLabel) -> Array:
     """Map the data of a file, read-only. The map has a descriptor of its own, and with it the locks of `file`.
 
     Raises:

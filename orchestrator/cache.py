@@ -24,7 +24,17 @@ from typing import IO, Literal, Self
 
 import numpy as np
 
-from orchestrator.arrayfile import Array, Label, Write, Writer, is_whole, map_array, read_digest, read_label, refuse
+from orchestrator.arrayfile import (
+    Array,
+    ArrayLabel,
+    Write,
+    Writer,
+    is_whole,
+    map_array,
+    read_digest,
+    read_label,
+    refuse,
+)
 from orchestrator.errors import CacheError
 from orchestrator.records import Step
 from orchestrator.workplace import CachePlace
@@ -47,7 +57,7 @@ Build = Callable[[Write], Mapping[str, object] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CacheEntry:
     """An array that is kept. It stays as long as `array`, or a view of it, lives.
 
     Attributes:
@@ -99,7 +109,7 @@ class Cache:
         """Name the cache at a place; nothing is created."""
         return cls(Path(place.folder), int(place.max_gb * _GIB), say)
 
-    def open(self, kind: str, key: str, *, shape: Sequence[int], dtype: str, of: str, build: Build) -> Entry:
+    def open(self, kind: str, key: str, *, shape: Sequence[int], dtype: str, of: str, build: Build) -> CacheEntry:
         """Map an array; make it where it is not there whole, or wait for another process that makes it.
 
         Args:
@@ -114,7 +124,7 @@ class Cache:
             CacheError: It cannot be kept.
             ValueError: `build` did not write each row once.
         """
-        label = Label(kind=kind, key=key, of=of, shape=tuple(shape), dtype=np.dtype(dtype).str)
+        label = ArrayLabel(kind=kind, key=key, of=of, shape=tuple(shape), dtype=np.dtype(dtype).str)
         if not label.size:
             raise refuse(label, "it is empty")
         path = self._path(kind, key)
@@ -123,9 +133,9 @@ class Cache:
             if entry is not None:
                 return entry
 
-    def find(self, kind: str, key: str, *, shape: Sequence[int], dtype: str) -> Entry | None:
+    def find(self, kind: str, key: str, *, shape: Sequence[int], dtype: str) -> CacheEntry | None:
         """Map an array that is there whole; None where it is not, or cannot be read."""
-        label = Label(kind=kind, key=key, of=f"{kind} {key}", shape=tuple(shape), dtype=np.dtype(dtype).str)
+        label = ArrayLabel(kind=kind, key=key, of=f"{kind} {key}", shape=tuple(shape), dtype=np.dtype(dtype).str)
         with suppress(CacheError):
             return self._find(self._path(kind, key), label)
         return None
@@ -135,7 +145,7 @@ class Cache:
             raise ValueError(f"{kind!r} and {key!r} are to be letters, digits, '-' and '_'")
         return self._folder / kind / f"{key}{_SUFFIX}"
 
-    def _find(self, path: Path, wanted: Label) -> Entry | None:
+    def _find(self, path: Path, wanted: ArrayLabel) -> CacheEntry | None:
         """Map an entry; None where it is not there, or not whole."""
         with _explained(wanted), ExitStack() as stack:
             try:
@@ -150,9 +160,9 @@ class Cache:
                 return None
             with suppress(OSError):  # of a folder that is read-only
                 os.utime(path)
-            return Entry(array=map_array(file, label), extra=label.extra, built=False)
+            return CacheEntry(array=map_array(file, label), extra=label.extra, built=False)
 
-    def _make(self, path: Path, label: Label, build: Build) -> Entry | None:
+    def _make(self, path: Path, label: ArrayLabel, build: Build) -> CacheEntry | None:
         """Make an entry; None where another process has made it, or tried to, meanwhile."""
         part = path.with_name(f".{path.stem}{_PART}")
         with ExitStack() as stack:
@@ -179,9 +189,9 @@ class Cache:
                 stack.pop_all()  # the name is gone, and the file is not closed before it is mapped
                 with file:
                     fcntl.flock(file, fcntl.LOCK_SH)
-                    return Entry(array=map_array(file, label), extra=label.extra, built=True)
+                    return CacheEntry(array=map_array(file, label), extra=label.extra, built=True)
 
-    def _reserve(self, file: IO[bytes], label: Label) -> None:
+    def _reserve(self, file: IO[bytes], label: ArrayLabel) -> None:
         """Make room for an entry and take it, so that all the disk may refuse is refused now.
 
         Raises:
@@ -206,7 +216,7 @@ class Cache:
                     raise
                 os.ftruncate(file.fileno(), size)
 
-    def _make_room(self, label: Label) -> None:
+    def _make_room(self, label: ArrayLabel) -> None:
         """Remove the entries that were not used for longest, until there is room; none where that would not do."""
         size = label.size
         files = self.entries()
@@ -275,7 +285,7 @@ def format_size(size: int) -> str:
 
 
 @contextmanager
-def _explained(label: Label) -> Iterator[None]:
+def _explained(label: ArrayLabel) -> Iterator[None]:
     """Turn what a full disk or a read-only folder raises into `CacheError`."""
     try:
         yield
@@ -284,7 +294,7 @@ def _explained(label: Label) -> Iterator[None]:
         raise refuse(label, f"{error.strerror or error}{place}") from error
 
 
-def _take(file: IO[bytes], label: Label) -> bool:
+def _take(file: IO[bytes], label: ArrayLabel) -> bool:
     """Get a file for this process alone; where another one has it, wait until that is done, and give False."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from orchestrator.records import RunRecord, TrialRecord, run_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NextStep:
     """What a sweep does next.
 
     Attributes:
@@ -41,7 +41,7 @@ class Strategy(Protocol):
     def under_way(self) -> Sequence[TrialRuns]:
         """Trials that were proposed and that the search has not been told of."""
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> NextStep | None:
         """Say what to do next; None where that depends on runs under way, or where nothing is left."""
 
     def pause(self, job: Job) -> None:
@@ -111,15 +111,17 @@ class FullStrategy:
         """Trials that were proposed and that the search has not been told of."""
         return list(self._trials.values())
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> NextStep | None:
         """Give the runs of the next trial."""
         proposal = self._search.propose()
         if proposal is None:
             return None
         if proposal.repeats is not None:
-            return Step(repeat=proposal)
+            return NextStep(repeat=proposal)
         trial = self._trials[proposal.number] = TrialRuns(proposal=proposal)
-        return Step(jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds])
+        return NextStep(
+            jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds]
+        )
 
     def pause(self, job: Job) -> None:
         """Refuse: no run of this strategy is told to pause."""

@@ -60,7 +60,7 @@ _VIEWS = {names.VIEW_RUNS: "runs, highest val_acc first", names.VIEW_NESTED: "ru
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class WebPage:
     """A page that a browser can open.
 
     Attributes:
@@ -82,8 +82,8 @@ class _Server:
     log: IO[bytes]
 
     @property
-    def page(self) -> Page:
-        return Page(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
+    def page(self) -> WebPage:
+        return WebPage(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Viewer:
         reach: How a browser elsewhere gets there, a sentence each.
     """
 
-    pages: tuple[Page, ...]
+    pages: tuple[WebPage, ...]
     reach: tuple[str, ...] = ()
     _servers: tuple[_Server, ...]
 
@@ -157,12 +157,12 @@ def open_viewer(
         command = tensorboard_command(root, host, port, hosts)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
-        pages = [Page(name="MLflow UI", url=open_address(store))] if remote else []
+        pages = [WebPage(name="MLflow UI", url=open_address(store))] if remote else []
         reach = tuple(explain_reach(host, [server.port for server in servers]))
         yield Viewer(pages=(*pages, *(server.page for server in servers)), reach=reach, _servers=tuple(servers))
 
 
-def find_views(address: str) -> list[Page]:
+def find_views(address: str) -> list[WebPage]:
     """List the views of each sweep that the MLflow server at `address` shows: its runs with columns, and nested.
 
     The UI shows no metric of its own accord; these views, which the sweeps keep with their experiments, do. A server
@@ -182,7 +182,7 @@ def find_views(address: str) -> list[Page]:
         tags = {tag["key"] for tag in experiment.get("tags", [])}
         route = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning"
         views += [
-            Page(name=f"{experiment['name']}: {title}", url=f"{route}&{names.VIEW_KEY}={view}")
+            WebPage(name=f"{experiment['name']}: {title}", url=f"{route}&{names.VIEW_KEY}={view}")
             for view, title in _VIEWS.items()
             if f"{names.VIEW_TAG}{view}" in tags
         ]

@@ -5,11 +5,11 @@ import resource
 import numpy as np
 import pytest
 
-from orchestrator.arrayfile import Label, Writer, is_whole, map_array, read_label
+from orchestrator.arrayfile import ArrayLabel, Writer, is_whole, map_array, read_label
 from orchestrator.errors import CacheError
 
 ROWS = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
-LABEL = Label(kind="images", key="k", of="four rows", shape=ROWS.shape, dtype="<f4")
+LABEL = ArrayLabel(kind="images", key="k", of="four rows", shape=ROWS.shape, dtype="<f4")
 
 
 def write(path, rows=ROWS, label=LABEL, extra=None):

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import cache as cache_module
 from orchestrator.arrayfile import Writer
-from orchestrator.cache import Cache, Entry
+from orchestrator.cache import Cache, CacheEntry
 from orchestrator.errors import CacheError
 from orchestrator.workplace import CachePlace
 
@@ -43,7 +43,7 @@ def never(write):
     raise AssertionError("it is there already")
 
 
-def open_entry(cache: Cache, key: str = "a", build=build, kind: str = "images") -> Entry:
+def open_entry(cache: Cache, key: str = "a", build=build, kind: str = "images") -> CacheEntry:
     return cache.open(kind, key, shape=ROWS.shape, dtype="|u1", of=f"rows {key}", build=build)
 
 

@@ -16,7 +16,7 @@ from orchestrator.hosts import LOOPBACKS
 from orchestrator.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
-    from orchestrator.ui import Page, Viewer
+    from orchestrator.ui import Viewer, WebPage
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -77,7 +77,7 @@ def ui(
         print_note("stopped")
 
 
-def _print_addresses(viewer: "Viewer", views: Sequence["Page"]) -> None:
+def _print_addresses(viewer: "Viewer", views: Sequence["WebPage"]) -> None:
     for page in viewer.pages:
         typer.echo(f"{page.name:<12} {page.url}")
     for view in views:

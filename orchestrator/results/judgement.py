@@ -14,11 +14,11 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.errors import ConfigError
 from orchestrator.evidence import Evidence, Floats
-from orchestrator.labels import Label, label_trials
+from orchestrator.labels import TrialLabel, label_trials
 from orchestrator.posterior import Posterior, front_probabilities
 from orchestrator.records import TrialRecord
 from orchestrator.results.tables import Interval, results_of
-from orchestrator.selection import choose_cheapest_within, find_supported
+from orchestrator.selection import choose_cheapest_within, find_supported_front
 
 DRAWS = 4000
 """Draws of the posterior: a probability is known to 0.8 points (one standard error) or better."""
@@ -86,7 +86,7 @@ class Judgement:
         correct: Sequence[NDArray[np.bool_]],
         blocks: tuple[str, ...],
         reference: tuple[float, float],
-        labels: Mapping[int, Label] | None = None,
+        labels: Mapping[int, TrialLabel] | None = None,
     ) -> None:
         self._trials = tuple(trials)
         self._blocks = blocks
@@ -98,9 +98,9 @@ class Judgement:
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
-        """The supported front by rising parameters; see `selection.find_supported`."""
+        """The supported front by rising parameters; see `selection.find_supported_front`."""
         accuracy = self._evidence.accuracy.tolist()
-        return tuple(self._trials[place] for place in find_supported(self._better, self._params, accuracy))
+        return tuple(self._trials[place] for place in find_supported_front(self._better, self._params, accuracy))
 
     @cached_property
     def _better(self) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from orchestrator import names, pareto
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
-from orchestrator.labels import Label, find_varied, label_point, label_trials
+from orchestrator.labels import TrialLabel, find_varied, label_point, label_trials
 from orchestrator.layout import DEFAULT_ROOT, Root
 from orchestrator.records import TrialRecord
 from orchestrator.results import tables
@@ -106,10 +106,10 @@ class Sweep:
         return find_varied(self.experiment, self.trials)
 
     @cached_property
-    def _labels(self) -> dict[int, Label]:
+    def _labels(self) -> dict[int, TrialLabel]:
         return label_trials(self.candidates, self.varied)
 
-    def label(self, trial: TrialRecord) -> Label:
+    def label(self, trial: TrialRecord) -> TrialLabel:
         """Name a trial: frozen set, values of what varies, and the number where that does not tell candidates apart."""
         return self._labels.get(trial.number) or label_point(trial.frozen, trial.hyperparameters, self.varied)
 

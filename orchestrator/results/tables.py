@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import names
-from orchestrator.labels import Label
+from orchestrator.labels import TrialLabel
 from orchestrator.layout import Root
 from orchestrator.records import RunRecord, RunResult, TrialRecord
 
@@ -154,7 +154,7 @@ def _state_of(run: RunRecord) -> str:
     return "failed" if run.result is None else "complete"
 
 
-def build_comparison_row(found: "Neighbours", labels: Mapping[int, Label]) -> Row:
+def build_comparison_row(found: "Neighbours", labels: Mapping[int, TrialLabel]) -> Row:
     """Say how much more accurate a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {

@@ -9,7 +9,7 @@ from orchestrator.interfaces import RunStart, SweepStart
 from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult, flatten
 
 
-class Origin(Record):
+class CallOrigin(Record):
     """What a run says of the sweep's call that started it; holds no configuration, so no credentials."""
 
     data: DatasetInfo

@@ -15,7 +15,7 @@ from orchestrator.files import make_folder, write_atomically
 from orchestrator.interfaces import RunStart, SweepStatus, SweepSummary
 from orchestrator.layout import Root
 from orchestrator.records import EpochMetrics, Record, RunResult
-from orchestrator.tracking.entries import Origin
+from orchestrator.tracking.entries import CallOrigin
 
 
 class Started(Record):
@@ -27,7 +27,7 @@ class Started(Record):
     at_ms: int
     """When it was: Unix time, milliseconds."""
     start: RunStart
-    origin: Origin
+    origin: CallOrigin
 
 
 class Epoch(Record):

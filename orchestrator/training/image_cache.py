@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.arrayfile import Write
-from orchestrator.cache import Cache, Entry
+from orchestrator.cache import Cache, CacheEntry
 from orchestrator.config.models import DataConfig, ValueRange
 from orchestrator.errors import CacheError
 from orchestrator.records import Step
@@ -156,7 +156,7 @@ def name_entry(identity: str, size: int, value_range: ValueRange | None = None) 
 
 def _open(
     cache: Cache, identity: str, count: int, config: DataConfig, read: Read, value_range: ValueRange | None = None
-) -> Entry | None:
+) -> CacheEntry | None:
     size = config.image_size
     shape = (count, 3, size, size)
     of = f"{count} images of {config.source} at {size} px"
@@ -195,6 +195,6 @@ def _decode(
     return {"broken": {str(row): reason for row, reason in enumerate(reasons) if reason is not None}}
 
 
-def _read_broken(entry: Entry) -> dict[int, str]:
+def _read_broken(entry: CacheEntry) -> dict[int, str]:
     broken = entry.extra.get("broken")
     return {int(row): str(reason) for row, reason in broken.items()} if isinstance(broken, dict) else {}

@@ -23,7 +23,7 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
 from orchestrator.records import EpochMetrics, RunSpec
-from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
 from orchestrator.training.device import AUTOCAST
 from orchestrator.training.randomness import random_state, set_random_state
 from orchestrator.workplace import Workplace
@@ -125,7 +125,7 @@ class EpochCheckpoint(Checkpoint):
         self,
         folder: CheckpointFolder,
         history: Sequence[EpochMetrics],
-        progress: Callable[[bool], Progress],
+        progress: Callable[[bool], TrainingProgress],
         on_epoch: EpochSink,
         files: CheckedIO,
         share: float,

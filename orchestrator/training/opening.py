@@ -8,7 +8,7 @@ from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.accounting import require_text
 from orchestrator.training.kinds import ARCHIVES, needs_head
-from orchestrator.training.labelled import SUFFIXES, Entry, find_splits, order_labels, read_entries, require_list
+from orchestrator.training.labelled import SUFFIXES, ListRow, find_splits, order_labels, read_entries, require_list
 from orchestrator.training.loading import load_hub
 from orchestrator.training.local import open_folder
 from orchestrator.training.opened import Opened, assign_stored, read_columns
@@ -94,7 +94,7 @@ def _open_csv(path: Path, config: DataConfig) -> Opened:
     )
 
 
-def _note_unlisted(folder: Path, entries: Sequence[Entry], source: str) -> list[str]:
+def _note_unlisted(folder: Path, entries: Sequence[ListRow], source: str) -> list[str]:
     """Note images that lie beside listed ones and are not listed."""
     listed: dict[Path, set[str]] = {}
     for entry in entries:

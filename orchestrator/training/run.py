@@ -23,7 +23,7 @@ from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FI
 from orchestrator.predictions import Predictions, write_predictions
 from orchestrator.records import EpochMetrics, RungResult, RunOutcome, RunResult, RunSpec
 from orchestrator.training.backbones import build_network, network_state, read_checkpoint
-from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.checkpoints import CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
 from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.costs import measure_costs
 from orchestrator.training.data import LoadedData, WholeEpochs, load_data, order_seed
@@ -72,7 +72,7 @@ class _Attempt:
     workplace: Workplace
     folder: CheckpointFolder
     began: float
-    earlier: Progress | None
+    earlier: TrainingProgress | None
     memory: MemoryMeter = field(default_factory=MemoryMeter)
     history: list[EpochMetrics] = field(default_factory=list)
     validated: Outcomes | None = None
@@ -87,10 +87,10 @@ class _Attempt:
         if best_epoch(self.history).epoch == metrics.epoch:
             self.validated = validated
 
-    def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
+    def progress(self, finished: bool) -> TrainingProgress:  # noqa: FBT001 - the only thing that it is told
         """Say how far the run is; time and memory count earlier attempts in."""
         earlier = self.earlier
-        return Progress(
+        return TrainingProgress(
             history=tuple(self.history),
             finished=finished,
             duration_s=perf_counter() - self.began + (earlier.duration_s if earlier else 0.0),
@@ -158,7 +158,7 @@ def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str,
     folder.keep()
 
 
-def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> Progress | None:
+def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> TrainingProgress | None:
     """Find what an interrupted run left, and remove all that the run will write anew."""
     result = folder.path / RESULT_FILE
     earlier = None if result.exists() else folder.find_progress(spec.fingerprint)
@@ -316,7 +316,7 @@ def _build_result(
     attempt: _Attempt,
     data: LoadedData,
     network: torch.nn.Module,
-    progress: Progress,
+    progress: TrainingProgress,
     validation: _Evaluation,
     test: _Evaluation,
 ) -> RunResult:
