@@ -11,7 +11,6 @@ Nothing here is precious: what is damaged or foreign is made anew.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -36,6 +35,7 @@ from orchestrator.arrayfile import (
     refuse,
 )
 from orchestrator.errors import CacheError
+from orchestrator.flock import build_lock, lock_open
 from orchestrator.records import Step
 from orchestrator.workplace import CachePlace
 
@@ -152,7 +152,7 @@ class Cache:
                 file = stack.enter_context(path.open("rb"))
             except FileNotFoundError:
                 return None
-            fcntl.flock(file, fcntl.LOCK_SH)  # who has it to himself has it for an instant
+            lock_open(file, shared=True, wait=True)  # who has it to himself has it for an instant
             if not _lies_at(file, path):
                 return None
             label = read_label(file)
@@ -188,7 +188,7 @@ class Cache:
                 part.replace(path)
                 stack.pop_all()  # the name is gone, and the file is not closed before it is mapped
                 with file:
-                    fcntl.flock(file, fcntl.LOCK_SH)
+                    lock_open(file, shared=True, wait=True)
                     return CacheEntry(array=map_array(file, label), extra=label.extra, built=True)
 
     def _reserve(self, file: IO[bytes], label: ArrayLabel) -> None:
@@ -200,12 +200,10 @@ class Cache:
         """
         size = label.size
         file.truncate(0)
-        with (self._folder / _ROOM).open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        room = self._folder / _ROOM
+        with build_lock(room):
             if self._max_bytes is not None:
-                lock.truncate(0)
-                lock.write(str(self._max_bytes))
-                lock.flush()
+                room.write_text(str(self._max_bytes))
             self._make_room(label)
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -296,14 +294,12 @@ def _explained(label: ArrayLabel) -> Iterator[None]:
 
 def _take(file: IO[bytes], label: ArrayLabel) -> bool:
     """Get a file for this process alone; where another one has it, wait until that is done, and give False."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _LOG.info("%s: another process makes it; waiting", label.of)
-        # shared: the maker goes on to read what it made, for as long as it lives
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return False
-    return True
+    if lock_open(file):
+        return True
+    _LOG.info("%s: another process makes it; waiting", label.of)
+    # shared: the maker goes on to read what it made, for as long as it lives
+    lock_open(file, shared=True, wait=True)
+    return False
 
 
 def _lies_at(file: IO[bytes], path: Path) -> bool:
@@ -333,10 +329,9 @@ def _hold(path: Path, until: ExitStack) -> bool:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("r+b"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (FileNotFoundError, BlockingIOError):
+        except FileNotFoundError:
             return False
-        if not _lies_at(file, path):
+        if not lock_open(file) or not _lies_at(file, path):
             return False
         until.push(stack.pop_all())
     return True

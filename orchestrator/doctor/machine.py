@@ -1,6 +1,5 @@
 """The machine: what computes, and where a sweep writes."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import OrchestratorError
+from orchestrator.flock import lock_open
 from orchestrator.layout import Root
 from orchestrator.machine import read_cores, read_memory
 
@@ -92,7 +92,7 @@ def check_root(root: Root) -> Finding:
             probe.write(b"x" * 4096)
             probe.flush()
             os.fsync(probe.fileno())
-            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_open(probe)
     except OrchestratorError as error:
         return fail("root", error.message, error.hint)
     except OSError as error:
