@@ -31,8 +31,8 @@ from orchestrator.storage.arrayfile import (
     ArrayLabel,
     Write,
     Writer,
-    is_whole,
     map_array,
+    matches_digest,
     read_digest,
     read_label,
     refuse,
@@ -319,7 +319,7 @@ def _identify(file: IO[bytes]) -> tuple[int, int, bytes]:
 def _verify(file: IO[bytes]) -> bool:
     """Say whether a file is what was written; it is read once in the life of a process."""
     identity = _identify(file)
-    if identity not in _verified and is_whole(file):
+    if identity not in _verified and matches_digest(file):
         _verified.add(identity)
     return identity in _verified
 

@@ -1,7 +1,6 @@
 """Decoded images that are kept for other runs: each is decoded once, whichever split and run it is for."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from orchestrator.errors import CacheError
 from orchestrator.records.record import Step
 from orchestrator.storage.arrayfile import Write
 from orchestrator.storage.cache import Cache, CacheEntry
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.images.decoding import Pixels, describe_decoder
 
 KIND = "images"
@@ -151,7 +151,7 @@ def name_entry(identity: str, size: int, value_range: ValueRange | None = None) 
     parts = {"format": FORMAT, "images": identity, "size": size, "decoder": describe_decoder()}
     if value_range is not None:
         parts["values"] = list(value_range)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hash_parts(parts)[:32]
 
 
 def _open(

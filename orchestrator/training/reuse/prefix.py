@@ -6,7 +6,6 @@ size and in its precision, so a run gives the same with them as without, on a CP
 """
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from orchestrator.records.place import CachePlace
 from orchestrator.records.spec import RECIPE_VERSION, RunSpec
 from orchestrator.storage.arrayfile import Array, Write
 from orchestrator.storage.cache import Cache
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.data.loading import LoadedData
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.images.batches import BatchOrder, DecodedImages
@@ -176,7 +176,7 @@ class _Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return hash_parts(parts)[:32]
 
     @property
     def _value_range(self) -> list[float]:
