@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.race_replay import replay, stand_after
 from benchmarks.record import Recording
 from orchestrator.stats.comparison import find_better
 from orchestrator.stats.evidence import Evidence
 from orchestrator.stats.selection import find_supported_front
-from orchestrator.sweep.decisions import Rules, replay, stand_after
+from orchestrator.sweep.decisions import Rules
 
 RECORDING = Path(__file__).parent / "beans.npz"
 """All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""
