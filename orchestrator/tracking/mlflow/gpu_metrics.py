@@ -7,14 +7,13 @@ from contextlib import suppress
 from typing import Any, Self
 
 import pynvml
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
+from mlflow.system_metrics.metrics import gpu_monitor
 
 from orchestrator.machine import nvml
 from orchestrator.tracking.mlflow.run import now_ms
-
-from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
-from mlflow.entities import Metric  # isort: skip
-from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL  # isort: skip
-from mlflow.system_metrics.metrics import gpu_monitor  # isort: skip
 
 PREFIX = "system/"
 _INTERVAL_S = 10.0
