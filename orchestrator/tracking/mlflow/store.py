@@ -14,7 +14,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
@@ -33,6 +32,7 @@ from orchestrator.tracking.mlflow.database import (
     is_own,
     mend_places,
 )
+from orchestrator.tracking.mlflow.internals import forget_artifact_places
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
@@ -188,7 +188,7 @@ class MlflowStore:
             client = MlflowClient(tracking_uri=self._uri)
             self._take_identity()
             for said in mend_places(self._uri, self._root, self._former_roots()):
-                artifact_places.clear()  # it remembers where the artifacts of a run lie, as long as the process lives
+                forget_artifact_places()
                 self._say(said)
         return client
 

@@ -116,9 +116,7 @@ def open_activations(
     Returns:
         They, by split; None where the cache cannot keep them, which it has said.
     """
-    computing = _Computing(
-        cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries)
-    )
+    computing = Computing(cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries))
     try:
         return {split: computing.open(split, len(prefix.parts)) for split in data.pixels}
     except CacheError as error:
@@ -127,7 +125,7 @@ def open_activations(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Computing:
+class Computing:
     """How the activations of a run's prefix are computed."""
 
     cache: Cache
@@ -187,7 +185,7 @@ class _Computing:
     def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
         """Give the shape of what each part gives for all images."""
         shapes = []
-        with self._computing():
+        with self.computing():
             value = self._normalise(images[torch.tensor([0])])
             for module in self.prefix.modules:
                 value = module(value)
@@ -200,7 +198,7 @@ class _Computing:
         begun, given = self._open_boundary(split, depth, shapes)
         source = images if given is None else given
         for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
-            with self._computing():
+            with self.computing():
                 value = source[torch.tensor(rows)].to(self.device)
                 value = value if begun else self._normalise(value)
                 for module in self.prefix.modules[begun:depth]:
@@ -221,7 +219,8 @@ class _Computing:
         return 0, None
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
+        """Compute as a run does; what is written is not within."""
         with torch.inference_mode(), autocast(self.device.type, self.spec.trainer.precision):
             yield
 
