@@ -64,13 +64,9 @@ def compute_digest(file: IO[bytes], size: int | None = None) -> bytes:
     size = file.seek(0, os.SEEK_END) if size is None else size
     digest = hashlib.sha256()
     file.seek(0)
-    buffer = memoryview(bytearray(min(_CHUNK, size)))
-    while size:
-        read = file.readinto(buffer[: min(len(buffer), size)])  # type: ignore[attr-defined] # of every binary file
-        if not read:
-            break
-        digest.update(buffer[:read])
-        size -= read
+    while size and (read := file.read(min(_CHUNK, size))):
+        digest.update(read)
+        size -= len(read)
     return digest.digest()
 
 
