@@ -59,7 +59,7 @@ def hold_lock(path: Path) -> Iterator[None]:
         finally:
             ended.set()
             heart.join()
-            with suppress(FileNotFoundError):  # the root went meanwhile
+            with suppress(OSError):  # the root went meanwhile, or is read-only by now
                 os.truncate(path, 0)
 
 
