@@ -35,7 +35,7 @@ class RunProgress(Record):
     """What the user should hear of it, a sentence each."""
 
 
-class Progress(Record):
+class SweepProgress(Record):
     """How far a sweep is."""
 
     planned: int | None = None
@@ -48,10 +48,10 @@ class Progress(Record):
     """UTC, ISO 8601."""
 
 
-def read_progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> SweepProgress | None:
     """Read how far a sweep is; None where it never said so."""
     try:
-        return Progress.model_validate_json(path.read_bytes())
+        return SweepProgress.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -187,7 +187,7 @@ class ProgressFile:
         self._write()
 
     def _write(self) -> None:
-        progress = Progress(
+        progress = SweepProgress(
             planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._pace.estimate_s(), updated=_now()
         )
         write_atomically(self._path, progress.model_dump_json(indent=1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
-from orchestrator.records.labels import Label, find_varied, label_point, label_trials
+from orchestrator.records.labels import TrialLabel, find_varied, label_point, label_trials
 from orchestrator.records.trials import TrialRecord, results_of, superseded
 from orchestrator.results import tables
 from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, cost, explain_choice, find_highest, gain
@@ -108,10 +108,10 @@ class Sweep:
         return find_varied(self.experiment, self.trials)
 
     @cached_property
-    def _labels(self) -> dict[int, Label]:
+    def _labels(self) -> dict[int, TrialLabel]:
         return label_trials(self.candidates, self.varied)
 
-    def label(self, trial: TrialRecord) -> Label:
+    def label(self, trial: TrialRecord) -> TrialLabel:
         """Name a trial: frozen set, values of what varies, and the number where that does not tell candidates apart."""
         return self._labels.get(trial.number) or label_point(trial.frozen, trial.hyperparameters, self.varied)
 

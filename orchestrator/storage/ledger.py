@@ -1,10 +1,10 @@
 """Trainings by fingerprint: finished ones answer an equal run, interrupted ones are continued."""
 
-import fcntl
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from filelock import Timeout
 from pydantic import ValidationError
 
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
@@ -12,6 +12,7 @@ from orchestrator.records.record import Record
 from orchestrator.records.runs import RungResult, RunResult
 from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
+from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import Root
 
 _CLAIM = "claim.lock"
@@ -100,13 +101,10 @@ class Ledger:
         """
         folder = self.directory(fingerprint)
         make_folder(folder)
-        with ExitStack() as stack:
-            file = stack.enter_context((folder / _CLAIM).open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            until.push(stack.pop_all())
+        try:
+            until.enter_context(build_lock(folder / _CLAIM, timeout_s=0))
+        except Timeout:
+            return False
         return True
 
     def find_rungs(self, fingerprint: str) -> list[RungResult]:
