@@ -73,7 +73,7 @@ def test_quiet_keeps_messages_and_lost_runs(start):
 
 
 def test_a_run_that_was_stopped_is_not_lost(start):
-    stopped = RunRecord(name=start.name, seed=0, fingerprint="f", error="interrupted")
+    stopped = RunRecord(name=start.name, seed=0, fingerprint="f", state="put_off")
     out = io.StringIO()
     PlainObserver(Console(file=out, width=40)).on_run_end(start, stopped)
     assert out.getvalue() == "trial_000_stem_seed0: stopped\n"
