@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.app import run_sweep
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
-from orchestrator.records import RunResult
+from orchestrator.app.sweep import run_sweep
+from orchestrator.config.models import Experiment
+from orchestrator.records.document import read_document
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import RunSpec
 from orchestrator.results import Sweep, load_sweep
-from orchestrator.training.module import FreezingModule
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
+from orchestrator.training.run.module import FreezingModule
+from orchestrator.training.run.run import run_training
 from tests.training import narrow
 
 DATA = Path(__file__).parents[1] / "data"
@@ -113,6 +116,29 @@ def test_its_trainings_answer_another_sweep(root, trained):
     assert run.fingerprint == before.trials[0].runs[0].fingerprint
 
 
+def logging_every(experiment: Experiment, steps: int, name: str | None = None) -> Experiment:
+    trainer = experiment.trainer.model_copy(update={"log_every_n_steps": steps})
+    return experiment.model_copy(update={"trainer": trainer, "name": name or experiment.name})
+
+
+@pytest.mark.parametrize("steps", [7, 10, 11])
+def test_how_often_a_run_logs_is_no_reason_to_train_it_again(steps, root, trained):
+    before = load(root, "seven")
+    assert before.experiment.trainer.log_every_n_steps == 7
+    after, _ = run_sweep(logging_every(before.experiment, steps), root=root.path)
+    assert after.trials == before.trials
+    other, outcome = run_sweep(logging_every(before.experiment, steps, "other"), root=root.path)
+    assert (trained, outcome.trained, outcome.reused) == ([], 0, 1)
+    assert other.trials[0].runs[0].result.val_loss == before.trials[0].runs[0].result.val_loss
+
+
+def test_what_was_put_off_is_gone_on_with_however_often_it_logs_now(root, trained):
+    before = load(root, "old")
+    _, outcome = run_sweep(logging_every(before.experiment, 11), root=root.path)
+    assert (outcome.resumed, len(trained)) == (1, 4 - EPOCHS)
+    assert Ledger(root).find_result(PUT_OFF) is not None
+
+
 def test_what_was_put_off_is_gone_on_with_to_the_same_end(root, trained, tmp_path):
     before = load(root, "old")
     spec = Ledger(root).directory(PUT_OFF) / "spec.json"
@@ -140,7 +166,6 @@ def test_what_was_put_off_is_gone_on_with_to_the_same_end(root, trained, tmp_pat
 
 def train_alone(root: Root, folder: Path) -> RunResult:
     """Train what was put off from its beginning."""
-    from orchestrator.records import RunSpec
-
-    spec = RunSpec.model_validate_json((Ledger(root).directory(PUT_OFF) / "spec.json").read_bytes())
+    path = Ledger(root).directory(PUT_OFF) / "spec.json"
+    spec = read_document(RunSpec, path.read_bytes(), str(path))
     return run_training(spec, Workplace(directory=str(folder)), lambda _: None)
