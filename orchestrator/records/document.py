@@ -59,11 +59,9 @@ def read_document(kind: type[RecordT], content: bytes | str | Mapping[str, objec
     except ValidationError as error:
         if not (isinstance(version, int) and version > DOCUMENT_VERSION):
             raise
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
         raise SetupError(
             f"cannot read {name}: a later version of this program wrote it (format {version}, this one knows up to "
-            f"{DOCUMENT_VERSION}); {where}: {problem['msg']}",
+            f"{DOCUMENT_VERSION}); {describe_problem(error)}",
             hint="go on with that version, or use another --root",
         ) from error
 
@@ -92,15 +90,26 @@ def _remove(values: Mapping[str, object], places: Sequence[Sequence[int | str]])
     return kept
 
 
+def say_once(message: str, *about: str) -> None:
+    """Log a warning, unless one was logged about the same."""
+    if about not in _said:
+        _said.add(about)
+        _LOG.warning(message)
+
+
+def describe_problem(error: ValueError) -> str:
+    """Return in one line why something is no record."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
 def _say_unknown(kind: type[BaseModel], places: Sequence[Sequence[int | str]], name: str, version: object) -> None:
-    fields = sorted({".".join(step for step in place if isinstance(step, str)) for place in places})
-    if (kind.__name__, *fields) not in _said:
-        _said.add((kind.__name__, *fields))
-        _LOG.warning(
-            "%s was written by another version of this program (format %s, this one writes %d): what it says of %s is "
-            "not read, here and wherever it stands",
-            name,
-            version,
-            DOCUMENT_VERSION,
-            ", ".join(fields),
-        )
+    fields = ", ".join(sorted({".".join(step for step in place if isinstance(step, str)) for place in places}))
+    say_once(
+        f"{name} was written by another version of this program (format {version}, this one writes "
+        f"{DOCUMENT_VERSION}): what it says of {fields} is not read, here and wherever it stands",
+        kind.__name__,
+        fields,
+    )

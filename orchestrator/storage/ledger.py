@@ -1,7 +1,6 @@
 """Trainings by fingerprint: finished ones answer an equal run, interrupted ones are continued."""
 
 import fcntl
-import logging
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -11,7 +10,14 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE
-from orchestrator.records.document import DOCUMENT_VERSION, VERSION, read_document, write_document
+from orchestrator.records.document import (
+    DOCUMENT_VERSION,
+    VERSION,
+    describe_problem,
+    read_document,
+    say_once,
+    write_document,
+)
 from orchestrator.records.identity import LOGGED_STEPS_HELD
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RungResult, RunResult
@@ -20,7 +26,6 @@ from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
 from orchestrator.storage.layout import Root
 
-_LOG = logging.getLogger("orchestrator")
 _RecordT = TypeVar("_RecordT", bound=BaseModel)
 _CLAIM = "claim.lock"
 _RUNGS = "rung-*.json"
@@ -177,7 +182,8 @@ def _read(kind: type[_RecordT], path: Path) -> _RecordT | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        _LOG.warning("%s is damaged and counts as if it were not there: %s", path, error)
+        reason = describe_problem(error)
+        say_once(f"{path} is damaged and counts as if it were not there: {reason}", str(path), reason)
         return None
 
 

@@ -6,7 +6,6 @@ the run stops. The order of writing is: best, last, and only then what both repl
 So the best epoch that a `last-NNN.ckpt` knows of is there, at whatever moment the process dies.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from orchestrator.errors import RunError
 from orchestrator.names import BEST_CHECKPOINT, PREDICTIONS_FILE
-from orchestrator.records.document import read_document
+from orchestrator.records.document import describe_problem, read_document, say_once
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.storage.files import digest_path, is_whole, write_atomically, write_checked
@@ -26,7 +25,6 @@ from orchestrator.training.network.saved import read_checkpoint
 PROGRESS = "progress"
 """Key of a checkpoint that holds the run's `Progress`."""
 _LAST, _BEST = "last", "best"
-_LOG = logging.getLogger("orchestrator")
 
 
 class Progress(Record):
@@ -183,8 +181,11 @@ class CheckpointFolder:
         try:
             checkpoint = read_checkpoint(path)
             progress = read_document(Progress, checkpoint[PROGRESS], str(path))
-        except (RunError, KeyError, ValueError) as error:
-            _LOG.warning("%s cannot be read, and the run does not go on from it: %s", path, error)
+        except (RunError, KeyError):
+            return None
+        except ValueError as error:
+            reason = describe_problem(error)
+            say_once(f"{path} cannot be read, and the run does not go on from it: {reason}", str(path), reason)
             return None
         is_ours = checkpoint["hyper_parameters"].get("fingerprint") == fingerprint
         return progress if is_ours and len(progress.history) == epoch + 1 else None
