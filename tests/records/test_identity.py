@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from orchestrator.config.fields import Section
-from orchestrator.records.document import read_document
+from orchestrator.records.document import DOCUMENT_VERSION, read_document
 from orchestrator.records.identity import FIELDS_OF_RECIPE_6, NO_PART
 from orchestrator.records.spec import RunSpec
 from tests.factories import make_spec
@@ -60,6 +60,8 @@ def test_the_table_is_that_of_version_0_1():
 @pytest.mark.parametrize(("spec", "fingerprint"), SPECS, ids=[row["name"] for row in TABLE])
 def test_a_fingerprint_is_what_it_was(spec, fingerprint):
     assert spec.fingerprint == fingerprint
+    today = spec.model_copy(update={"version": DOCUMENT_VERSION})
+    assert (today.fingerprint == fingerprint) == (spec.trainer.log_every_n_steps == 10)
 
 
 @pytest.mark.parametrize("section", [*SECTIONS, None])
