@@ -124,7 +124,7 @@ def _run_locked(
         archived = archive_sweep(root, experiment.name)
     if archived is not None:
         observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
-    prepared = replace(prepared, generation=count_archives(root, experiment.name))
+    prepared = replace(prepared, generation=count_archives(root, experiment.name), older=Ledger(root).find_older())
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
     if build_strategy(prepared, search, Ledger(root)).left != []:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator.config.models import Experiment
+from orchestrator.errors import SetupError
+from orchestrator.records.document import read_document, write_document
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.spec import Choice
@@ -51,8 +51,8 @@ class SweepProgress(Record):
 def read_progress(path: Path) -> SweepProgress | None:
     """Read how far a sweep is; None where it never said so."""
     try:
-        return SweepProgress.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return read_document(SweepProgress, path.read_bytes(), str(path))
+    except (OSError, ValueError, SetupError):
         return None
 
 
@@ -190,7 +190,7 @@ class ProgressFile:
         progress = SweepProgress(
             planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._pace.estimate_s(), updated=_now()
         )
-        write_atomically(self._path, progress.model_dump_json(indent=1))
+        write_atomically(self._path, write_document(progress, indent=1))
 
 
 def _now() -> str:

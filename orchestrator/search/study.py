@@ -18,6 +18,7 @@ from orchestrator.blocks import all_sets
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
+from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Choice, Proposal
 from orchestrator.records.trials import RunRecord, TrialRecord, superseded
@@ -139,6 +140,8 @@ class OptunaSearch:
             ConfigError: The study has trials of another identity; the message lists the differences.
         """
         before = self._study.user_attrs.get(_IDENTITY)
+        if before is not None:  # up to version 0.1 it held how often runs log
+            before = {key: value for key, value in before.items() if key != LOGGED_STEPS}
         now = json.loads(json.dumps(identity))
         complete = [trial for trial in self.trials() if trial.state == "complete"]
         keys = sorted(key for key in {*(before or now), *now} if (before or now).get(key) != now.get(key))

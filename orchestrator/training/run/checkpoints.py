@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from pytorch_lightning.plugins import CheckpointIO
 
 from orchestrator.errors import RunError
 from orchestrator.names import BEST_CHECKPOINT, PREDICTIONS_FILE
+from orchestrator.records.document import describe_problem, read_document, say_once
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.storage.files import digest_path, is_whole, write_atomically, write_checked
@@ -180,8 +180,12 @@ class CheckpointFolder:
             return None
         try:
             checkpoint = read_checkpoint(path)
-            progress = TrainingProgress.model_validate(checkpoint[PROGRESS])
-        except (RunError, KeyError, ValidationError):
+            progress = read_document(TrainingProgress, checkpoint[PROGRESS], str(path))
+        except (RunError, KeyError):
+            return None
+        except ValueError as error:
+            reason = describe_problem(error)
+            say_once(f"{path} cannot be read, and the run does not go on from it: {reason}", str(path), reason)
             return None
         is_ours = checkpoint["hyper_parameters"].get("fingerprint") == fingerprint
         return progress if is_ours and len(progress.history) == epoch + 1 else None

@@ -22,6 +22,7 @@ from orchestrator.config.models import MatmulPrecision
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
+from orchestrator.records.document import add_version
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.spec import RunSpec
@@ -225,7 +226,7 @@ class EpochCheckpoint(Checkpoint):
     ) -> None:
         """Add what Lightning does not keep: the epochs, whether they were the last ones, the random generators."""
         del pl_module
-        checkpoint[PROGRESS] = self._progress(self._is_over(trainer)).model_dump()
+        checkpoint[PROGRESS] = add_version(self._progress(self._is_over(trainer)).model_dump())
         checkpoint[_RANDOM] = random_state()
 
     def on_load_checkpoint(

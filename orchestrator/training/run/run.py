@@ -18,6 +18,7 @@ from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
+from orchestrator.records.document import write_document
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
 from orchestrator.records.spec import RunSpec
@@ -140,7 +141,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
     if isinstance(trained, RungResult):
-        write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
+        write_atomically(path / RUNG_FILE.format(trained.epochs), write_document(trained))
         return trained
     result, predictions = trained
     _publish(folder, result, predictions)
@@ -151,7 +152,7 @@ def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str,
     """Leave what a finished run leaves, in this order: whoever finds the result finds the checkpoint too."""
     folder.publish(result.best_epoch)
     write_predictions(folder.path / PREDICTIONS_FILE, predictions)
-    write_atomically(folder.path / RESULT_FILE, result.model_dump_json())
+    write_atomically(folder.path / RESULT_FILE, write_document(result))
     folder.keep()
 
 
