@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.masking import mask_credentials
@@ -173,9 +174,10 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
     if choice is None or state is None or discarded:
         return None
     values = trial.values if trial.state == TrialState.COMPLETE else None
+    frozen = FrozenSet.parse(choice[names.FROZEN])
     return TrialRecord(
         number=trial.number,
-        frozen=choice[names.FROZEN],
+        frozen=frozen,
         hyperparameters=Hyperparameters(**choice[HYPERPARAMETERS]),
         state=state,
         runs=tuple(RunRecord.model_validate(run) for run in trial.user_attrs.get(RUNS, ())),
@@ -183,7 +185,7 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
         trainable_params=int(values[1]) if values else None,
         error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),
-        scores=None if scores is None else scores.of(choice[names.FROZEN]),
+        scores=None if scores is None else scores.of(frozen),
     )
 
 
