@@ -27,7 +27,7 @@ class Label:
     def __str__(self) -> str:
         """Returns the label as tables and pictures have it: `stem+layer1 lr=0.003 #7`."""
         number = () if self.number is None else (f"#{self.number}",)
-        return " ".join([self.frozen.key, *self.values, *number])
+        return " ".join([str(self.frozen), *self.values, *number])
 
     @property
     def freezing(self) -> str:

@@ -105,7 +105,7 @@ class RunSpec(Record):
 
 def run_name(trial: int, frozen: FrozenSet, seed: int, values: Iterable[str] = ()) -> str:
     """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
-    return "_".join([f"trial_{trial:03d}", frozen.key, *values, f"seed{seed}"])
+    return "_".join([f"trial_{trial:03d}", str(frozen), *values, f"seed{seed}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
