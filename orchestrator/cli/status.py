@@ -60,7 +60,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "failures": [
             {
                 names.TRIAL: trial.number,
-                names.FROZEN: trial.frozen,
+                names.FROZEN: trial.frozen.key,
                 "label": str(sweep.label(trial)),
                 "causes": _causes(trial),
                 names.ERROR: trial.error,

@@ -25,10 +25,10 @@ def _refuse_bool(value: object) -> object:
     return value
 
 
-def _normalise_key(key: str) -> str:
+def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
     every = tuple(dict.fromkeys(block for blocks in BLOCKS.values() for block in blocks))
     try:
-        return FrozenSet.parse(key, order=every).key
+        return frozen.arrange(every)
     except ConfigError as error:
         raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
 
@@ -58,7 +58,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
-FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
+KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
 
 
 class Section(BaseModel):

@@ -20,7 +20,7 @@ from orchestrator.config.dimensions import (
     WeightDecayDimension,
 )
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
@@ -103,7 +103,7 @@ class SearchConfig(Section):
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[FrozenKey, ...] = Field(default=(), validate_default=True)
+    frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
@@ -141,7 +141,7 @@ class SearchConfig(Section):
 
     @field_validator("frozen")
     @classmethod
-    def _frozen_goes_with_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _frozen_goes_with_mode(cls, value: tuple[FrozenSet, ...], info: ValidationInfo) -> tuple[FrozenSet, ...]:
         mode = info.data.get("mode")
         if mode == "list" and not value:
             raise blame("needs search.frozen, the frozen sets to try", ("mode",), mode)
@@ -327,4 +327,4 @@ class Experiment(Section):
             return prefix_sets(self.blocks)
         if self.search.mode == "subset":
             return all_sets(self.blocks)
-        return list(dict.fromkeys(FrozenSet.parse(key, order=self.blocks) for key in self.search.frozen))
+        return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))

@@ -101,7 +101,7 @@ def build_effects(trials: Sequence[TrialRecord], blocks: tuple[str, ...], predic
     from orchestrator.search import measure_importance
 
     latest = {(trial.frozen, trial.hyperparameters): trial for trial in trials}
-    cells = _build_cells(latest.values(), blocks, predicted)
+    cells = _build_cells(latest.values(), predicted)
     try:
         importance, reason = measure_importance(list(latest.values()), blocks), None
     except NotFoundError as error:
@@ -109,7 +109,7 @@ def build_effects(trials: Sequence[TrialRecord], blocks: tuple[str, ...], predic
     return BlockEffects(blocks=tuple(estimate_effects(blocks, cells)), importance=importance, without_importance=reason)
 
 
-def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predicted: PredictedTrials) -> list[Cell]:
+def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> list[Cell]:
     cells = []
     image_ids: NDArray[np.str_] | None = None
     for trial in trials:
@@ -124,7 +124,7 @@ def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predict
         first = next(iter(results.values()))
         cells.append(
             Cell(
-                frozen=frozenset(FrozenSet.parse(trial.frozen, order=blocks).blocks),
+                frozen=frozenset(trial.frozen.parts),
                 setting=trial.hyperparameters,
                 accuracies={seed: result.val_acc for seed, result in results.items()},
                 correct=dict(zip(results, right, strict=True)) if right else {},

@@ -312,7 +312,7 @@ class Sweep:
         if correct is None:
             return None
         labels = label_trials(trials, self.varied)
-        return Judgement(trials, correct, self.experiment.blocks, self._reference(), labels)
+        return Judgement(trials, correct, self._reference(), labels)
 
     def _judge_again(self, trials: Sequence[TrialRecord]) -> Judgement | None:
         """What the data can tell apart of some of the candidates."""
@@ -350,7 +350,7 @@ class Sweep:
         }
         return Trial(
             number=trial.number,
-            frozen=trial.frozen,
+            frozen=trial.frozen.key,
             hyperparameters=trial.hyperparameters,
             label=str(self.label(trial)),
             rule=rule,

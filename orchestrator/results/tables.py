@@ -97,7 +97,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
     first = trial.runs[0] if trial.runs else None
     return {
         names.TRIAL: trial.number,
-        names.FROZEN: trial.frozen,
+        names.FROZEN: trial.frozen.key,
         **trial.hyperparameters.model_dump(),
         names.STATE: trial.state,
         names.PARETO: on_front,
@@ -117,7 +117,7 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
     """Say what is known of a run that has ended; None where a value is missing."""
     return {
         names.TRIAL: trial.number,
-        names.FROZEN: trial.frozen,
+        names.FROZEN: trial.frozen.key,
         **trial.hyperparameters.model_dump(),
         names.SEED: run.seed,
         names.STATE: run.state,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.blocks import FrozenSet
 from orchestrator.interfaces import Search
 from orchestrator.names import PREDICTIONS_FILE
 from orchestrator.records.prepared import Prepared
@@ -73,9 +72,9 @@ class RaceStrategy:
         """Sort as a plan does; decisions draw random numbers by position, so it depends on nothing that was done."""
         blocks, cost = self._prepared.experiment.blocks, self._prepared.costs.get(choice.frozen)
         return (
-            FrozenSet.parse(choice.frozen, order=blocks).prefix_length(blocks),
+            choice.frozen.prefix_length(blocks),
             -cost.gflops_train_per_image if cost is not None else 0.0,
-            choice.frozen,
+            choice.frozen.key,
             choice.hyperparameters.model_dump_json(),
         )
 
@@ -261,7 +260,7 @@ class _Evidence:
                 reached[rung] = Standing(correct=np.array(stood.val_correct), curve=_curve(stood.history))
         return Entrant(
             params=self._prepared.costs[choice.frozen].trainable_params,
-            frozen=frozenset(FrozenSet.parse(choice.frozen, order=self._prepared.experiment.blocks).blocks),
+            frozen=frozenset(choice.frozen.parts),
             rungs=reached,
             runs=tuple(runs),
             dropped_at=dropped_at,

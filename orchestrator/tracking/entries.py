@@ -4,7 +4,6 @@ import json
 from typing import Self
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.records.record import Record, flatten
 from orchestrator.records.runs import EpochMetrics, RunResult
@@ -27,11 +26,10 @@ class CallOrigin(Record):
 def run_params(start: RunStart) -> dict[str, str | int | float]:
     """List what was chosen for a run: the frozen set (whole, and as 0 or 1 a block), then all that may vary."""
     spec = start.spec
-    frozen = FrozenSet.parse(spec.frozen, order=start.blocks)
     return {
-        names.FROZEN: frozen.key,
-        names.N_FROZEN: len(frozen),
-        **{f"{names.FREEZE_PREFIX}{block}": int(block in frozen) for block in start.blocks},
+        names.FROZEN: spec.frozen.key,
+        names.N_FROZEN: len(spec.frozen),
+        **{f"{names.FREEZE_PREFIX}{block}": int(block in spec.frozen) for block in start.blocks},
         "lr": spec.trainer.lr,
         "weight_decay": spec.trainer.weight_decay,
         "batch_size": spec.data.batch_size,

@@ -11,7 +11,6 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
@@ -19,7 +18,7 @@ from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.images.batches import Batch
 from orchestrator.training.kernels.graphs import GraphedParts
-from orchestrator.training.network.backbones import frozen_modules, network_stages
+from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import hold
 from orchestrator.training.run.outcomes import Outcomes
 
@@ -61,7 +60,7 @@ class FreezingModule(pl.LightningModule):
                 "backbone": model.backbone,
                 "num_classes": len(class_names),
                 "class_names": list(class_names),
-                "frozen": spec.frozen,
+                "frozen": spec.frozen.key,
                 "image_size": data.image_size,
                 "mean": list(data.mean),
                 "std": list(data.std),
@@ -70,10 +69,8 @@ class FreezingModule(pl.LightningModule):
         )
         self.network = network
         self._trainer_config = spec.trainer
-        self._frozen_modules = frozen_modules(
-            network, model, FrozenSet.parse(spec.frozen, order=BLOCKS[model.backbone])
-        )
-        self._frozen_batchnorm = model.frozen_batchnorm
+        self._blocks = block_modules(network, model.backbone)
+        self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
         self._computed = computed
         # a tuple, so that no part is registered under a second name
         self._left = tuple(network_stages(network, model.backbone).values())[computed:]
@@ -92,7 +89,7 @@ class FreezingModule(pl.LightningModule):
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training mode, but for frozen blocks whose BatchNorm statistics are held."""
         super().train(mode)
-        hold(self._frozen_modules, self._frozen_batchnorm)
+        hold(self._blocks, self._frozen, self._frozen_batchnorm)
         return self
 
     def forward(self, batch: Tensor) -> Tensor:

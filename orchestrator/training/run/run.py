@@ -14,7 +14,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
@@ -184,8 +183,9 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     data = _load_data(spec, attempt.workplace.cache)
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
-    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
+    network = build_network(
+        spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), spec.frozen, weights
+    )
     data, prefix = _compute_prefix(network, data, attempt, device)
     attempt.memory.start(device, data)
     module = FreezingModule(
@@ -320,10 +320,9 @@ def _build_result(
 ) -> RunResult:
     spec, workplace = attempt.spec, attempt.workplace
     best, history = progress.best, progress.history
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     cost = workplace.cost
     if cost is None:
-        cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]
+        cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [spec.frozen])[spec.frozen]
     trainable, total = count_parameters(network)
     seconds = [metrics.duration_s for metrics in history]
     images = (data.size(TRAIN) + data.size(VALIDATION)) * len(history)

@@ -8,6 +8,7 @@ import matplotlib.image
 import pytest
 
 from orchestrator import names
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, SearchConfig
 from orchestrator.errors import NotFoundError, SweepError
 from orchestrator.tracking.mlflow import run as mlflow_run
@@ -77,12 +78,12 @@ def test_a_second_call_goes_on_with_the_parent(tracker, store, mlflow_root):
 
 def test_what_is_known_before_training_is_a_metric_of_run_and_sweep(tracker, store, mlflow_root):
     tracker.start_sweep(make_sweep_start(scores=SCORES))
-    start = make_run_start(0, scores=SCORES.of("stem"))
+    start = make_run_start(0, scores=SCORES.of(FrozenSet.parse("stem")))
     tracker.start_run(start)
-    tracker.start_run(make_run_start(1, "none", scores=SCORES.of("none")))
+    tracker.start_run(make_run_start(1, "none", scores=SCORES.of(FrozenSet())))
     again = MlflowTracker(mlflow_root, "demo", None)
     again.start_sweep(make_sweep_start(scores=SCORES))
-    run = again.start_run(make_run_start(0, scores=SCORES.of("stem"), resumes_from=1))
+    run = again.start_run(make_run_start(0, scores=SCORES.of(FrozenSet.parse("stem")), resumes_from=1))
     runs = store.runs()
     assert runs[start.name].info.run_id == run.run_id
     assert runs[start.name].data.metrics == {"logme": -0.5, "grad_share_frozen": 1 / 30}
