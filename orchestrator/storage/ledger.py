@@ -7,12 +7,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RungResult, RunResult
 from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
-from orchestrator.storage.layout import Root
+from orchestrator.storage.layout import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, Root
 
 _CLAIM = "claim.lock"
 _RUNGS = "rung-*.json"
