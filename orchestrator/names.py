@@ -137,14 +137,6 @@ P_VALUE_ADJUSTED: Final = "p_value_adjusted"
 Rule = Literal["supported", "point"]
 """How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
 
-# States.
-PUT_OFF: Final = "put_off"
-"""State of what was stopped before its end and is gone on with by the next start; tag of its MLflow run."""
-
-# Reasons.
-INTERRUPTED: Final = "interrupted"
-"""Error of a run that was stopped on request, and that the next sweep continues."""
-
 # The quantities by group, in the order of their columns.
 OBJECTIVES: Final = (
     Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images in the best epoch"),
@@ -370,3 +362,11 @@ GROUPS: Final = (
 # What people see first, in this order.
 FIRST_IN_TENSORBOARD: Final = (VAL_ACC, TEST_ACC, TRAINABLE_PARAMS, VAL_LOSS, DURATION_S)
 FIRST_IN_MLFLOW: Final = (VAL_ACC, TEST_ACC, TRAINABLE_PARAMS, GAP_TRAIN_VAL, DURATION_S)
+
+# States.
+PUT_OFF: Final = "put_off"
+"""State of what was stopped before its end and is gone on with by the next start; tag of its MLflow run."""
+
+# Reasons.
+INTERRUPTED: Final = "interrupted"
+"""Error of a run that was stopped on request, and that the next sweep continues."""
