@@ -67,7 +67,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
             }
             for trial in sweep.open_failures
         ],
-        "highest_measured_val_acc": highest.val_acc if highest else None,
+        names.HIGHEST_MEASURED_VAL_ACC: highest.val_acc if highest else None,
         "highest_measured_trial": highest.number if highest else None,
         "highest_measured_label": str(sweep.label(highest)) if highest else None,
         names.FRONT_SIZE: len(sweep.front),

@@ -10,26 +10,14 @@ from numpy.typing import NDArray
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.errors import NotFoundError
+from orchestrator.quantities import column_types
 from orchestrator.records.trials import RunRecord, TrialRecord
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
 from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
 from orchestrator.stats.timing import Timing
 
-EFFECT_TYPES: Final = {
-    names.BLOCK: "string",
-    names.BESIDES: "string",
-    names.N_PAIRS: "int64",
-    names.N_SEEDS: "Int64",
-    **dict.fromkeys((names.VAL_ACC_EFFECT, names.VAL_ACC_EFFECT_LOW, names.VAL_ACC_EFFECT_HIGH), "float64"),
-    names.GFLOPS_TRAIN_EFFECT: "float64",
-    names.TRAINABLE_PARAMS_EFFECT: "Int64",
-    **dict.fromkeys((names.DURATION_S_EFFECT, names.DURATION_S_EFFECT_LOW, names.DURATION_S_EFFECT_HIGH), "float64"),
-    names.NEXT_BLOCK: "string",
-    names.N_SQUARES: "int64",
-    **dict.fromkeys((names.INTERACTION, names.INTERACTION_LOW, names.INTERACTION_HIGH), "float64"),
-    names.PED_ANOVA: "float64",
-}
+EFFECT_TYPES: Final = column_types(names.OF_BLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

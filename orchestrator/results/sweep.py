@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -343,14 +344,12 @@ class Sweep:
 
     def _trial(self, trial: TrialRecord, rule: str, basis: str) -> Trial:
         row = self._row(trial)
-        keys = (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
-        values: dict[str, Any] = {key: row[key] for key in keys}
+        values: dict[str, Any] = {field.name: row[field.name] for field in fields(Trial) if field.name in row}
         checkpoints = {
             run.seed: path for run in trial.runs if (path := tables.checkpoint_path(run, self.root)) is not None
         }
         return Trial(
             number=trial.number,
-            frozen=trial.frozen.key,
             hyperparameters=trial.hyperparameters,
             label=str(self.label(trial)),
             rule=rule,

@@ -43,8 +43,10 @@ from orchestrator.search.store import (
 )
 from orchestrator.storage.layout import Root
 
-_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-_METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
+_METRICS = [each.key for each in names.OBJECTIVES]
+_DIRECTIONS = [
+    StudyDirection.MAXIMIZE if each.kind.better == "higher" else StudyDirection.MINIMIZE for each in names.OBJECTIVES
+]
 _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orchestrator.interfaces import Search
-from orchestrator.names import PREDICTIONS_FILE
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RungResult, RunResult
 from orchestrator.records.spec import Choice
 from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.storage.layout import PREDICTIONS_FILE
 from orchestrator.storage.ledger import Ledger
 from orchestrator.storage.predictions import read_predictions
 from orchestrator.sweep.decisions import Drop, Entrant, Leg, Rules, Standing, best_so_far, next_move

@@ -280,3 +280,25 @@ def test_the_range_of_values_is_identity_where_it_is_concrete():
 
     assert fingerprint("auto") == fingerprint("full") == fingerprint(None) == SPEC.fingerprint
     assert len({SPEC.fingerprint, fingerprint((0.0, 4080.0)), fingerprint((0.0, 65535.0))}) == 3
+
+
+# Quantities without a field of their own
+
+
+def test_what_was_measured_besides_is_kept_and_read_by_its_key():
+    result = make_result("stem", 0.8, measured={"val_brier": 0.25, "val_skill": math.nan})
+    again = RunResult.model_validate_json(result.model_dump_json())
+    assert again.read("val_brier") == 0.25
+    assert math.isnan(again.read("val_skill") or 0)
+    assert again.read("val_acc") == 0.8
+    assert again.read("best_epoch") == 3  # from 1; the field counts from 0
+    assert again.read("resident_mb") is None  # not on a CPU
+    assert again.read("gap_train_val") == result.train_acc - result.val_acc
+
+
+def test_a_result_without_further_measurements_is_written_as_before_they_could_be():
+    plain = make_result("stem", 0.8)
+    assert "measured" not in json.loads(plain.model_dump_json())
+    assert "measured" not in json.loads(make_run().model_dump_json())["result"]
+    assert list(plain.model_dump()) == [name for name in RunResult.model_fields if name != "measured"]
+    assert RunResult.model_validate(plain.model_dump()) == plain

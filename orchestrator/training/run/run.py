@@ -16,13 +16,13 @@ import torch
 
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.records.document import write_document
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
 from orchestrator.records.spec import RunSpec
 from orchestrator.storage.cache import Cache
 from orchestrator.storage.files import write_atomically
+from orchestrator.storage.layout import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.storage.predictions import Predictions, write_predictions
 from orchestrator.training.data.loading import LoadedData, load_data, order_seed
 from orchestrator.training.data.splits import TEST, TRAIN, VALIDATION
