@@ -24,6 +24,9 @@ from orchestrator.names import INTERRUPTED
 RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
+ADDED_TO_TRAINER = ("convolutions", "gradient_clip", "accumulate", "schedule")
+"""Values of a training that later versions added: left out of its identity where they are the default."""
+
 TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
 """`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
 
@@ -152,6 +155,9 @@ class RunSpec(Record):
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         if self.trainer.matmul_precision == "highest" and not self._was_tf32:
             del plain["trainer"]["matmul_precision"]
+        for name in ADDED_TO_TRAINER:
+            if getattr(self.trainer, name) == TrainerConfig.model_fields[name].default:
+                del plain["trainer"][name]
         return {**plain, "data": data}
 
     @property

@@ -175,6 +175,8 @@ class _Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
+        if spec.trainer.convolutions != "auto":
+            parts["convolutions"] = spec.trainer.convolutions
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
