@@ -17,9 +17,9 @@ from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.config.models import TrainerConfig
 from orchestrator.execution.worker import keep_freed_memory
-from orchestrator.training.backbones import block_modules
-from orchestrator.training.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.device import autocast
+from orchestrator.training.kernels.convolutions import has_quick_convolutions, quicken_convolutions
+from orchestrator.training.network.backbones import block_modules
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
 

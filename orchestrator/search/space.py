@@ -14,8 +14,7 @@ from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.dimensions import FloatRange, IntRange
 from orchestrator.config.models import Experiment
-from orchestrator.interfaces import Choice
-from orchestrator.records import Hyperparameters
+from orchestrator.records.spec import Choice, Hyperparameters
 
 
 class Space:
@@ -43,7 +42,8 @@ class Space:
             elif isinstance(span, IntRange):
                 space[name] = IntDistribution(span.low, span.high, log=span.log)
             else:
-                space[name] = CategoricalDistribution(sorted(dimension.choices or ()))
+                choices: Sequence[float | str] = dimension.choices or ()
+                space[name] = CategoricalDistribution(sorted(choices))
         return space
 
     def encode(self, choice: Choice) -> dict[str, Any]:
