@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
+from orchestrator.config.schedules import CosineSchedule, StepSchedule
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -64,8 +65,8 @@ def with_trainer(**values):
         with_trainer(convolutions="torch"),
         with_trainer(accumulate=2),
         with_trainer(gradient_clip=1.0),
-        with_trainer(schedule="cosine"),
-        with_trainer(schedule={"name": "step", "factor": 0.5}),
+        with_trainer(schedule=CosineSchedule()),
+        with_trainer(schedule=StepSchedule(factor=0.5)),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),

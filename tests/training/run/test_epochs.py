@@ -1,5 +1,6 @@
 """Batches that Lightning sees one by one, and epochs of them that it takes for one: equal to the last bit."""
 
+import math
 import time
 
 import pytest
@@ -76,15 +77,15 @@ def test_both_loops_give_the_same_and_each_continues_the_other(train, seen, opti
 
 
 def test_a_step_takes_several_batches_and_its_learning_rate_follows_the_schedule(train):
-    """Of three batches of an epoch two make a step, and then the third: 2 steps an epoch, of which each second is told.
+    """Of three batches of an epoch two make a step, and then the third: 2 steps an epoch; each second one is told.
 
-    The first of 3 epochs warms up, over 2 steps; over the other 4 the rate falls: the last one of the first has 0.01, of
-    the second half a cosine's place 1 of 4, (1 + cos(pi / 4)) / 2, and of the third 3 of 4.
+    The first of 3 epochs warms up, over 2 steps, and ends with 0.01. Over the other 4 steps the rate falls: the second
+    epoch ends at place 1 of 4 of half a cosine, and the third at place 3.
     """
     spec = make_spec("stem", 1, max_epochs=3, lr=0.01, **MORE)
     result, _ = train(spec, SHORT, "run")
     assert [epoch["lr"] for epoch in result["history"]] == pytest.approx(
-        [0.01, 0.008535533905932738, 0.0014644660940672627]
+        [0.01, *(0.01 * (1 + math.cos(math.pi * place / 4)) / 2 for place in (1, 3))]
     )
     assert [loss["step"] for epoch in result["history"] for loss in epoch["step_losses"]] == [1, 3, 5]
 

@@ -53,17 +53,14 @@ def train_by_hand(spec, scale):
     optimizer = kinds[spec.trainer.optimizer](trained, lr=spec.trainer.lr)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=spec.trainer.precision == "16-mixed")
     batches = load_data(spec.data).batches("train", seed=order_seed(spec.seed))
-    groups = [
-        range(first, min(first + given.accumulate, len(batches))) for first in range(0, len(batches), given.accumulate)
-    ]
     with torch_settings(None):
         torch.use_deterministic_algorithms(True)
         for epoch in range(spec.trainer.max_epochs):
             batches.batch_sampler.set_epoch(epoch)
             every = list(batches)
-            for group in groups:
+            for group in (every[first : first + given.accumulate] for first in range(0, len(every), given.accumulate)):
                 optimizer.zero_grad()
-                for images, labels in (every[batch] for batch in group):
+                for images, labels in group:
                     with torch.autocast("cpu", dtype=DTYPES[given.precision]):
                         loss = nn.functional.cross_entropy(network(normalise(images)), labels)
                     scaler.scale(loss / len(group)).backward()
