@@ -182,7 +182,8 @@ class FreezingModule(pl.LightningModule):
 
     def test_step(self, given: Batch | Batches) -> None:
         """Evaluate a batch, or all of them."""
-        self.validation_step(given)
+        for batch in self._list_batches(given):
+            self.evaluate(batch)
 
     def evaluate(self, batch: Batch) -> None:
         """Add a batch to the metrics."""

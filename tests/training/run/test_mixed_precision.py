@@ -11,6 +11,7 @@ from orchestrator.config.models import SyntheticConfig
 from orchestrator.records.place import Workplace
 from orchestrator.training.data.loading import load_data, order_seed
 from orchestrator.training.network.backbones import build_network
+from orchestrator.training.run import epochs
 from orchestrator.training.run import run as run_module
 from orchestrator.training.run.lightning import torch_settings
 from orchestrator.training.run.module import FreezingModule
@@ -93,6 +94,21 @@ def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer, more):
         torch.testing.assert_close(found["state_dict"][f"network.{name}"], tensor, rtol=1e-4, atol=1e-5)
     if precision == "16-mixed":
         assert found["MixedPrecision"]["scale"] == scaler.get_scale()
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+def test_lightnings_batches_and_an_epoch_as_one_give_the_same(tmp_path, monkeypatch, precision):
+    """Lightning's autocast then spans a step or an epoch."""
+    found = []
+    for least in (0.0, float("inf")):
+        monkeypatch.setattr(epochs, "SHORT_S", least)
+        run(spec_of(precision, max_epochs=3, **ALL_OF_IT), tmp_path / str(least), until_epoch=2)
+        found.append(last_checkpoint(tmp_path / str(least)))
+    each, whole = found
+    counts = [checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] for checkpoint in found]
+    assert counts == [3, 1]
+    assert all(torch.equal(tensor, whole["state_dict"][name]) for name, tensor in each["state_dict"].items())
+    assert each.get("MixedPrecision") == whole.get("MixedPrecision")
 
 
 @pytest.mark.parametrize("more", [{}, {"gradient_clip": 0.5, "schedule": "cosine"}], ids=["plain", "clipped"])
