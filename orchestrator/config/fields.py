@@ -1,7 +1,7 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -56,7 +56,6 @@ WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), no_bool]
 BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
-Optimizer = Literal["adam", "adamw", "sgd"]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
 

@@ -42,7 +42,8 @@ class Space:
             elif isinstance(span, IntRange):
                 space[name] = IntDistribution(span.low, span.high, log=span.log)
             else:
-                space[name] = CategoricalDistribution(sorted(dimension.choices or ()))
+                choices: Sequence[float | str] = dimension.choices or ()
+                space[name] = CategoricalDistribution(sorted(choices))
         return space
 
     def encode(self, choice: Choice) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
+from orchestrator.config.schedules import CosineSchedule, StepSchedule
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -61,6 +62,11 @@ def with_trainer(**values):
         with_trainer(accelerator="gpu"),
         with_trainer(deterministic=False),
         with_trainer(matmul_precision="high"),
+        with_trainer(convolutions="torch"),
+        with_trainer(accumulate=2),
+        with_trainer(gradient_clip=1.0),
+        with_trainer(schedule=CosineSchedule()),
+        with_trainer(schedule=StepSchedule(factor=0.5)),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -99,7 +105,8 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     assert SPEC.identity.keys() == RunSpec.model_fields.keys() - {"version"}
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
-    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - {"matmul_precision"}  # by default
+    later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
+    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
 def test_a_number_written_otherwise_is_the_same_number():

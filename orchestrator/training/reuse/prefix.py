@@ -172,6 +172,8 @@ class Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
+        if spec.trainer.convolutions != "auto":
+            parts["convolutions"] = spec.trainer.convolutions
         return hash_parts(parts)[:32]
 
     @property
