@@ -1,18 +1,14 @@
-"""Rows and columns of a sweep's tables. Rows are plain values; pandas loads for a data frame only."""
+"""Rows and columns of a sweep's tables. Rows are plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from orchestrator import names
 from orchestrator.records.runs import RunResult
 from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.storage.layout import Root
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 Row = dict[str, object]
 
@@ -137,13 +133,6 @@ def _state_of(run: RunRecord) -> str:
     if run.pruned_after is not None:
         return "pruned"
     return "failed" if run.result is None else "complete"
-
-
-def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":
-    """Turn rows into a data frame with the columns and dtypes of `types`, also where there is no row."""
-    import pandas as pd  # a second
-
-    return pd.DataFrame(rows, columns=list(types)).astype(dict(types))
 
 
 def checkpoint_path(run: RunRecord, root: Root) -> Path | None:

@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchestrator import names
 from orchestrator.errors import NotFoundError
 from orchestrator.records.spec import Hyperparameters
+from orchestrator.results import tables
+from orchestrator.results.choosing import Chosen
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.sweep_tables import SweepTables
 from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
 
 if TYPE_CHECKING:
@@ -123,3 +128,22 @@ class Trial:
         from orchestrator.training.network.saved import load_checkpoint_network
 
         return load_checkpoint_network(path)
+
+
+def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
+    """Build the answer that names a chosen trial, from its row."""
+    trial, row = chosen.trial, of.build_row(chosen.trial)
+    values: dict[str, Any] = {
+        key: row[key] for key in (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
+    }
+    paths = {run.seed: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
+    return Trial(
+        number=trial.number,
+        frozen=trial.frozen,
+        hyperparameters=trial.hyperparameters,
+        label=str(snapshot.label(trial)),
+        rule=chosen.rule,
+        basis=chosen.basis,
+        checkpoints={seed: path for seed, path in paths.items() if path is not None},
+        **values,
+    )
