@@ -13,6 +13,7 @@ from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
 from orchestrator.records.place import Workplace
+from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RunOutcome
 from orchestrator.records.spec import RunSpec
 
@@ -79,3 +80,8 @@ class InlineExecutor:
             future.set_result(result)
         if raised:
             raise raised[0]
+
+
+def build(prepared: Prepared, target: str) -> InlineExecutor:  # noqa: ARG001 - the same for each
+    """Build the executor of a sweep."""
+    return InlineExecutor(target)

@@ -41,6 +41,7 @@ from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
 from orchestrator.machine.limits import count_cores
 from orchestrator.records.place import Workplace
+from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RunOutcome
 from orchestrator.records.spec import RunSpec
 
@@ -328,6 +329,18 @@ class ProcessExecutor:
         if gpu is None and self._gpus:
             gpu = task.seat
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
+
+
+def build(prepared: Prepared, target: str) -> ProcessExecutor:
+    """Build the executor of a sweep."""
+    execution = prepared.experiment.execution
+    return ProcessExecutor(
+        target,
+        workers=execution.runs_at_a_time,
+        gpus=prepared.gpus,
+        timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
+        stall_s=None if execution.stall_min is None else 60 * execution.stall_min,
+    )
 
 
 def end_at_once(grace_s: float = AT_ONCE_S) -> None:
