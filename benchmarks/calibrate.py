@@ -24,7 +24,7 @@ from orchestrator.stats.comparison import find_better
 from orchestrator.stats.evidence import Evidence
 from orchestrator.stats.pareto import pareto_front
 from orchestrator.stats.posterior import Posterior, front_probabilities
-from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
 from orchestrator.stats.uncertainty import accuracy_interval
 
 SETS = all_sets(BLOCKS["resnet18"])
@@ -96,7 +96,7 @@ def judge(correct: NDArray[np.bool_], truth: NDArray[np.float64], of_runs: NDArr
     drawn = Posterior(evidence, [each.blocks for each in SETS]).draw(_DRAWS, seed)
     expected = drawn.mean(axis=0)
     best = min(trials, key=lambda trial: (-measured[trial], PARAMS[trial]))
-    supported = find_supported(find_better(evidence, PARAMS), PARAMS, measured.tolist())
+    supported = find_supported_front(find_better(evidence, PARAMS), PARAMS, measured.tolist())
     chosen = max(supported, key=measured.__getitem__)
     errors, _ = evidence.standard_errors()
     recommended = choose_cheapest_within(evidence.differences[best].tolist(), errors[best].tolist(), PARAMS)

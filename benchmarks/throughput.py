@@ -17,7 +17,7 @@ from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.blocks import BLOCKS
 from orchestrator.config.models import TrainerConfig
-from orchestrator.execution.worker import keep_freed_memory
+from orchestrator.execution.child import KEEP_FREED_MEMORY, in_environment
 from orchestrator.training.device import autocast
 from orchestrator.training.kernels.convolutions import has_quick_convolutions, map_side, quicken_block
 from orchestrator.training.network.backbones import block_modules
@@ -50,7 +50,8 @@ def _measure_apart(workload: Workload, classes: int, repeats: int, processes: in
     """Measure the stages in processes of one thread at the same time: seconds an image of all together."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
-    with ProcessPoolExecutor(processes, context, initializer=_wait_for_others, initargs=(barrier,)) as pool:
+    pool = ProcessPoolExecutor(processes, context, initializer=_wait_for_others, initargs=(barrier,))
+    with in_environment(KEEP_FREED_MEMORY), pool:
         calls = [pool.submit(_measure_all, workload, classes, repeats) for _ in range(processes)]
         measured = [call.result() for call in calls]
     return {name: StageSeconds.at_the_same_time([each[name] for each in measured]) for name in measured[0]}
@@ -59,7 +60,6 @@ def _measure_apart(workload: Workload, classes: int, repeats: int, processes: in
 def _wait_for_others(barrier: Barrier) -> None:
     """Begin with one thread, as a worker of this project, once all processes have loaded their libraries."""
     torch.set_num_threads(1)
-    keep_freed_memory()
     barrier.wait()
 
 

@@ -132,7 +132,3 @@ RUNG_FILE: Final = "rung-{:03d}.json"
 # States.
 PUT_OFF: Final = "put_off"
 """State of what was stopped before its end and is gone on with by the next start; tag of its MLflow run."""
-
-# Reasons.
-INTERRUPTED: Final = "interrupted"
-"""Error of a run that was stopped on request, and that the next sweep continues."""

@@ -196,6 +196,30 @@ def test_no_function_is_long():
     assert long == []
 
 
+def test_public_classes_have_names_of_their_own():
+    named: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path.relative_to(HERE)))
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
+def test_what_a_library_keeps_to_itself_is_used_in_one_file_alone():
+    adapters = {
+        "atexit": "cli/exits.py",
+        "multiprocessing": "execution/forkserver.py",
+        "mlflow": "tracking/mlflow/internals.py",
+        "pickle": "training/network/tensor_heads.py",
+        "pytorch_lightning": "training/run/internals.py",
+    }
+    private = re.compile(r"noqa: SLF001|^ *from (?!orchestrator)\S+ import .*\b_[a-z]", flags=re.MULTILINE)
+    users = {str(path.relative_to(HERE)) for path in (*SOURCES, *BENCHMARKS) if private.search(path.read_text())}
+    assert users == {f"orchestrator/{path}" for path in adapters.values()}
+    locks = {str(path.relative_to(HERE)) for path in SOURCES if "import fcntl" in path.read_text()}
+    assert locks == {"orchestrator/storage/flock.py"}
+
+
 # The command line
 
 

@@ -8,6 +8,7 @@ from orchestrator.records.labels import label_planned
 from orchestrator.records.prepared import Prepared
 from orchestrator.search import OptunaSearch, archive_sweep, count_archives
 from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
 
 
 def take_up_study(
@@ -33,7 +34,7 @@ def take_up_study(
         archived = archive_sweep(root, experiment.name)
     if archived is not None:
         observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
-    prepared = replace(prepared, generation=count_archives(root, experiment.name))
+    prepared = replace(prepared, generation=count_archives(root, experiment.name), older=Ledger(root).find_older())
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     search.require_identity(prepared.identity, prepared.weights_file)
     if search.left_out:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import names
+from orchestrator.cli import exits
 from orchestrator.cli.options import FRONT_COLUMNS
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import say_recommendation, with_varied
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from orchestrator.results import Sweep
     from orchestrator.sweep.jobs import SweepOutcome
 
-_EXIT_FAILED_TRIALS = 4
 _WithSource = Annotated[
     bool,
     typer.Option(
@@ -93,7 +93,7 @@ def sweep(
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
     if outcome.stopped or outcome.failed_trials:
-        raise typer.Exit(stopper.exit_code if outcome.stopped else _EXIT_FAILED_TRIALS)
+        raise typer.Exit(stopper.exit_code if outcome.stopped else exits.FAILED_TRIALS)
 
 
 def _resuming_words() -> str:

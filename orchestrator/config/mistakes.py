@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.config.dimensions import DIMENSIONS
 from orchestrator.config.document import KeyPath
 from orchestrator.config.fields import BROKEN_RULE
-from orchestrator.config.layers import Draft, Origin, dotted
+from orchestrator.config.layers import Draft, ValueOrigin, dotted
 from orchestrator.config.models import Experiment
 
 
@@ -46,7 +46,7 @@ def describe_problem(problem: Mapping[str, Any], draft: Draft, entry_place: Call
     return f"{origin.place}: {origin.path}: {_explain(kind, path, origin, received) or _say(problem, received)}"
 
 
-def _explain(kind: str, path: KeyPath, origin: Origin, received: object) -> str | None:
+def _explain(kind: str, path: KeyPath, origin: ValueOrigin, received: object) -> str | None:
     """Say what to write where YAML or a short form misleads; None where pydantic says it well enough."""
     if kind == "string_type" and origin.written is not None and received is not None:
         kinds = {bool: "true or false", int: "a number", float: "a number"}

@@ -11,7 +11,7 @@ from orchestrator.records.trials import TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class TrialLabel:
     """The name of a trial in tables, pictures and sentences.
 
     Attributes:
@@ -58,22 +58,22 @@ def describe_values(hyperparameters: Hyperparameters, varied: Sequence[str]) -> 
     return tuple(f"{name}={format_value(getattr(hyperparameters, name))}" for name in varied)
 
 
-def label_point(frozen: str, hyperparameters: Hyperparameters, varied: Sequence[str]) -> Label:
+def label_point(frozen: str, hyperparameters: Hyperparameters, varied: Sequence[str]) -> TrialLabel:
     """Name a point of the search space."""
-    return Label(frozen=frozen, values=describe_values(hyperparameters, varied))
+    return TrialLabel(frozen=frozen, values=describe_values(hyperparameters, varied))
 
 
-def label_planned(experiment: Experiment, choice: Choice | TrialRecord) -> Label:
+def label_planned(experiment: Experiment, choice: Choice | TrialRecord) -> TrialLabel:
     """Name a point of an experiment's search space, where no more than the experiment is known."""
     return label_point(choice.frozen, choice.hyperparameters, find_varied(experiment))
 
 
-def label_trials(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[int, Label]:
+def label_trials(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[int, TrialLabel]:
     """Name trials, by number; those whose names would be equal have their number in it."""
     labels = {trial.number: label_point(trial.frozen, trial.hyperparameters, varied) for trial in trials}
     counts = Counter(labels.values())
     return {
-        number: label if counts[label] == 1 else Label(frozen=label.frozen, values=label.values, number=number)
+        number: label if counts[label] == 1 else TrialLabel(frozen=label.frozen, values=label.values, number=number)
         for number, label in labels.items()
     }
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError
-from orchestrator.records.labels import Label, label_trials
+from orchestrator.records.labels import TrialLabel, label_trials
 from orchestrator.records.trials import TrialRecord, results_of
 from orchestrator.results.neighbours import Neighbours
 from orchestrator.stats import pareto
 from orchestrator.stats.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.stats.evidence import Evidence, Floats
 from orchestrator.stats.posterior import Posterior, front_probabilities
-from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
 from orchestrator.stats.uncertainty import Interval
 
 DRAWS = 4000
@@ -70,7 +70,7 @@ class Judgement:
         correct: Sequence[NDArray[np.bool_]],
         blocks: tuple[str, ...],
         reference: tuple[float, float],
-        labels: Mapping[int, Label] | None = None,
+        labels: Mapping[int, TrialLabel] | None = None,
     ) -> None:
         self._trials = tuple(trials)
         self._blocks = blocks
@@ -82,9 +82,9 @@ class Judgement:
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
-        """The supported front by rising parameters; see `selection.find_supported`."""
+        """The supported front by rising parameters; see `selection.find_supported_front`."""
         accuracy = self._evidence.accuracy.tolist()
-        return tuple(self._trials[place] for place in find_supported(self._better, self._params, accuracy))
+        return tuple(self._trials[place] for place in find_supported_front(self._better, self._params, accuracy))
 
     @cached_property
     def _better(self) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.records.labels import Label
+from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.tables import Row
 from orchestrator.stats.comparison import Comparison
@@ -35,7 +35,7 @@ class Neighbours:
     adjusted_p_value: float
 
 
-def build_comparison_row(found: "Neighbours", labels: Mapping[int, Label]) -> Row:
+def build_comparison_row(found: "Neighbours", labels: Mapping[int, TrialLabel]) -> Row:
     """Say how much more accurate a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {

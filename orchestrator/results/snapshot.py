@@ -8,7 +8,7 @@ from typing import final
 
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
-from orchestrator.records.labels import Label, find_varied, label_point, label_trials
+from orchestrator.records.labels import TrialLabel, find_varied, label_point, label_trials
 from orchestrator.records.trials import TrialRecord, superseded
 from orchestrator.results import tables
 from orchestrator.stats import pareto
@@ -42,7 +42,7 @@ class Snapshot:
         return find_varied(self.experiment, self.trials)
 
     @cached_property
-    def labels(self) -> dict[int, Label]:
+    def labels(self) -> dict[int, TrialLabel]:
         """Labels of the candidates, by number."""
         return label_trials(self.candidates, self.varied)
 
@@ -58,7 +58,7 @@ class Snapshot:
         """Return whether no other trial beats this one."""
         return trial.number in self._front_numbers
 
-    def label(self, trial: TrialRecord) -> Label:
+    def label(self, trial: TrialRecord) -> TrialLabel:
         """Return the label of a trial."""
         return self.labels.get(trial.number) or label_point(trial.frozen, trial.hyperparameters, self.varied)
 

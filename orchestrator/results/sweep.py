@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from orchestrator import names
 from orchestrator.config.models import Experiment
-from orchestrator.records.labels import Label
+from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results import choosing
 from orchestrator.results.belief import Belief
@@ -101,7 +101,7 @@ class Sweep:
         """What freezing each block changes, in pairs of candidates that differ in it alone."""
         return self._belief.effects
 
-    def label(self, trial: TrialRecord) -> Label:
+    def label(self, trial: TrialRecord) -> TrialLabel:
         """Name a trial: frozen set, values of what varies, and the number where that does not tell candidates apart."""
         return self._snapshot.label(trial)
 

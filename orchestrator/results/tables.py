@@ -116,23 +116,15 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.FROZEN: trial.frozen,
         **trial.hyperparameters.model_dump(),
         names.SEED: run.seed,
-        names.STATE: _state_of(run),
+        names.STATE: run.state,
         names.PARETO: on_front,
         **{key: None if run.result is None else _read(run.result, key) for key in METRICS},
         names.MLFLOW_RUN_ID: run.mlflow_run_id,
         names.CHECKPOINT: _text(checkpoint_path(run, root)),
         names.FINGERPRINT: run.fingerprint,
         names.REUSED_FROM: run.reused_from,
-        names.ERROR: None if run.was_stopped else run.error,
+        names.ERROR: run.error,
     }
-
-
-def _state_of(run: RunRecord) -> str:
-    if run.was_stopped:
-        return names.PUT_OFF
-    if run.pruned_after is not None:
-        return "pruned"
-    return "failed" if run.result is None else "complete"
 
 
 def checkpoint_path(run: RunRecord, root: Root) -> Path | None:

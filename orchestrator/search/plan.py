@@ -1,10 +1,9 @@
 """The plan of a finite search space: which trials run, in which order, and which are left out. Pure."""
 
-import math
 from collections.abc import Mapping
 from itertools import product
 
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import Experiment, SearchConfig
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
 from orchestrator.records.scores import BlockScores
@@ -36,16 +35,12 @@ def plan_choices(
             f"search.max_trainable_params={limit} leaves no frozen set: the smallest trains {least:,} parameters",
             hint=f"set it to {least} at least, or freeze more in search.frozen",
         )
-    dimensions = search.dimensions
-    if search.sampler != "auto" or any(getattr(each, "range", None) is not None for each in dimensions.values()):
+    grid = _build_grid(search)
+    if grid is None:
         return None, over
     shares = {key: scores.of(key).grad_share_frozen or 0.0 if scores is not None else 0.0 for key in kept}
     ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image, shares[key]))
-    grid = [
-        dict(zip(dimensions, values, strict=True))
-        for values in product(*(d.choices or () for d in dimensions.values()))
-    ]
-    if search.n_trials is not None and len(ordered) * len(grid) > search.n_trials:
+    if not _may_plan(search, len(ordered) * len(grid)):
         if search.strategy == "race":
             raise ConfigError(
                 f"search.strategy race runs a planned space, and search.n_trials={search.n_trials} leaves the choice "
@@ -61,9 +56,20 @@ def plan_choices(
 def count_points(experiment: Experiment) -> int | None:
     """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
     search = experiment.search
-    dimensions = list(search.dimensions.values())
-    if search.sampler == "auto" and all(each.choices is not None for each in dimensions):
-        size = len(experiment.frozen_sets) * math.prod(len(each.choices or ()) for each in dimensions)
-        if search.n_trials is None or size <= search.n_trials:
-            return size if search.max_trainable_params is None else None
-    return search.n_trials
+    grid = _build_grid(search)
+    if grid is None or not _may_plan(search, size := len(experiment.frozen_sets) * len(grid)):
+        return search.n_trials
+    return size if search.max_trainable_params is None else None
+
+
+def _build_grid(search: SearchConfig) -> list[dict[str, object]] | None:
+    """Build what each frozen set is combined with; None where a sampler is asked for by name, or there is no end."""
+    choices = {name: each.choices for name, each in search.dimensions.items()}
+    if search.sampler != "auto" or None in choices.values():
+        return None
+    return [dict(zip(choices, values, strict=True)) for values in product(*(each or () for each in choices.values()))]
+
+
+def _may_plan(search: SearchConfig, points: int) -> bool:
+    """Whether so many points are run one by one; else a sampler chooses among them."""
+    return search.n_trials is None or points <= search.n_trials

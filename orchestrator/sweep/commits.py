@@ -11,11 +11,10 @@ A finished run is committed in this order, and each point between is one at whic
 from collections.abc import Iterable
 from dataclasses import replace
 
-from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError
 from orchestrator.interfaces import Observer, Search, Tracker
 from orchestrator.records.runs import EpochMetrics, RungResult, RunResult
-from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import INTERRUPTED, RunRecord, TrialRecord
 from orchestrator.storage.ledger import Ledger
 from orchestrator.sweep.jobs import Job, SweepOutcome
 from orchestrator.sweep.strategy import Strategy
@@ -123,14 +122,14 @@ class Commits:
         """End a paused run that the strategy drops."""
         if job.tracker is not None:
             job.tracker.kill(reason)
-        self._end(job, job.record(error=reason, pruned_after=job.until))
+        self._end(job, job.record("pruned", error=reason, pruned_after=job.until))
 
     def put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
             job.tracker.put_off(f"stopped after epoch {job.epochs}" if job.epochs else "stopped before its first epoch")
         job.trial.stopped = True
-        self._end(job, job.record(error=names.INTERRUPTED))
+        self._end(job, job.record("put_off"))
 
     def fail(self, job: Job, error: OrchestratorError) -> None:
         """End a run that is lost."""
@@ -139,7 +138,7 @@ class Commits:
         if job.tracker is not None:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
-        self._end(job, job.record(error=error.message, cause=cause))
+        self._end(job, job.record("failed", error=error.message, cause=cause))
 
     def end_trial(self, trial: TrialRecord) -> None:
         """Say that a trial has ended."""
@@ -153,7 +152,7 @@ class Commits:
             job.claim.close()
         for job in jobs:
             if job.tracker is not None:
-                job.tracker.put_off(names.INTERRUPTED)
+                job.tracker.put_off(INTERRUPTED)
         for trial in self._strategy.under_way:
             search.put_off(trial.proposal.number, trial.runs)
 
@@ -165,7 +164,7 @@ class Commits:
 
     def _record(self, job: Job, result: RunResult, *, reused_from: str | None = None) -> RunRecord:
         checkpoint = self._ledger.checkpoint(job.start.spec.fingerprint)
-        return job.record(result=result, checkpoint=checkpoint, reused_from=reused_from)
+        return job.record("complete", result=result, checkpoint=checkpoint, reused_from=reused_from)
 
     def _end(self, job: Job, record: RunRecord) -> None:
         job.claim.close()

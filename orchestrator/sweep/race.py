@@ -21,7 +21,7 @@ from orchestrator.storage.ledger import Ledger
 from orchestrator.storage.predictions import read_predictions
 from orchestrator.sweep.decisions import Drop, Entrant, Leg, Rules, Standing, best_so_far, next_move
 from orchestrator.sweep.jobs import Job, TrialRuns
-from orchestrator.sweep.strategy import Step, build_job, fail_or_put_off
+from orchestrator.sweep.strategy import NextStep, build_job, fail_or_put_off
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class RaceStrategy:
         self._prepared = prepared
         self._rules = build_rules(prepared, len(self._lanes))
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> NextStep | None:
         """Say what the race does next; None while runs are under way, and when it is over."""
         if self._outstanding:
             return None
@@ -113,7 +113,7 @@ class RaceStrategy:
             jobs = [job for leg in move.legs for job in self._run(racing[leg.entrant], leg)]
             drops = [self._drop(racing[drop.entrant], drop) for drop in move.drops]
         self._outstanding = len(jobs) + len(drops)
-        return Step(jobs=jobs, drops=drops) if self._outstanding else None
+        return NextStep(jobs=jobs, drops=drops) if self._outstanding else None
 
     def pause(self, job: Job) -> None:
         """Keep a run until all of its rung have come."""

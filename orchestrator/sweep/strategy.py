@@ -14,7 +14,7 @@ from orchestrator.sweep.jobs import Job, TrialRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NextStep:
     """What a sweep does next.
 
     Attributes:
@@ -46,7 +46,7 @@ class Strategy(Protocol):
     def settle(self, prepared: Prepared) -> None:
         """Hear how many runs there are at a time, before the first of them."""
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> NextStep | None:
         """Say what to do next; None where that depends on runs under way, or where nothing is left."""
 
     def pause(self, job: Job) -> None:

@@ -11,7 +11,7 @@ from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.records.starts import RunStart, SweepStart
 
 
-class Origin(Record):
+class CallOrigin(Record):
     """What a run says of the sweep's call that started it; holds no configuration, so no credentials."""
 
     data: DatasetInfo

@@ -226,7 +226,9 @@ class FinishedByAnother(LoggingObserver):
         with claim:
             assert ledger.claim(fingerprint, claim)  # a paused run is nobody's
             result = train(start.spec, Workplace(directory=str(ledger.directory(fingerprint))), lambda metrics: None)
-            record = RunRecord(name="theirs", seed=start.spec.seed, fingerprint=fingerprint, result=result)
+            record = RunRecord(
+                name="theirs", seed=start.spec.seed, fingerprint=fingerprint, state="complete", result=result
+            )
             ledger.enter("other", record)
 
 

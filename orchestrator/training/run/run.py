@@ -18,6 +18,7 @@ from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
+from orchestrator.records.document import write_document
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
 from orchestrator.records.spec import RunSpec
@@ -35,7 +36,7 @@ from orchestrator.training.network.freezing import count_parameters
 from orchestrator.training.network.saved import network_state, read_checkpoint
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.reuse.prefix import Prefix, find_prefix, open_activations
-from orchestrator.training.run.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.run.checkpoints import CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
 from orchestrator.training.run.failures import explain
 from orchestrator.training.run.lightning import EpochCheckpoint, build_trainer, own_interrupts, quiet, torch_settings
 from orchestrator.training.run.memory import MemoryMeter
@@ -69,7 +70,7 @@ class _Attempt:
     workplace: Workplace
     folder: CheckpointFolder
     began: float
-    earlier: Progress | None
+    earlier: TrainingProgress | None
     memory: MemoryMeter = field(default_factory=MemoryMeter)
     history: list[EpochMetrics] = field(default_factory=list)
     validated: Outcomes | None = None
@@ -84,10 +85,10 @@ class _Attempt:
         if best_epoch(self.history).epoch == metrics.epoch:
             self.validated = validated
 
-    def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
+    def progress(self, finished: bool) -> TrainingProgress:  # noqa: FBT001 - the only thing that it is told
         """Say how far the run is; time and memory count earlier attempts in."""
         earlier = self.earlier
-        return Progress(
+        return TrainingProgress(
             history=tuple(self.history),
             finished=finished,
             duration_s=perf_counter() - self.began + (earlier.duration_s if earlier else 0.0),
@@ -140,7 +141,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
     if isinstance(trained, RungResult):
-        write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
+        write_atomically(path / RUNG_FILE.format(trained.epochs), write_document(trained))
         return trained
     result, predictions = trained
     _publish(folder, result, predictions)
@@ -151,11 +152,11 @@ def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str,
     """Leave what a finished run leaves, in this order: whoever finds the result finds the checkpoint too."""
     folder.publish(result.best_epoch)
     write_predictions(folder.path / PREDICTIONS_FILE, predictions)
-    write_atomically(folder.path / RESULT_FILE, result.model_dump_json())
+    write_atomically(folder.path / RESULT_FILE, write_document(result))
     folder.keep()
 
 
-def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> Progress | None:
+def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> TrainingProgress | None:
     """Find what an interrupted run left, and remove all that the run will write anew."""
     result = folder.path / RESULT_FILE
     earlier = None if result.exists() else folder.find_progress(spec.fingerprint)
@@ -313,7 +314,7 @@ def _build_result(
     attempt: _Attempt,
     data: LoadedData,
     network: torch.nn.Module,
-    progress: Progress,
+    progress: TrainingProgress,
     validation: _Evaluation,
     test: _Evaluation,
 ) -> RunResult:

@@ -386,11 +386,10 @@ def test_another_database_still_keeps_artifacts_under_the_root(mlflow_root, tmp_
     assert Store(mlflow_root).experiment is None
 
 
-def test_no_global_state_is_touched(tracker, mlflow_root):
+def test_no_global_state_of_mlflow_is_touched(tracker, mlflow_root):
     import mlflow
 
     tracker.start_run(make_run_start()).finish(make_result())
     assert mlflow.active_run() is None
     assert mlflow.get_tracking_uri() != mlflow_root.mlflow_uri
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ

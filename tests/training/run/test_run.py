@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.config.models import ModelConfig, SyntheticConfig
 from orchestrator.errors import ConfigError, RunError
+from orchestrator.records.document import read_document
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import RunResult
 from orchestrator.records.spec import RunSpec
@@ -127,7 +128,7 @@ def test_what_was_written_says_the_same(stopped):
         "predictions.npz",
         "result.json",
     }
-    assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
+    assert read_document(RunResult, (folder / "result.json").read_text(), "the result") == result
     assert is_whole(folder / "best.ckpt")
     assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
     written = [
