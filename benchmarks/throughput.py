@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import TrainerConfig
 from orchestrator.execution.worker import keep_freed_memory
 from orchestrator.training.device import autocast
@@ -72,7 +72,7 @@ def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, St
     for name, stage in _stages(network).items():
         with torch.no_grad():
             following = stage.eval()(value)
-        quickened = name in BLOCKS[BACKBONE][1:] and has_quick_convolutions(trainer)
+        quickened = name in find_backbone(BACKBONE).blocks[1:] and has_quick_convolutions(trainer)
         ways = _ways(stage, map_side(BACKBONE, name, workload.image_size) if quickened else None)
         measured[name] = _measure_stage(ways, value, workload.precision, repeats)
         value = following

@@ -1,19 +1,30 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import BACKBONES, find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError
 
 BROKEN_RULE = "broken_rule"
 """Type of the error of values that do not fit each other; its context says which one to blame."""
 
 
-def blame(text: str, at: tuple[str, ...], value: object) -> PydanticCustomError:
+def blame(text: str, at: tuple[str | int, ...], value: object) -> PydanticCustomError:
     """Blame the value at `at`, beside the field that is validated."""
     return PydanticCustomError(BROKEN_RULE, text, {"at": at, "value": value})
 
@@ -26,11 +37,32 @@ def _refuse_bool(value: object) -> object:
 
 
 def _normalise_key(key: str) -> str:
-    every = tuple(dict.fromkeys(block for blocks in BLOCKS.values() for block in blocks))
+    """Write a key of blocks in canonical form; whether the experiment's own backbone has them is looked at later."""
     try:
-        return FrozenSet.parse(key, order=every).key
+        return FrozenSet.parse(key, order=_list_blocks(BACKBONES.shipped)).key
     except ConfigError as error:
-        raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
+        if BACKBONES.names == BACKBONES.shipped:
+            raise as_problem(error) from error
+    try:  # installed packages are loaded only for blocks that no other backbone has
+        return FrozenSet.parse(key, order=_list_blocks(BACKBONES.names)).key
+    except ConfigError as error:
+        raise as_problem(error) from error
+
+
+def _list_blocks(backbones: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(block for name in backbones for block in find_backbone(name).blocks))
+
+
+def _require_backbone(name: str) -> str:
+    try:
+        return find_backbone(name).name
+    except ConfigError as error:
+        raise as_problem(error) from error
+
+
+def as_problem(error: ConfigError) -> ValueError:
+    """Write an error as pydantic collects it."""
+    return ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}")
 
 
 def _read_class_name(value: object) -> object:
@@ -59,6 +91,9 @@ Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 Optimizer = Literal["adam", "adamw", "sgd"]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
+BackboneName = Annotated[
+    str, AfterValidator(_require_backbone), WithJsonSchema({"type": "string", "enum": list(BACKBONES.shipped)})
+]
 
 
 class Section(BaseModel):

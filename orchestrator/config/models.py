@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
 from orchestrator.config.data import BUILT_IN_SOURCES as BUILT_IN_SOURCES
 from orchestrator.config.data import DIGITS as DIGITS
 from orchestrator.config.data import SYNTHETIC as SYNTHETIC
@@ -19,12 +20,13 @@ from orchestrator.config.dimensions import (
     OptimizerDimension,
     WeightDecayDimension,
 )
+from orchestrator.config.fields import BackboneName, FrozenKey, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import FrozenKey, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
 SWEEP_WEIGHTS = "sweep:"
@@ -33,7 +35,6 @@ SWEEP_WEIGHTS = "sweep:"
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 """Name of a sweep: that of its experiment, or of an archived one."""
 
-Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -42,7 +43,7 @@ Accelerator = Literal["auto", "cpu", "gpu"]
 class ModelConfig(Section):
     """The network and what it starts from."""
 
-    backbone: Backbone = "resnet18"
+    backbone: BackboneName = "resnet18"
     """Architecture, as torchvision names it."""
     weights: str = "IMAGENET1K_V1"
     """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
@@ -309,10 +310,23 @@ class Experiment(Section):
             raise blame(why, ("model", "num_classes"), value.num_classes)
         return value
 
+    @field_validator("search")
+    @classmethod
+    def _frozen_sets_fit_the_backbone(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        model = info.data.get("model")
+        if model is None:
+            return value
+        for number, key in enumerate(value.frozen):
+            try:
+                FrozenSet.parse(key, order=find_backbone(model.backbone).blocks)
+            except ConfigError as error:
+                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), key) from error
+        return value
+
     @property
     def blocks(self) -> tuple[str, ...]:
         """Block names of the backbone, in network order."""
-        return BLOCKS[self.model.backbone]
+        return find_backbone(self.model.backbone).blocks
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import TrainerConfig
 from orchestrator.training.kernels.taps import SumOfTaps
 from orchestrator.training.kernels.winograd import TILE, Winograd
@@ -39,13 +39,16 @@ def quicken_convolutions(
         image_size: Pixels along a side.
         memory_format: How activations lie in memory.
     """
-    for block in BLOCKS[backbone][1:]:
-        quicken_block(network.get_submodule(block), map_side(backbone, block, image_size), memory_format)
+    modules = find_backbone(backbone).modules
+    for block in list(modules)[1:]:
+        side = map_side(backbone, block, image_size)
+        for path in modules[block]:
+            quicken_block(network.get_submodule(path), side, memory_format)
 
 
 def map_side(backbone: str, block: str, image_size: int) -> int:
     """Give the pixels along a side of the maps that a block of a ResNet gives; of the stem, what its pooling gives."""
-    halvings = 1 + max(1, BLOCKS[backbone].index(block))
+    halvings = 1 + max(1, find_backbone(backbone).blocks.index(block))
     side = image_size
     for _ in range(halvings):
         side = (side + 1) // 2
@@ -68,7 +71,8 @@ def quicken_block(block: nn.Module, side: int, memory_format: torch.memory_forma
 
 
 def _choose(conv: nn.Conv2d, side: int) -> type[SumOfTaps | Winograd] | None:
-    if conv.kernel_size == (1, 1):
+    plain = conv.groups == 1 and conv.bias is None and conv.dilation == (1, 1)
+    if conv.kernel_size == (1, 1) or not plain:
         return None
     fits = (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
     if fits and side >= TILE and conv.in_channels >= _CHANNELS:

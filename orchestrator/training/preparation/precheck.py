@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError
 from orchestrator.training.folders.labelled import require_list
-from orchestrator.training.network.resnets import PRETRAINED, cached_file
 from orchestrator.training.network.weight_files import check_weight_file, read_weight_file
-from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, is_weight_path, unknown_name
+from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, cached_file, is_weight_path, unknown_name
 
 _DRAWN = ("synthetic", "sklearn/")
 """How sources begin that need no file."""
@@ -72,16 +72,16 @@ def check_inputs(experiment: Experiment, *, deep: bool = False) -> Precheck:
 
 
 def _check_weights(model: ModelConfig, *, deep: bool) -> Precheck:
-    named = PRETRAINED.get(model.backbone)
+    known = find_backbone(model.backbone)
     if model.weights == RANDOM_WEIGHTS:
         return Precheck(notes=("model.weights: none, the network starts from random values",))
-    if model.weights.startswith(_OTHER_SWEEP) or named is None:
+    if model.weights.startswith(_OTHER_SWEEP) or (not known.files and known.builder is None):
         return Precheck(unchecked=(f"model.weights {model.weights}",))
     try:
-        if model.weights in named:
+        if model.weights in known.files:
             return _check_download(model, deep=deep)
         if not is_weight_path(model.weights):
-            raise unknown_name(model, list(named))
+            raise unknown_name(model, list(known.files))
         path = Path(model.weights).expanduser()
         check_weight_file(path, model.backbone)
     except OrchestratorError as error:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.storage.cache import format_size
+from orchestrator.training.network.architectures import build_random
 from orchestrator.training.network.backbones import POOL, network_stages
 
 _FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
@@ -48,7 +49,7 @@ class PrefixPlan:
 
 def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
     """Name the parts of a network before the first that trains."""
-    order = BLOCKS[model.backbone]
+    order = find_backbone(model.backbone).blocks
     parts = order[: frozen.prefix_length(order)]
     return (*parts, POOL) if parts == order else parts
 
@@ -134,7 +135,7 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
 def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
     """Count the elements that parts of a network give for an image, and the operations; without data."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network: torch.nn.Module = torchvision.models.get_model(backbone, weights=None).eval()
+        network = build_random(backbone).eval()
         stages = network_stages(network, backbone)
         value = torch.empty(1, 3, image_size, image_size)
         for part in parts:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import CacheError, RunError
 from orchestrator.records.place import CachePlace
 from orchestrator.records.spec import RECIPE_VERSION, RunSpec
@@ -89,7 +90,7 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
     """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
     if place is None or not data.in_memory:
         return None
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     images = sum(data.size(split) for split in data.pixels)
     plan = plan_prefix(spec.model, spec.data.image_size, frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None

@@ -11,7 +11,8 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
@@ -71,7 +72,7 @@ class FreezingModule(pl.LightningModule):
         self.network = network
         self._trainer_config = spec.trainer
         self._frozen_modules = frozen_modules(
-            network, model, FrozenSet.parse(spec.frozen, order=BLOCKS[model.backbone])
+            network, model, FrozenSet.parse(spec.frozen, order=find_backbone(model.backbone).blocks)
         )
         self._frozen_batchnorm = model.frozen_batchnorm
         self._computed = computed

@@ -14,7 +14,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
@@ -183,7 +184,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     data = _load_data(spec, attempt.workplace.cache)
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
     data, prefix = _compute_prefix(network, data, attempt, device)
     attempt.memory.start(device, data)
@@ -319,7 +320,7 @@ def _build_result(
 ) -> RunResult:
     spec, workplace = attempt.spec, attempt.workplace
     best, history = progress.best, progress.history
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     cost = workplace.cost
     if cost is None:
         cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]

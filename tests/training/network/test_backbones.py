@@ -4,7 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from orchestrator.blocks import BLOCKS, all_sets
+from orchestrator.backbones import BACKBONES, find_backbone
+from orchestrator.blocks import all_sets
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
 from orchestrator.training.network.backbones import WeightsInfo, block_modules, build_network, describe_weights
@@ -29,11 +30,11 @@ def test_blocks_hold_every_parameter_but_the_heads():
     assert count_parameters(network) == (sum(PARAMS.values()) + HEAD_3_CLASSES,) * 2 == (11_178_051,) * 2
 
 
-@pytest.mark.parametrize("backbone", BLOCKS)
+@pytest.mark.parametrize("backbone", BACKBONES.shipped)
 def test_every_backbone_has_its_blocks_and_a_head(backbone):
     network = build_network(ModelConfig(backbone=backbone, weights="none"), 4, 0, parse("stem"))
     blocks = block_modules(network, backbone)
-    assert list(blocks) == list(BLOCKS[backbone])
+    assert list(blocks) == list(find_backbone(backbone).blocks)
     held = {id(p) for modules in blocks.values() for module in modules for p in module.parameters()}
     outside = {name for name, p in network.named_parameters() if id(p) not in held}
     assert outside == {"fc.weight", "fc.bias"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import CacheConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.errors import RunError
 from orchestrator.records.place import CachePlace, Workplace
@@ -25,7 +25,7 @@ from tests.factories import make_cost
 from tests.training.run.test_run import without_times
 from tests.training.tiny import make_data, make_spec, parse
 
-RESNET18 = BLOCKS["resnet18"]
+RESNET18 = find_backbone("resnet18").blocks
 pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 PREFIXES = ["stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3", ALL]
