@@ -10,10 +10,6 @@ from orchestrator.config.splits import SplitsConfig
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SYNTHETIC = "synthetic"
-DIGITS = "sklearn/digits"
-BUILT_IN_SOURCES = (SYNTHETIC, DIGITS)
-"""Values of `data.source` that need neither files nor a network."""
 IN_DATA_FINGERPRINT = frozenset(
     {
         "source",
@@ -122,10 +118,3 @@ class DataConfig(Section):
     def _classes_are_distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         require_distinct(value or ())
         return value
-
-    @property
-    def known_classes(self) -> int | None:
-        """Number of classes, as far as it is known without the data."""
-        if self.classes is not None:
-            return len(self.classes)
-        return {SYNTHETIC: self.synthetic.classes, DIGITS: 10}.get(self.source)

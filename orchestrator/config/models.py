@@ -7,9 +7,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
-from orchestrator.config.data import BUILT_IN_SOURCES as BUILT_IN_SOURCES
-from orchestrator.config.data import DIGITS as DIGITS
-from orchestrator.config.data import SYNTHETIC as SYNTHETIC
 from orchestrator.config.data import DataConfig as DataConfig
 from orchestrator.config.data import SyntheticConfig as SyntheticConfig
 from orchestrator.config.data import ValueRange as ValueRange
@@ -26,6 +23,7 @@ from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
@@ -303,11 +301,14 @@ class Experiment(Section):
         if value.source_sweep is not None and value.source_sweep == info.data.get("name"):
             raise blame("a sweep cannot start from its own networks", ("model", "weights"), value.weights)
         data = info.data.get("data")
-        known = data.known_classes if data is not None else None
-        if data is not None and known is not None and value.num_classes not in {None, known}:
-            why = f"data.synthetic.classes is {known}" if data.source == SYNTHETIC else f"{data.source} has {known}"
-            why = why if data.classes is None else f"data.classes names {known}"
-            raise blame(why, ("model", "num_classes"), value.num_classes)
+        if data is None:
+            return value
+        try:
+            known = known_classes(data)
+        except ConfigError as error:
+            raise blame(error.message, ("data", "source"), data.source) from error
+        if known is not None and value.num_classes not in {None, known}:
+            raise blame(explain_classes(data), ("model", "num_classes"), value.num_classes)
         return value
 
     @field_validator("search")

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
+from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import SOURCES
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.storage.cache import Cache
-from orchestrator.training.data.built_in import open_built_in
+from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.sources import Source, open_source
 from orchestrator.training.data.splits import SPLITS
 from orchestrator.training.images.batches import (
@@ -113,8 +114,8 @@ def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | Non
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    if config.source in BUILT_IN_SOURCES:
-        return open_built_in(config)[1]
+    if config.source in SOURCES:
+        return open_collection(config)[1]
     return _describe(config, open_source(config, decode=decode, cache=cache))
 
 
@@ -133,8 +134,8 @@ def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cach
         SetupError: It is on the hub, and neither network nor cache has it.
     """
     images: dict[str, Images]
-    if config.source in BUILT_IN_SOURCES:
-        images, info = open_built_in(config)
+    if config.source in SOURCES:
+        images, info = open_collection(config)
         cached = open_drawn(cache, images, info.fingerprint, config) if cache else None
     else:
         source = open_source(config, cache=cache)
