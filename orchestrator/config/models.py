@@ -1,7 +1,7 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from orchestrator.config.dimensions import (
     Dimension,
     LearningRateDimension,
     OptimizerDimension,
+    Searches,
     WeightDecayDimension,
 )
 from orchestrator.config.fields import BackboneName, FrozenKey, Section, Seed, blame, require_distinct
@@ -120,13 +121,13 @@ class SearchConfig(Section):
     cost, and drop none."""
     max_trainable_params: int | None = Field(default=None, ge=1)
     """Frozen sets that leave more parameters to train are left out before anything runs."""
-    lr: LearningRateDimension | None = None
+    lr: Annotated[LearningRateDimension | None, Searches("trainer")] = None
     """Learning rates to search besides; null: `trainer.lr`."""
-    weight_decay: WeightDecayDimension | None = None
+    weight_decay: Annotated[WeightDecayDimension | None, Searches("trainer")] = None
     """Weight decays to search besides; null: `trainer.weight_decay`."""
-    batch_size: BatchSizeDimension | None = None
+    batch_size: Annotated[BatchSizeDimension | None, Searches("data")] = None
     """Batch sizes to search besides; null: `data.batch_size`."""
-    optimizer: OptimizerDimension | None = None
+    optimizer: Annotated[OptimizerDimension | None, Searches("trainer")] = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
     strategy: Literal["full", "race"] = "full"
     """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
@@ -164,10 +165,10 @@ class SearchConfig(Section):
             raise blame("needs search.n_trials: a sampler has no end of its own", ("sampler",), sampler)
         return value
 
-    @field_validator("lr", "weight_decay", "batch_size")
+    @field_validator("*")
     @classmethod
-    def _range_knows_its_end(cls, value: Dimension | None, info: ValidationInfo) -> Dimension | None:
-        if getattr(value, "range", None) is not None and info.data.get("n_trials", 0) is None:
+    def _range_knows_its_end(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, Dimension) and value.span is not None and info.data.get("n_trials", 0) is None:
             raise ValueError("a range needs search.n_trials: it has no end of its own")
         return value
 
@@ -185,8 +186,8 @@ class SearchConfig(Section):
         sampler = info.data.get("sampler", "auto")
         if sampler != "auto":
             raise blame("search.strategy race runs a planned space, and a sampler has none", ("sampler",), sampler)
-        for name in ("lr", "weight_decay", "batch_size"):
-            if getattr(info.data.get(name), "range", None) is not None:
+        for name, given in info.data.items():
+            if isinstance(given, Dimension) and given.span is not None:
                 raise ValueError(f"race runs a planned space, and search.{name} is a range: give choices")
         return value
 
@@ -198,17 +199,19 @@ class SearchConfig(Section):
         return value
 
     @property
-    def dimensions(
-        self,
-    ) -> dict[str, LearningRateDimension | WeightDecayDimension | BatchSizeDimension | OptimizerDimension]:
+    def dimensions(self) -> dict[str, Dimension]:
         """The further dimensions by name, in a fixed order; those that are not searched are left out."""
-        every = {
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "batch_size": self.batch_size,
-            "optimizer": self.optimizer,
-        }
+        every = {name: getattr(self, name) for name in DIMENSIONS}
         return {name: dimension for name, dimension in every.items() if dimension is not None}
+
+
+DIMENSIONS: Final = {
+    name: mark.section
+    for name, field in SearchConfig.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Searches)
+}
+"""Section of the experiment that each dimension of a search varies, by the name that the field has in both."""
 
 
 class ExecutionConfig(Section):

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from orchestrator.config.dimensions import DIMENSIONS
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import DIMENSIONS, Experiment
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

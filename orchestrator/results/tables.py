@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator import names
 from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import Hyperparameters
 from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.storage.layout import Root
 
@@ -51,7 +52,10 @@ BELIEF: Final = {
 """How far `val_acc` can be believed: ends of its 95 % interval, its expected value, its place on the front."""
 SCORES: Final = dict.fromkeys((names.LOGME, names.GRAD_SHARE_FROZEN), "float64")
 """What was known of the frozen set before anything trained."""
-_HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_size": "int64", "optimizer": "string"}
+_COLUMN_TYPES: Final[dict[object, str]] = {float: "float64", int: "int64"}
+_HYPERPARAMETERS: Final = {
+    name: _COLUMN_TYPES.get(field.annotation, "string") for name, field in Hyperparameters.model_fields.items()
+}
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",

@@ -37,13 +37,13 @@ def plan_choices(
             hint=f"set it to {least} at least, or freeze more in search.frozen",
         )
     dimensions = search.dimensions
-    if search.sampler != "auto" or any(getattr(each, "range", None) is not None for each in dimensions.values()):
+    if search.sampler != "auto" or any(each.span is not None for each in dimensions.values()):
         return None, over
     shares = {key: scores.of(key).grad_share_frozen or 0.0 if scores is not None else 0.0 for key in kept}
     ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image, shares[key]))
     grid = [
         dict(zip(dimensions, values, strict=True))
-        for values in product(*(d.choices or () for d in dimensions.values()))
+        for values in product(*(each.values or () for each in dimensions.values()))
     ]
     if search.n_trials is not None and len(ordered) * len(grid) > search.n_trials:
         if search.strategy == "race":
@@ -62,8 +62,8 @@ def count_points(experiment: Experiment) -> int | None:
     """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
     search = experiment.search
     dimensions = list(search.dimensions.values())
-    if search.sampler == "auto" and all(each.choices is not None for each in dimensions):
-        size = len(experiment.frozen_sets) * math.prod(len(each.choices or ()) for each in dimensions)
+    if search.sampler == "auto" and all(each.values is not None for each in dimensions):
+        size = len(experiment.frozen_sets) * math.prod(len(each.values or ()) for each in dimensions)
         if search.n_trials is None or size <= search.n_trials:
             return size if search.max_trainable_params is None else None
     return search.n_trials

@@ -36,13 +36,13 @@ class Space:
         else:
             space[names.FROZEN] = CategoricalDistribution(list(keys))
         for name, dimension in self._search.dimensions.items():
-            span = getattr(dimension, "range", None)
+            span = dimension.span
             if isinstance(span, FloatRange):
                 space[name] = FloatDistribution(span.low, span.high, log=span.log)
             elif isinstance(span, IntRange):
                 space[name] = IntDistribution(span.low, span.high, log=span.log)
             else:
-                space[name] = CategoricalDistribution(sorted(dimension.choices or ()))
+                space[name] = CategoricalDistribution(sorted(dimension.values or ()))
         return space
 
     def encode(self, choice: Choice) -> dict[str, Any]:
