@@ -129,7 +129,7 @@ def open_collection(config: DataConfig) -> tuple[dict[str, Images], DatasetInfo]
 
 def _require_whole(opened: object, source: str) -> Collection:
     if not isinstance(opened, Collection):
-        raise ConfigError(f"data.source: {source} opens as a {type(opened).__name__}, not as a Collection")
+        raise ConfigError(f"data.source: {source} opens as {type(opened).__name__}, not as a Collection")
     empty = [split for split in SPLITS if split not in opened.images or not len(opened.images[split])]
     if empty:
         raise ConfigError(f"data.source: {source} has no {' and no '.join(empty)} images")
