@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -32,6 +33,20 @@ def build_random(backbone: str, num_classes: int = _ANY_CLASSES) -> nn.Module:
     if missing:
         raise ConfigError(f"model.backbone: the network of {backbone} has no module {', '.join(missing)}")
     return built
+
+
+def build_empty(backbone: str, num_classes: int = _ANY_CLASSES) -> nn.Module:
+    """Build the network of a backbone without values, on torch's meta device.
+
+    Raises:
+        ConfigError: See `build_random`.
+    """
+    try:
+        with torch.device("meta"):
+            return build_random(backbone, num_classes)
+    except NotImplementedError:  # some compute the sizes of their layers with tensors, which need values
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            return build_random(backbone, num_classes).to("meta")
 
 
 def named_weights(backbone: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from torch import nn
 from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
-from orchestrator.training.network.architectures import build_random
+from orchestrator.training.network.architectures import build_empty, build_random
 from orchestrator.training.network.freezing import freeze
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.seeds import derive_seed
@@ -47,10 +47,10 @@ def build_network(
         torch.manual_seed(derive_seed(head_seed, "backbone"))
         # weights cover all but the head: to draw what they replace takes four times as long as the rest; what a package
         # builds may hold more than weights cover
-        with torch.device("cpu" if weights is None or known.builder is not None else "meta") as device:
+        if weights is None or known.builder is not None:
             network = build_random(model.backbone, num_classes)
-        if device.type == "meta":
-            network.to_empty(device="cpu")
+        else:
+            network = build_empty(model.backbone, num_classes).to_empty(device="cpu")
         torch.manual_seed(derive_seed(head_seed, "head"))
         for module in network.get_submodule(known.head).modules():
             reset = getattr(module, "reset_parameters", None)

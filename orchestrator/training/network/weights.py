@@ -15,7 +15,7 @@ from torch import Tensor
 from orchestrator.backbones import COUNTER, Shape, find_backbone
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.network.architectures import build_random, named_weights
+from orchestrator.training.network.architectures import build_empty, named_weights
 from orchestrator.training.network.weight_files import (
     STATE_DICT_HINT,
     check_weight_file,
@@ -131,8 +131,7 @@ def _read_file(path: Path, backbone: str) -> object:
 def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
     state = require_state(unpack_checkpoint(raw, model.backbone, where), where, Tensor)
     state = {name: tensor.detach() for name, tensor in state.items()}  # of a file of parameters, too
-    with torch.device("meta"):
-        expected = build_random(model.backbone).state_dict()
+    expected = build_empty(model.backbone).state_dict()
     wanted = {name: tensor for name, tensor in expected.items() if not find_backbone(model.backbone).is_of_head(name)}
     problems = list_misfits(_shapes(state), _shapes(expected), model.backbone)
     dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}

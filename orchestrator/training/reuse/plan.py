@@ -13,7 +13,7 @@ from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.storage.cache import format_size
-from orchestrator.training.network.architectures import build_random
+from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import POOL, network_stages
 
 _FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
@@ -135,7 +135,7 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
 def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
     """Count the elements that parts of a network give for an image, and the operations; without data."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network = build_random(backbone).eval()
+        network = build_empty(backbone).eval()
         stages = network_stages(network, backbone)
         value = torch.empty(1, 3, image_size, image_size)
         for part in parts:
