@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, require_distinct
 from orchestrator.config.splits import SplitsConfig
+from orchestrator.config.transforms import NO_TRANSFORM, TransformName
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,6 +76,9 @@ class DataConfig(Section):
     """Mean of each RGB channel, of values in [0, 1]."""
     std: tuple[Channel, Channel, Channel] = IMAGENET_STD
     """Standard deviation of each RGB channel, of values in [0, 1]."""
+    augment: TransformName = NO_TRANSFORM
+    """How training images change from epoch to epoch: `none`, or `flip` (left and right swapped, each image in half of
+    the epochs). The seed of a run decides; what frozen blocks give for an image is not kept then."""
     batch_size: BatchSize = 16
     """Images a training step."""
     loader_workers: int = Field(default=4, ge=0, le=64)

@@ -11,6 +11,7 @@ from pydantic import create_model
 
 from orchestrator.config.data import IN_DATA_FINGERPRINT, WITHOUT_EFFECT
 from orchestrator.config.models import DIMENSIONS, DataConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.config.transforms import NO_TRANSFORM
 from orchestrator.records.record import Record
 
 RECIPE_VERSION = 6
@@ -74,6 +75,8 @@ class RunSpec(Record):
         data = self.data.model_dump(mode="json", exclude=set(IN_DATA_FINGERPRINT | WITHOUT_EFFECT))
         if not isinstance(self.data.value_range, tuple):  # there is no image that it would be about
             del data["value_range"]
+        if self.data.augment == NO_TRANSFORM:  # as before it could be chosen
+            del data["augment"]
         plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
         if self.trainer.matmul_precision == "highest" and not self._was_tf32:
             del plain["trainer"]["matmul_precision"]

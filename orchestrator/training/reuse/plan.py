@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
-from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.config.models import CacheConfig, DataConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.config.transforms import NO_TRANSFORM
 from orchestrator.storage.cache import format_size
 from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import POOL, network_stages
@@ -56,7 +57,7 @@ def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
 
 def plan_prefix(
     model: ModelConfig,
-    image_size: int,
+    data: DataConfig,
     frozen: FrozenSet,
     *,
     trainer: TrainerConfig,
@@ -67,14 +68,14 @@ def plan_prefix(
 
     Args:
         model: The network.
-        image_size: Side of an image in pixels.
+        data: Says how large images are, and whether they change from epoch to epoch.
         frozen: The frozen set.
         trainer: Says on what the blocks are computed, and in which precision, in concrete terms.
         cache: Says whether activations are kept at all, and how much there may be of them.
         images: Images of all splits; None where that is not known yet.
     """
     parts = first_frozen(model, frozen)
-    elements, flops = _measure(model.backbone, image_size, parts)
+    elements, flops = _measure(model.backbone, data.image_size, parts)
     size = elements * (2 if trainer.precision == "16-mixed" else 4)
     reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
     resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
@@ -83,6 +84,8 @@ def plan_prefix(
         refused = "the first block trains"
     elif model.frozen_batchnorm == "track":
         refused = "model.frozen_batchnorm is track: the frozen blocks change with each batch"
+    elif data.augment != NO_TRANSFORM:
+        refused = f"data.augment is {data.augment}: the images change in each epoch"
     elif not cache.activations:
         refused = "cache.activations is false"
     elif images is not None and images * size > cache.max_gb * _GIB:
@@ -105,9 +108,9 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str
     if trainer.accelerator == "auto":
         found: Literal["gpu", "cpu"] = "gpu" if torch.cuda.is_available() else "cpu"
         trainer = trainer.model_copy(update={"accelerator": found})
-    size, cache = experiment.data.image_size, experiment.cache
+    data, cache = experiment.data, experiment.cache
     return {
-        frozen.key: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
+        frozen.key: plan_prefix(experiment.model, data, frozen, trainer=trainer, cache=cache, images=images)
         for frozen in experiment.frozen_sets
     }
 

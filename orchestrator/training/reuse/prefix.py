@@ -92,7 +92,7 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
         return None
     frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     images = sum(data.size(split) for split in data.pixels)
-    plan = plan_prefix(spec.model, spec.data.image_size, frozen, trainer=spec.trainer, cache=place, images=images)
+    plan = plan_prefix(spec.model, spec.data, frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
 
 
