@@ -43,7 +43,7 @@ class ModelConfig(Section):
     """The network and what it starts from."""
 
     backbone: BackboneName = "resnet18"
-    """Architecture, as torchvision names it."""
+    """Architecture, as torchvision names it, or an installed package."""
     weights: str = "IMAGENET1K_V1"
     """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
     checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
