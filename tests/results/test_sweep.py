@@ -295,10 +295,10 @@ def test_a_missing_sweep_is_not_found(tmp_path):
 
 
 def test_load_model_gives_the_network_of_the_checkpoint(sweep, monkeypatch):
-    from orchestrator.training.network import backbones
+    from orchestrator.training.network import saved
 
     loaded = []
-    monkeypatch.setattr(backbones, "load_checkpoint_network", lambda path: loaded.append(path) or "network")
+    monkeypatch.setattr(saved, "load_checkpoint_network", lambda path: loaded.append(path) or "network")
     assert sweep.best().load_model() == "network"
     assert loaded == [sweep.best().checkpoint]
     assert loaded[0].is_absolute()
