@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from orchestrator.blocks import BLOCKS, FrozenSet, all_sets
-from orchestrator.comparison import find_better
-from orchestrator.evidence import Evidence
-from orchestrator.pareto import pareto_front
-from orchestrator.posterior import Posterior, front_probabilities
-from orchestrator.selection import choose_cheapest_within, find_supported
-from orchestrator.uncertainty import accuracy_interval
+from orchestrator.stats.comparison import find_better
+from orchestrator.stats.evidence import Evidence
+from orchestrator.stats.pareto import pareto_front
+from orchestrator.stats.posterior import Posterior, front_probabilities
+from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.uncertainty import accuracy_interval
 
 SETS = all_sets(BLOCKS["resnet18"])
 _BLOCK_PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}

@@ -216,7 +216,7 @@ def read_trainings(sweep: orchestrator.Sweep) -> dict[str, Training]:
 
 
 def _hash_weights(checkpoint: Path) -> str:
-    from orchestrator.training.backbones import network_state, read_checkpoint
+    from orchestrator.training.network.saved import network_state, read_checkpoint
 
     digest = hashlib.sha256()
     for name, tensor in sorted(network_state(read_checkpoint(checkpoint)).items()):

@@ -39,7 +39,7 @@ class Images:
 def open_images(folder: Path) -> Images:
     """Count the images of a folder that is there; none is decoded."""
     from orchestrator.config.models import DataConfig
-    from orchestrator.training.data import describe_data
+    from orchestrator.training.data.loading import describe_data
 
     info = describe_data(DataConfig(source=str(folder)), decode=False)
     sizes = SplitSizes(*(info.split_sizes[split] for split in ("train", "validation", "test")))
@@ -86,7 +86,7 @@ def _draw_split(folder: Path, number: int, count: int, pixels: int) -> None:
 
 def _draw(label: int, pixels: int, noise: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw a texture of the class, scaled up, with noise: drawn small and from one field of noise, it takes little."""
-    from orchestrator.training.synthetic import draw
+    from orchestrator.training.data.synthetic import draw
 
     small = Image.fromarray(draw(label, len(CLASSES), _TEXTURE_PIXELS, rng).transpose(1, 2, 0))
     large = np.asarray(small.resize((pixels, pixels), Image.Resampling.BICUBIC), dtype=np.int16)

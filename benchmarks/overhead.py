@@ -18,11 +18,12 @@ from unittest.mock import patch
 
 from benchmarks.images import DRAWN_PIXELS, draw_images, images_of_environment, open_images, weights_of_environment
 from benchmarks.workloads import BEANS, FROZEN_SETS, Workload, frozen_keys
-from orchestrator import app, load_experiment
+from orchestrator import load_experiment
+from orchestrator.app import sweep as app
 from orchestrator.config.models import Experiment
-from orchestrator.interfaces import Choice
-from orchestrator.observers import LoggingObserver
-from orchestrator.records import TrialRecord
+from orchestrator.observers.group import LoggingObserver
+from orchestrator.records.spec import Choice
+from orchestrator.records.trials import TrialRecord
 
 ARITHMETIC_FILE = "arithmetic.txt"
 """Beside a run's result: seconds of its arithmetic."""
@@ -83,7 +84,7 @@ def measure(workload: Workload, place: Path, seeds: int = 1) -> Overhead:
     experiment = load_experiment(EXPERIMENT, config, overrides=[f"search.seeds={list(range(seeds))}"])
     observer = _WorkerCount()
     began = perf_counter()
-    with patch.object(app, "_RUN_FUNCTION", "benchmarks.timed_run:run_timed"):
+    with patch("orchestrator.app.parts.RUN_FUNCTION", "benchmarks.timed_run:run_timed"):
         sweep, _ = app.run_sweep(experiment, root=place / "root", observer=observer)
     seconds = perf_counter() - began
     runs = [run for trial in sweep.trials for run in trial.runs]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.images import images_of_environment, open_images, weights_of_environment
-from orchestrator import app, load_experiment
+from orchestrator import load_experiment
+from orchestrator.app import sweep as app
 from orchestrator.blocks import BLOCKS, FrozenSet, all_sets
 from orchestrator.results import Sweep
 
@@ -128,7 +129,7 @@ def main(words: Sequence[str] | None = None) -> None:
         config = arena.write_config(workload, place / "experiments.yaml")
         overrides = [f"search.seeds={list(range(given.seeds))}", "trainer.patience=10"]
         experiment = load_experiment(EXPERIMENT, config, overrides=overrides)
-        with patch.object(app, "_RUN_FUNCTION", "benchmarks.recorded_run:run_recorded"):
+        with patch("orchestrator.app.parts.RUN_FUNCTION", "benchmarks.recorded_run:run_recorded"):
             sweep, _ = app.run_sweep(experiment, root=place / "root")
         recording = record(sweep)
     recording.write(given.path)

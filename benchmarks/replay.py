@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import Recording
-from orchestrator.comparison import find_better
-from orchestrator.evidence import Evidence
-from orchestrator.race import Rules, replay, stand_after
-from orchestrator.selection import find_supported
+from orchestrator.stats.comparison import find_better
+from orchestrator.stats.evidence import Evidence
+from orchestrator.stats.selection import find_supported
+from orchestrator.sweep.decisions import Rules, replay, stand_after
 
 RECORDING = Path(__file__).parent / "beans.npz"
 """All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""

@@ -13,8 +13,8 @@ import psutil
 
 from benchmarks.competitors import NAMES
 from benchmarks.results import Score, TrialScore, WorkloadResult
-from orchestrator.app import find_git_commit
-from orchestrator.packing import count_cores
+from orchestrator.app.sweep import find_git_commit
+from orchestrator.machine.limits import count_cores
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "optuna", "mlflow", "tensorboard")
 _NOTHING = "-"

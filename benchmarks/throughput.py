@@ -18,9 +18,9 @@ from benchmarks.workloads import BACKBONE, Workload
 from orchestrator.blocks import BLOCKS
 from orchestrator.config.models import TrainerConfig
 from orchestrator.execution.worker import keep_freed_memory
-from orchestrator.training.backbones import block_modules
-from orchestrator.training.convolutions import has_quick_convolutions, map_side, quicken_block
 from orchestrator.training.device import autocast
+from orchestrator.training.kernels.convolutions import has_quick_convolutions, map_side, quicken_block
+from orchestrator.training.network.backbones import block_modules
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
 

@@ -16,11 +16,12 @@ import torch
 
 from benchmarks.overhead import ARITHMETIC_FILE
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec
-from orchestrator.training import prefix
-from orchestrator.training.module import FreezingModule
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import RunSpec
+from orchestrator.training.reuse import prefix
+from orchestrator.training.run.module import FreezingModule
+from orchestrator.training.run.run import run_training
 
 
 def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.app import plan_sweep, run_sweep
+    from orchestrator.app.plan import plan_sweep
+    from orchestrator.app.sweep import run_sweep
     from orchestrator.blocks import FrozenSet
     from orchestrator.config import load_experiment
     from orchestrator.config.models import Experiment
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "app": ("plan_sweep", "run_sweep"),
+    "app.plan": ("plan_sweep",),
+    "app.sweep": ("run_sweep",),
     "blocks": ("FrozenSet",),
     "config": ("load_experiment",),
     "config.models": ("Experiment",),

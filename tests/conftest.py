@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # torch starts a thread a core in each test process, and threads that wait for each other's cores wait five times
@@ -47,7 +47,7 @@ def mlflow_store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared / "mlflow-template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
-            from orchestrator.tracking.mlflow_store import MlflowStore
+            from orchestrator.tracking.mlflow.store import MlflowStore
 
             fresh = Root.at(shared / "mlflow-template")
             MlflowStore(fresh, "Default", None).open()

@@ -8,19 +8,11 @@ from typing import Any
 
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, TrainerConfig
-from orchestrator.interfaces import RunStart, SweepStart, SweepSummary
-from orchestrator.records import (
-    Cost,
-    DatasetInfo,
-    EpochMetrics,
-    Hyperparameters,
-    RunRecord,
-    RunResult,
-    RunSpec,
-    StepLoss,
-    TrialRecord,
-    run_name,
-)
+from orchestrator.records.facts import Cost, DatasetInfo
+from orchestrator.records.runs import EpochMetrics, RunResult, StepLoss
+from orchestrator.records.spec import Hyperparameters, RunSpec, run_name
+from orchestrator.records.starts import RunStart, SweepStart, SweepSummary
+from orchestrator.records.trials import RunRecord, TrialRecord
 
 RESNET18 = BLOCKS["resnet18"]
 BLOCK_PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}

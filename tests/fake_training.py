@@ -5,8 +5,9 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.records import EpochMetrics, RunResult, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.spec import RunSpec
 
 ACCURACY = {"none": 0.95, "stem": 0.96, "stem+layer1": 0.94, "stem+layer1+layer2": 0.90}
 """Of seed 0; seed s has 0.01 * s less. Frozen sets that are not named here have 0.5."""

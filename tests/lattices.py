@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.layout import Root
 from orchestrator.results import Sweep
+from orchestrator.storage.layout import Root
 from tests.factories import RESNET18, make_experiment
 from tests.predicted import make_predicted_trial
 

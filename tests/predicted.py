@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.layout import Root
-from orchestrator.predictions import Predictions, predictions_path, write_predictions
-from orchestrator.records import TrialRecord
+from orchestrator.records.trials import TrialRecord
 from orchestrator.results import Sweep
+from orchestrator.storage.layout import Root
+from orchestrator.storage.predictions import Predictions, predictions_path, write_predictions
 from tests.factories import make_experiment, make_result, make_run, make_trial
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator import files
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
-from orchestrator.predictions import Predictions, write_predictions
-from orchestrator.records import Cost, EpochMetrics, RungResult, RunOutcome, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.records.facts import Cost
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome
+from orchestrator.records.spec import RunSpec
+from orchestrator.storage import files
+from orchestrator.storage.predictions import Predictions, write_predictions
 from tests.fake_training import build_result
 from tests.faults import resuming
 from tests.property.worlds import World

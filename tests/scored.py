@@ -1,6 +1,6 @@
 """Scores whose sums are easy: the squared gradient norms of the blocks are 1, 4, 9, 16 and 0, together 30."""
 
-from orchestrator.scores import BlockScore, BlockScores
+from orchestrator.records.scores import BlockScore, BlockScores
 from tests.factories import RESNET18
 
 SCORES = BlockScores(

@@ -3,18 +3,18 @@
 import threading
 from pathlib import Path
 
-from orchestrator.app import build_strategy
+from orchestrator.app.parts import build_strategy
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.execution.inline import InlineExecutor
-from orchestrator.interfaces import SweepStart, SweepSummary
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
-from orchestrator.observers import LoggingObserver
-from orchestrator.prepared import Prepared
-from orchestrator.records import Cost, DatasetInfo
+from orchestrator.observers.group import LoggingObserver
+from orchestrator.records.facts import Cost, DatasetInfo
+from orchestrator.records.prepared import Prepared
+from orchestrator.records.starts import SweepStart, SweepSummary
 from orchestrator.results import Sweep
 from orchestrator.search import OptunaSearch, read_study
-from orchestrator.sweep import SweepLoop
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
+from orchestrator.sweep.loop import SweepLoop
 from orchestrator.tracking.memory import MemoryTracker
 from tests.fake_training import TRAINABLE
 

@@ -13,8 +13,8 @@ _COLLECT_EVERY = 50_000
 
 def main() -> NoReturn:
     """Run the command line and exit with a code that says how it went."""
-    from orchestrator.environment import claim_environment
-    from orchestrator.streams import protect_streams
+    from orchestrator.machine.environment import claim_environment
+    from orchestrator.machine.streams import protect_streams
 
     protect_streams()
     claim_environment()

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.options import FormatOption, RootOption
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import FormatOption, RootOption
-from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
-    from orchestrator.cache import EntryInfo
+    from orchestrator.storage.cache import EntryInfo
 
 app = typer.Typer(help="Look at what is kept for later runs, or clear it.", no_args_is_help=True)
 
-_ROOT = Path(DEFAULT_ROOT)
+ROOT = Path(DEFAULT_ROOT)
 _MIB = 2**20
 _COLUMNS = ("kind", "of", "size_mb", "used", "state")
 
 
 @app.command()
-def info(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
+def info(root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
     """Print one row an entry: its kind, what it was made of, its size (MiB), when it was last used, and its state.
 
     The limit is `cache.max_gb` of the sweep that last kept something.
     """
-    from orchestrator.cache import Cache, format_size
+    from orchestrator.storage.cache import Cache, format_size
 
     place = Root.at(root)
     cache = Cache(place.cache)
@@ -44,11 +44,11 @@ def info(root: RootOption = _ROOT, form: FormatOption = Format.table) -> None:
 
 @app.command()
 def clear(
-    root: RootOption = _ROOT,
+    root: RootOption = ROOT,
     kind: Annotated[str | None, typer.Option(help="Clear this kind only, such as images.")] = None,
 ) -> None:
     """Remove what is kept, but for what running sweeps use; what is needed again is made again."""
-    from orchestrator.cache import Cache, format_size
+    from orchestrator.storage.cache import Cache, format_size
 
     gone, kept = Cache(Root.at(root).cache).clear(kind)
     print_note(f"{_count(gone)} removed, {format_size(sum(entry.size for entry in gone))}")

@@ -14,8 +14,8 @@ import typer
 from orchestrator.cli import cache, config, data, doctor, query, sweep, ui
 from orchestrator.cli.output import print_note
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
+from orchestrator.machine.streams import lost_output
 from orchestrator.masking import list_secrets, mask_credentials, remember_address
-from orchestrator.streams import lost_output
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*", re.DOTALL)
 EXIT_UNEXPECTED = 1

@@ -48,7 +48,7 @@ def check(config: ConfigOption = _FILE, overrides: SetOption = None) -> None:
     Weights and data that are not on this machine are named too. They are no mistakes of the file: exit code 0.
     """
     from orchestrator.config import check_file, load_experiment
-    from orchestrator.training.precheck import check_inputs
+    from orchestrator.training.preparation.precheck import check_inputs
 
     names = check_file(config, overrides or [])
     for name in names:

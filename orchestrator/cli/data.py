@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 if TYPE_CHECKING:
-    from orchestrator.cache import Cache
     from orchestrator.config import Experiment
-    from orchestrator.training.quality import DataReport
+    from orchestrator.storage.cache import Cache
+    from orchestrator.training.data.quality import DataReport
 
 app = typer.Typer(help="Look at the data.", no_args_is_help=True)
 
@@ -62,7 +62,7 @@ def check(
     from orchestrator.config import load_experiment
 
     experiment = load_experiment(name, config, overrides or [])
-    from orchestrator.training.inspection import inspect_data
+    from orchestrator.training.data.inspection import inspect_data
 
     report = inspect_data(experiment.data, _open_cache(experiment, root))
     if form is Format.json:
@@ -75,8 +75,8 @@ def check(
 
 
 def _open_cache(experiment: "Experiment", root: Path | None) -> "Cache | None":
-    from orchestrator.cache import Cache
-    from orchestrator.workplace import CachePlace
+    from orchestrator.records.place import CachePlace
+    from orchestrator.storage.cache import Cache
 
     if root is None:
         return None

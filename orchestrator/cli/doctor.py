@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.options import FormatOption, RootOption
 from orchestrator.cli.output import Format, print_note, print_rows
-from orchestrator.cli.query import FormatOption, RootOption
-from orchestrator.layout import DEFAULT_ROOT
+from orchestrator.storage.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Finding

@@ -10,9 +10,9 @@ from enum import StrEnum
 from typing import Literal
 
 from orchestrator import names
-from orchestrator.cli.layout import LEAST_TEXT, Column, fit, terminal_width, wrap
+from orchestrator.cli.widths import LEAST_TEXT, Column, fit, terminal_width, wrap
+from orchestrator.machine.streams import write_data
 from orchestrator.masking import mask_credentials
-from orchestrator.streams import write_data
 
 Row = Mapping[str, object]
 

@@ -1,31 +1,33 @@
 """The sweeps under a root, a line each."""
 
 from orchestrator import names
+from orchestrator.cli.options import ROOT, FormatOption, RootOption
 from orchestrator.cli.output import Format, print_note, print_rows
-from orchestrator.cli.query import count_points
 from orchestrator.errors import NotFoundError, SetupError
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 COLUMNS = ("name", names.STATE, "done", "planned", "highest_measured_val_acc", "failed", "updated", names.ERROR)
 
 
-def print_sweeps(root: Root, form: Format) -> None:
-    """Print the sweeps under a root by name, those that were begun anew too."""
+def list_sweeps(root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
+    """Print the sweeps under the root, a line each: how far each is, and its highest measured val_acc."""
     from orchestrator.search import study_names
 
-    rows = [describe_sweep(root, name) for name in study_names(root)]
+    place = Root.at(root)
+    rows = [describe_sweep(place, name) for name in study_names(place)]
     print_rows(rows, COLUMNS, form)
     if not rows:
         print_note(
-            f"there is no sweep in {root.path}: start one with `orchestrator sweep NAME`, or give another --root"
+            f"there is no sweep in {place.path}: start one with `orchestrator sweep NAME`, or give another --root"
         )
 
 
 def describe_sweep(root: Root, name: str) -> dict[str, object]:
     """Describe how far a sweep is: `running`, `finished`, `unfinished`, or `unreadable` with the error."""
-    from orchestrator.lock import read_owner
-    from orchestrator.progress import read_progress
+    from orchestrator.observers.progress import read_progress
     from orchestrator.results import load_sweep
+    from orchestrator.search import count_points
+    from orchestrator.storage.lock import read_owner
 
     progress = read_progress(root.progress(name))
     row: dict[str, object] = {"name": name, names.STATE: "unreadable", "updated": progress and progress.updated}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.layout import measure
-from orchestrator.interfaces import RunStart
-from orchestrator.labels import format_value
-from orchestrator.records import EpochMetrics, RunRecord
+from orchestrator.cli.widths import measure
+from orchestrator.records.labels import format_value
+from orchestrator.records.runs import EpochMetrics
+from orchestrator.records.starts import RunStart
+from orchestrator.records.trials import RunRecord
 
 _COLUMNS = ("epoch", "val_acc", "checkpoint", "trainable", "time")
 """Of each run; `val_acc` is that of the last epoch, `checkpoint` that of the epoch with the lowest val_loss so far."""

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import names
+from orchestrator.cli.options import FRONT_COLUMNS
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import FRONT_COLUMNS, say_recommendation, with_varied
+from orchestrator.cli.query import say_recommendation, with_varied
 from orchestrator.cli.sources import list_sources, sweep_command
-from orchestrator.layout import DEFAULT_ROOT
 from orchestrator.masking import mask_credentials
+from orchestrator.storage.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    from orchestrator.app import Plan
+    from orchestrator.app.plan import Plan
     from orchestrator.config.models import Experiment
-    from orchestrator.jobs import SweepOutcome
     from orchestrator.results import Sweep
+    from orchestrator.sweep.jobs import SweepOutcome
 
 _EXIT_FAILED_TRIALS = 4
 _WithSource = Annotated[
@@ -165,8 +166,8 @@ def _run(
 ) -> "tuple[Sweep, SweepOutcome]":
     from rich.console import Console
 
-    from orchestrator.cli.progress import LiveObserver, PlainObserver
-    from orchestrator.records import Step
+    from orchestrator.cli.live import LiveObserver, PlainObserver
+    from orchestrator.records.record import Step
 
     console = Console(stderr=True)
     live = console.is_terminal and verbosity == 0
@@ -174,7 +175,7 @@ def _run(
         stopper.prepare()
         observer.on_prepared = stopper.begin
         observer.on_message(Step("loading the program"))
-        from orchestrator.app import run_sweep
+        from orchestrator.app.sweep import run_sweep
 
         return run_sweep(experiment, observer=observer, root=root, stop=stopper.event, fresh=fresh, command=command)
 
@@ -191,7 +192,7 @@ def _run_source(
 
 
 def _print_plan(experiment: "Experiment", output: Format, root: Path, command: str) -> None:
-    from orchestrator.app import plan_sweep
+    from orchestrator.app.plan import plan_sweep
 
     plan = plan_sweep(experiment)
     _print_source(experiment, root, command)
@@ -246,8 +247,8 @@ def _print_source(experiment: "Experiment", root: Path, command: str) -> None:
     """Say whether the network is there that another sweep leaves this one; the plan needs none."""
     if experiment.model.source_sweep is None:
         return
-    from orchestrator.layout import Root
-    from orchestrator.pretrained import describe_missing
+    from orchestrator.app.pretrained import describe_missing
+    from orchestrator.storage.layout import Root
 
     missing = describe_missing(Root.at(root), experiment, command)
     if missing is not None:

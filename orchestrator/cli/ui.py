@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
+from orchestrator.cli.options import RootOption
 from orchestrator.cli.output import print_note
-from orchestrator.cli.query import RootOption
-from orchestrator.hosts import LOOPBACKS
-from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.machine.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PORT
+from orchestrator.machine.hosts import LOOPBACKS
+from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
-    from orchestrator.ui import Page, Viewer
+    from orchestrator.viewer.servers import Viewer
+    from orchestrator.viewer.views import Page
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -48,9 +49,10 @@ def ui(
     ] = None,
 ) -> None:
     """Show the MLflow UI and TensorBoard on this machine until Ctrl-C."""
-    from orchestrator.app import mend_store
+    from orchestrator.app.keeping import mend_store
     from orchestrator.config import fill_option
-    from orchestrator.ui import find_views, open_viewer
+    from orchestrator.viewer.servers import open_viewer
+    from orchestrator.viewer.views import find_views
 
     if mlflow_uri is None:
         mend_store(Root.at(root), print_note)

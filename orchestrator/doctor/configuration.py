@@ -9,7 +9,7 @@ from orchestrator.config import check_file, load_experiment
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.doctor.stores import check_mlflow
 from orchestrator.errors import ConfigError
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 _DEFAULT = Path("experiments.yaml")
 _WAIT_S = 3.0

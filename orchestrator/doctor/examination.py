@@ -16,7 +16,7 @@ from orchestrator.doctor.stores import (
     check_places,
     check_spool,
 )
-from orchestrator.layout import DEFAULT_ROOT, Root
+from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 
 def examine(root: str | Path = DEFAULT_ROOT, config: str | Path | None = None) -> list[Finding]:

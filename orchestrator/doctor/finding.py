@@ -3,7 +3,7 @@
 from typing import Literal
 
 from orchestrator.masking import mask_credentials
-from orchestrator.records import Record
+from orchestrator.records.record import Record
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import OrchestratorError
-from orchestrator.layout import Root
-from orchestrator.machine import read_cores, read_memory
+from orchestrator.machine.limits import read_cores, read_memory
+from orchestrator.storage.layout import Root
 
 _GIB = 2**30
 _LITTLE_DISK = 5 * _GIB
@@ -69,7 +69,7 @@ def check_memory() -> Finding:
 def check_pictures() -> Finding:
     """Draw a small picture, as the report of a sweep does."""
     try:
-        from orchestrator.report.canvas import Page
+        from orchestrator.report.pictures.canvas import Page
 
         picture = BytesIO()
         Page("A picture", "drawn to see whether one can be").figure.savefig(picture, format="png")

@@ -4,7 +4,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.databases import (
+from orchestrator.doctor.finding import Finding, fail, ok, warn
+from orchestrator.errors import SetupError
+from orchestrator.storage.databases import (
     MLFLOW,
     OPTUNA,
     Program,
@@ -16,11 +18,9 @@ from orchestrator.databases import (
     read_revision,
     read_tables,
 )
-from orchestrator.doctor.finding import Finding, fail, ok, warn
-from orchestrator.errors import SetupError
-from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.lock import read_owner
-from orchestrator.tracking.relocation import OUR_EXPERIMENTS, find_former_roots
+from orchestrator.storage.layout import DEFAULT_ROOT, Root
+from orchestrator.storage.lock import read_owner
+from orchestrator.tracking.mlflow.relocation import OUR_EXPERIMENTS, find_former_roots
 
 
 def check_mlflow(path: Path, check: str = "mlflow") -> Finding:

@@ -18,7 +18,7 @@ from orchestrator.errors import RunError
 from orchestrator.execution import mortal
 from orchestrator.execution.sockets import settle_socket_folder
 from orchestrator.execution.worker import WORKER_LOG
-from orchestrator.machine import read_cores
+from orchestrator.machine.limits import read_cores
 
 GRACE_S = 5.0
 """Seconds that a worker has to end by itself once it has nothing left to do, and after SIGKILL."""

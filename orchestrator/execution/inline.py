@@ -7,8 +7,9 @@ from orchestrator.errors import RunStoppedError
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunOutcome
+from orchestrator.records.spec import RunSpec
 
 
 class InlineExecutor:

@@ -37,9 +37,10 @@ from orchestrator.execution.target import as_run_error, module_of
 from orchestrator.execution.task import Limits, Task
 from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
-from orchestrator.packing import count_cores
-from orchestrator.records import EpochMetrics, RunOutcome, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.machine.limits import count_cores
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RunOutcome
+from orchestrator.records.spec import RunSpec
 
 STOP_GRACE_S = 10.0
 """Seconds that a worker has to end its epoch once it was asked to stop."""

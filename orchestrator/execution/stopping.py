@@ -2,7 +2,7 @@
 
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import EpochMetrics
+from orchestrator.records.runs import EpochMetrics
 
 
 class StopRequest:

@@ -9,8 +9,9 @@ from pathlib import Path
 from orchestrator.errors import RunError
 from orchestrator.execution.child import last_output
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunOutcome, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunOutcome
+from orchestrator.records.spec import RunSpec
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -18,9 +18,10 @@ from orchestrator.execution.mortal import hear_of_parents_death
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import EpochMetrics, RunOutcome, RunSpec
-from orchestrator.streams import protect_streams
-from orchestrator.workplace import Workplace
+from orchestrator.machine.streams import protect_streams
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RunOutcome
+from orchestrator.records.spec import RunSpec
 
 WORKER_LOG = "worker.log"
 STOP_AT_ONCE = signal.SIGUSR1

@@ -1,5 +1,5 @@
 """A sweep as pictures, as an interactive page and as a note."""
 
-from orchestrator.environment import repair_environment
+from orchestrator.machine.environment import repair_environment
 
 repair_environment()

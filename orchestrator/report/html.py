@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import names
-from orchestrator.report.blocks import build_table, explain_effects
-from orchestrator.report.canvas import INK, PALE
-from orchestrator.report.series import Series, describe_sweep, grey_level
+from orchestrator.report.pictures.canvas import INK, PALE
+from orchestrator.report.pictures.series import Series, describe_sweep, grey_level
 from orchestrator.results import BlockEffects, Row, Sweep
+from orchestrator.results.block_sentences import build_table, explain_effects
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

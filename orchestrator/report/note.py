@@ -4,10 +4,10 @@ import html
 import re
 from collections.abc import Sequence
 
-from orchestrator.records import TrialRecord
-from orchestrator.report.blocks import build_table, explain_effects
+from orchestrator.records.trials import TrialRecord
+from orchestrator.report.searches import CHEAT_SHEET
 from orchestrator.results import Row, Sweep, Trial, describe_scores, describe_states
-from orchestrator.searches import CHEAT_SHEET
+from orchestrator.results.block_sentences import build_table, explain_effects
 
 _MAX_ERROR = 200
 

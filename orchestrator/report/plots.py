@@ -7,13 +7,13 @@ from pathlib import Path
 
 from orchestrator.errors import SetupError
 from orchestrator.lettering import lettering
-from orchestrator.report.canvas import Page
-from orchestrator.report.comparisons import draw_convergence, draw_test, draw_time
-from orchestrator.report.curves import draw_accuracies, draw_losses, draw_overfitting
-from orchestrator.report.effects import draw_effects
-from orchestrator.report.front import draw_front
 from orchestrator.report.html import write_page
-from orchestrator.report.series import Series, build_series, describe_sweep, describe_trials
+from orchestrator.report.pictures.canvas import Page
+from orchestrator.report.pictures.comparisons import draw_convergence, draw_test, draw_time
+from orchestrator.report.pictures.curves import draw_accuracies, draw_losses, draw_overfitting
+from orchestrator.report.pictures.effects import draw_effects
+from orchestrator.report.pictures.front import draw_front
+from orchestrator.report.pictures.series import Series, build_series, describe_sweep, describe_trials
 from orchestrator.results import Sweep
 
 PICTURES: dict[str, Callable[[Sequence[Series], str], Page]] = {

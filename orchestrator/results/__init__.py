@@ -1,12 +1,14 @@
 """What a sweep knows: tables, the front, the trial to use, curves, networks."""
 
+from orchestrator.records.trials import results_of
 from orchestrator.results.effects import BlockEffects
 from orchestrator.results.judgement import Recommendation
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.scores import describe_scores
 from orchestrator.results.sweep import Sweep, describe_states, load_sweep
-from orchestrator.results.tables import Interval, Row, results_of
+from orchestrator.results.tables import Row
 from orchestrator.results.trial import Trial
+from orchestrator.stats.uncertainty import Interval
 
 __all__ = [
     "BlockEffects",

@@ -1,12 +1,13 @@
 """Which trial is the best, by which rule, and how it stands to those that other rules name."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from orchestrator import names
 from orchestrator.errors import ConfigError, NotFoundError
-from orchestrator.records import TrialRecord
+from orchestrator.records.trials import TrialRecord
 from orchestrator.results.judgement import Judgement
 
 MIN_VAL_ACC = "min_val_acc"
@@ -64,12 +65,12 @@ def choose_best(
         raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
     fitting, within = trials, ""
     if max_trainable_params is not None:
-        fitting = [trial for trial in trials if _cost(trial) <= max_trainable_params]
+        fitting = [trial for trial in trials if cost(trial) <= max_trainable_params]
         within = f" with at most {max_trainable_params:,} parameters"
         if not fitting:
             raise NotFoundError(
                 f"no complete trial of {name!r} has at most {max_trainable_params:,} trainable "
-                f"parameters; the closest is {describe(min(trials, key=_cost))}"
+                f"parameters; the closest is {describe(min(trials, key=cost))}"
             )
     if min_val_acc is not None:
         return _choose_cheapest(fitting, min_val_acc, describe, f"{name!r}{within}", within)
@@ -81,7 +82,7 @@ def choose_best(
         else:
             kept = judgement.supported
     return Chosen(
-        trial=min(kept, key=lambda trial: (-_gain(trial), _cost(trial))),
+        trial=min(kept, key=lambda trial: (-gain(trial), cost(trial))),
         rule=used,
         basis=f"{basis}, among the trials{within}" if within else basis,
     )
@@ -90,15 +91,15 @@ def choose_best(
 def _choose_cheapest(
     fitting: Sequence[TrialRecord], least: float, describe: Describe, whose: str, within: str
 ) -> Chosen:
-    accurate = [trial for trial in fitting if _gain(trial) >= least]
+    accurate = [trial for trial in fitting if gain(trial) >= least]
     if not accurate:
         raise NotFoundError(
             f"no complete trial of {whose} reaches val_acc {least:g}; "
-            f"the closest is {describe(max(fitting, key=_gain))}",
+            f"the closest is {describe(max(fitting, key=gain))}",
             hint="accuracies are fractions in [0, 1]" if least > 1 else None,
         )
     return Chosen(
-        trial=min(accurate, key=lambda trial: (_cost(trial), -_gain(trial))),
+        trial=min(accurate, key=lambda trial: (cost(trial), -gain(trial))),
         rule=MIN_VAL_ACC,
         basis=f"the fewest trainable parameters with a measured val_acc of at least {least:g}{within and ','}{within}",
     )
@@ -106,7 +107,7 @@ def _choose_cheapest(
 
 def find_highest(trials: Sequence[TrialRecord]) -> TrialRecord:
     """Find the highest measured trial; ties: fewer parameters, then the earlier."""
-    return min(trials, key=lambda trial: (-_gain(trial), _cost(trial)))
+    return min(trials, key=lambda trial: (-gain(trial), cost(trial)))
 
 
 def explain_choice(
@@ -158,9 +159,11 @@ def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement,
     )
 
 
-def _gain(trial: TrialRecord) -> float:
-    return trial.val_acc or 0.0
+def gain(trial: TrialRecord) -> float:
+    """Return what the front maximises: `val_acc`; NaN where the trial is not complete."""
+    return math.nan if trial.val_acc is None else trial.val_acc
 
 
-def _cost(trial: TrialRecord) -> float:
-    return float(trial.trainable_params or 0)
+def cost(trial: TrialRecord) -> float:
+    """Return what the front minimises: `trainable_params`; NaN where the trial is not complete."""
+    return math.nan if trial.trainable_params is None else trial.trainable_params

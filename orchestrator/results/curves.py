@@ -1,10 +1,11 @@
 """The curves of a sweep's runs: of those that finished, and of those that a race dropped."""
 
 from orchestrator import names
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
-from orchestrator.records import EpochMetrics, RunRecord, TrialRecord
+from orchestrator.records.runs import EpochMetrics
+from orchestrator.records.trials import RunRecord, TrialRecord
 from orchestrator.results.tables import CURVES, Row
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
 
 
 def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
-from orchestrator.effects import BlockEffect, Cell, estimate_effects
 from orchestrator.errors import NotFoundError
-from orchestrator.records import RunRecord, TrialRecord
+from orchestrator.records.trials import RunRecord, TrialRecord
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
-from orchestrator.timing import Timing
+from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
+from orchestrator.stats.timing import Timing
 
 EFFECT_TYPES: Final = {
     names.BLOCK: "string",

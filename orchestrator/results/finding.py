@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError, NotFoundError
-from orchestrator.labels import find_varied, format_value, label_point
-from orchestrator.records import Hyperparameters, TrialRecord
-from orchestrator.trials import superseded
+from orchestrator.records.labels import find_varied, format_value, label_point
+from orchestrator.records.spec import Hyperparameters
+from orchestrator.records.trials import TrialRecord, superseded
 
 
 def find_trial(

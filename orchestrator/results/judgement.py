@@ -9,38 +9,22 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import pareto
 from orchestrator.blocks import FrozenSet
-from orchestrator.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.errors import ConfigError
-from orchestrator.evidence import Evidence, Floats
-from orchestrator.labels import Label, label_trials
-from orchestrator.posterior import Posterior, front_probabilities
-from orchestrator.records import TrialRecord
-from orchestrator.results.tables import Interval, results_of
-from orchestrator.selection import choose_cheapest_within, find_supported
+from orchestrator.records.labels import Label, label_trials
+from orchestrator.records.trials import TrialRecord, results_of
+from orchestrator.results.neighbours import Neighbours
+from orchestrator.stats import pareto
+from orchestrator.stats.comparison import Comparison, adjust_holm, compare, find_better
+from orchestrator.stats.evidence import Evidence, Floats
+from orchestrator.stats.posterior import Posterior, front_probabilities
+from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.uncertainty import Interval
 
 DRAWS = 4000
 """Draws of the posterior: a probability is known to 0.8 points (one standard error) or better."""
 _AREA_DRAWS = 1000
 """Draws for what has to be worked out one front at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbours:
-    """Two trials next to each other on the front.
-
-    Attributes:
-        cheaper: The one with fewer parameters.
-        other: The other.
-        comparison: How much more accurate `other` is.
-        adjusted_p_value: Its p-value, corrected for the number of neighbours (Holm).
-    """
-
-    cheaper: TrialRecord
-    other: TrialRecord
-    comparison: Comparison
-    adjusted_p_value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import NotFoundError, RunError
-from orchestrator.layout import Root
-from orchestrator.predictions import Predictions, predictions_path, read_predictions
-from orchestrator.records import TrialRecord
-from orchestrator.results.tables import Interval, checkpoint_path, results_of
-from orchestrator.uncertainty import accuracy_interval, wilson_interval
+from orchestrator.records.trials import TrialRecord, results_of
+from orchestrator.results.tables import checkpoint_path
+from orchestrator.stats.uncertainty import Interval, accuracy_interval, wilson_interval
+from orchestrator.storage.layout import Root
+from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

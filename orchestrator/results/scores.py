@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator import names
-from orchestrator.correlation import rank_correlation
-from orchestrator.records import TrialRecord
+from orchestrator.records.trials import TrialRecord
+from orchestrator.stats.correlation import rank_correlation
 
 FEWEST = 5
 """Trials below which a rank correlation is not stated: of four, one order in 24 is the right one by chance."""

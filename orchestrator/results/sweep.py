@@ -8,23 +8,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, final
 
-from orchestrator import names, pareto
+from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
-from orchestrator.labels import Label, find_varied, label_point, label_trials
-from orchestrator.layout import DEFAULT_ROOT, Root
-from orchestrator.records import TrialRecord
+from orchestrator.records.labels import Label, find_varied, label_point, label_trials
+from orchestrator.records.trials import TrialRecord, results_of, superseded
 from orchestrator.results import tables
-from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, explain_choice, find_highest
+from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, cost, explain_choice, find_highest, gain
 from orchestrator.results.curves import build_history_rows, history_of
 from orchestrator.results.effects import EFFECT_TYPES, BlockEffects, build_effects
 from orchestrator.results.finding import find_trial
 from orchestrator.results.judgement import Judgement, Recommendation
+from orchestrator.results.neighbours import COMPARISON_TYPES, build_comparison_row
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.scores import score_metrics
-from orchestrator.results.tables import Interval, Row, results_of
+from orchestrator.results.tables import Row
 from orchestrator.results.trial import Trial
-from orchestrator.trials import superseded
+from orchestrator.stats import pareto
+from orchestrator.stats.uncertainty import Interval
+from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,7 +66,7 @@ class Sweep:
         self.experiment = experiment
         self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
         self._superseded = superseded(self.trials)
-        self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=_gain, cost=_cost))
+        self.front: tuple[TrialRecord, ...] = tuple(pareto.pareto_front(self.candidates, gain=gain, cost=cost))
         """Trials on the front, by rising `trainable_params`."""
         self._predicted = predicted or PredictedTrials(root)
         self._front_numbers = frozenset(trial.number for trial in self.front)
@@ -86,8 +88,8 @@ class Sweep:
             if trial.state == "complete"
             and trial.repeats is None
             and trial.number not in self._superseded
-            and math.isfinite(_gain(trial))
-            and math.isfinite(_cost(trial))
+            and math.isfinite(gain(trial))
+            and math.isfinite(cost(trial))
         )
 
     @property
@@ -160,7 +162,7 @@ class Sweep:
         return (
             []
             if judgement is None
-            else [tables.build_comparison_row(each, self._labels) for each in judgement.neighbours(self.front)]
+            else [build_comparison_row(each, self._labels) for each in judgement.neighbours(self.front)]
         )
 
     def history_rows(self, key: str | int) -> list[Row]:
@@ -185,7 +187,7 @@ class Sweep:
         `difference` is how much more accurate `other` is than `cheaper`, a fraction, with its 95 % interval `low` to
         `high`; `p_value_adjusted` is corrected for the number of comparisons (Holm).
         """
-        return tables.build_frame(self.comparison_rows(), tables.COMPARISON_TYPES)
+        return tables.build_frame(self.comparison_rows(), COMPARISON_TYPES)
 
     def supported_front(self) -> "DataFrame":
         """Give the rows of the supported front by rising `trainable_params`: the fewest trials that stand for all.
@@ -267,13 +269,13 @@ class Sweep:
         return explain_choice(choice, self.candidates, self.judgement, name=self._name, describe=self._describe)
 
     def knee(self) -> Trial:
-        """Find the trial where the front bends, parameters on a logarithmic axis; see `orchestrator.pareto.knee`.
+        """Find the trial where the front bends, parameters on a logarithmic axis; see `orchestrator.stats.pareto.knee`.
 
         Raises:
             NotFoundError: No trial is complete.
         """
         self._require_candidates()
-        found = pareto.knee(self.front, gain=_gain, cost=_cost)
+        found = pareto.knee(self.front, gain=gain, cost=cost)
         if found is None:
             raise NotFoundError(f"the sweep {self.experiment.name!r} has no front yet")
         return self._trial(found, KNEE, BASES[KNEE])
@@ -293,13 +295,13 @@ class Sweep:
             metrics[names.N_PRUNED] = float(sum(trial.state == "pruned" for trial in self.trials))
         if not self.front:
             return metrics
-        points = [(_gain(trial), _cost(trial)) for trial in self.front]
+        points = [(gain(trial), cost(trial)) for trial in self.front]
         metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=self._reference())
         if self.judgement is not None:
             metrics[names.SUPPORTED_SIZE] = float(len(self.judgement.supported))
             low, high = self.judgement.hypervolume_interval
             metrics |= {names.HYPERVOLUME_LOW: low, names.HYPERVOLUME_HIGH: high}
-        metrics[names.BEST_VAL_ACC] = _gain(self.front[-1])
+        metrics[names.BEST_VAL_ACC] = gain(self.front[-1])
         return metrics | score_metrics(self.candidates)
 
     def _reference(self) -> tuple[float, float]:
@@ -361,7 +363,7 @@ class Sweep:
         return f"trial {trial.number} ({self.label(trial)})"
 
     def _describe(self, trial: TrialRecord) -> str:
-        return f"{self._name(trial)}: val_acc {_gain(trial):.4f}, {_cost(trial):,.0f} parameters"
+        return f"{self._name(trial)}: val_acc {gain(trial):.4f}, {cost(trial):,.0f} parameters"
 
     def _row(self, trial: TrialRecord) -> Row:
         return tables.build_trial_row(trial, self.root, on_front=self.is_on_front(trial), belief=self._believe(trial))
@@ -389,11 +391,3 @@ def describe_states(trials: Iterable[TrialRecord]) -> str:
     """Count trials by state: `2 failed, 1 running`; empty where there is none."""
     counts = Counter(trial.state for trial in trials)
     return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.most_common())
-
-
-def _gain(trial: TrialRecord) -> float:
-    return math.nan if trial.val_acc is None else trial.val_acc
-
-
-def _cost(trial: TrialRecord) -> float:
-    return math.nan if trial.trainable_params is None else trial.trainable_params

@@ -6,18 +6,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from orchestrator import names
-from orchestrator.labels import Label
-from orchestrator.layout import Root
-from orchestrator.records import RunRecord, RunResult, TrialRecord
+from orchestrator.records.runs import RunResult
+from orchestrator.records.trials import RunRecord, TrialRecord, results_of
+from orchestrator.storage.layout import Root
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from orchestrator.results.judgement import Neighbours
 
 Row = dict[str, object]
-Interval = tuple[float, float]
-"""Lower and upper end."""
 
 MEANS: Final = (
     names.VAL_LOSS,
@@ -71,13 +68,6 @@ FRONT_TYPES: Final = {
     **TRIAL_TYPES,
     **dict.fromkeys((names.TEST_ACC_LOW, names.TEST_ACC_HIGH, names.TEST_DROP), "float64"),
 }
-COMPARISON_TYPES: Final = {
-    "cheaper": "string",
-    "other": "string",
-    "cheaper_trial": "int64",
-    "other_trial": "int64",
-    **dict.fromkeys(("difference", "low", "high", "standard_error", "p_value", "p_value_adjusted"), "float64"),
-}
 RUN_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",
@@ -93,11 +83,6 @@ RUN_TYPES: Final = {
     ),
 }
 HISTORY_TYPES: Final = {"epoch": "int64", names.SEED: "int64", **dict.fromkeys(CURVES, "float64")}
-
-
-def results_of(trial: TrialRecord) -> list[RunResult]:
-    """List the results of the trial's finished runs, by seed as configured."""
-    return [run.result for run in trial.runs if run.result is not None]
 
 
 def count_params(trials: Sequence[TrialRecord]) -> float:
@@ -152,23 +137,6 @@ def _state_of(run: RunRecord) -> str:
     if run.pruned_after is not None:
         return "pruned"
     return "failed" if run.result is None else "complete"
-
-
-def build_comparison_row(found: "Neighbours", labels: Mapping[int, Label]) -> Row:
-    """Say how much more accurate a trial on the front is than the one before it, each by its label."""
-    comparison = found.comparison
-    return {
-        "cheaper": str(labels[found.cheaper.number]),
-        "other": str(labels[found.other.number]),
-        "cheaper_trial": found.cheaper.number,
-        "other_trial": found.other.number,
-        "difference": comparison.difference,
-        "low": comparison.low,
-        "high": comparison.high,
-        "standard_error": comparison.standard_error,
-        "p_value": comparison.p_value,
-        "p_value_adjusted": found.adjusted_p_value,
-    }
 
 
 def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotFoundError
-from orchestrator.predictions import Predictions, predictions_path, read_predictions
-from orchestrator.records import Hyperparameters
+from orchestrator.records.spec import Hyperparameters
+from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,6 +120,6 @@ class Trial:
             RunError: The file is damaged.
         """
         path = self.find_checkpoint(seed)
-        from orchestrator.training.backbones import load_checkpoint_network
+        from orchestrator.training.network.saved import load_checkpoint_network
 
         return load_checkpoint_network(path)

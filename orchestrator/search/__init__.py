@@ -2,7 +2,7 @@
 
 from orchestrator.search.archive import archive_sweep, count_archives, finish_archive
 from orchestrator.search.importance import measure_importance
-from orchestrator.search.plan import plan_choices
+from orchestrator.search.plan import count_points, plan_choices
 from orchestrator.search.store import (
     STORE_ERRORS,
     explain,
@@ -17,6 +17,7 @@ __all__ = [
     "OptunaSearch",
     "archive_sweep",
     "count_archives",
+    "count_points",
     "explain",
     "finish_archive",
     "measure_importance",

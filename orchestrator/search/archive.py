@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from orchestrator.files import sync_folder, write_atomically
-from orchestrator.layout import Root
 from orchestrator.search.store import open_storage, study_names, translated
+from orchestrator.storage.files import sync_folder, write_atomically
+from orchestrator.storage.layout import Root
 
 _ARCHIVED = "archived"
 

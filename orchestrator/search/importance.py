@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.errors import NotFoundError
-from orchestrator.records import TrialRecord
+from orchestrator.records.trials import TrialRecord
 
 TARGET_QUANTILE: Final = 0.25
 """Share of the trials that counts as the most accurate."""

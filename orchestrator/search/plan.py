@@ -1,13 +1,14 @@
 """The plan of a finite search space: which trials run, in which order, and which are left out. Pure."""
 
+import math
 from collections.abc import Mapping
 from itertools import product
 
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
-from orchestrator.interfaces import Choice
-from orchestrator.records import Cost, Hyperparameters
-from orchestrator.scores import BlockScores
+from orchestrator.records.facts import Cost
+from orchestrator.records.scores import BlockScores
+from orchestrator.records.spec import Choice, Hyperparameters
 
 
 def plan_choices(
@@ -55,3 +56,14 @@ def plan_choices(
     base = Hyperparameters.of(experiment)
     choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]
     return tuple(choices), over
+
+
+def count_points(experiment: Experiment) -> int | None:
+    """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
+    search = experiment.search
+    dimensions = list(search.dimensions.values())
+    if search.sampler == "auto" and all(each.choices is not None for each in dimensions):
+        size = len(experiment.frozen_sets) * math.prod(len(each.choices or ()) for each in dimensions)
+        if search.n_trials is None or size <= search.n_trials:
+            return size if search.max_trainable_params is None else None
+    return search.n_trials

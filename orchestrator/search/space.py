@@ -14,8 +14,7 @@ from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.dimensions import FloatRange, IntRange
 from orchestrator.config.models import Experiment
-from orchestrator.interfaces import Choice
-from orchestrator.records import Hyperparameters
+from orchestrator.records.spec import Choice, Hyperparameters
 
 
 class Space:

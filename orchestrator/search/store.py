@@ -12,15 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
 from orchestrator.config.models import Experiment
-from orchestrator.databases import OPTUNA
 from orchestrator.errors import NotFoundError, SetupError
-from orchestrator.layout import Root
-from orchestrator.lock import read_owner
 from orchestrator.masking import mask_credentials
-from orchestrator.records import Hyperparameters, RunRecord, TrialRecord
-from orchestrator.records import TrialState as State
-from orchestrator.scores import BlockScores
-from orchestrator.troubles import hint_at_cause
+from orchestrator.records.scores import BlockScores
+from orchestrator.records.spec import Hyperparameters
+from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import TrialState as State
+from orchestrator.storage.databases import OPTUNA
+from orchestrator.storage.layout import Root
+from orchestrator.storage.lock import read_owner
+from orchestrator.storage.troubles import hint_at_cause
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -17,10 +17,10 @@ from orchestrator import names
 from orchestrator.blocks import all_sets
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
-from orchestrator.interfaces import Choice, Proposal
-from orchestrator.layout import Root
-from orchestrator.records import Cost, RunRecord, TrialRecord
-from orchestrator.scores import BlockScores
+from orchestrator.records.facts import Cost
+from orchestrator.records.scores import BlockScores
+from orchestrator.records.spec import Choice, Proposal
+from orchestrator.records.trials import RunRecord, TrialRecord, superseded
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.samplers import build_sampler, experimental
 from orchestrator.search.space import Space, describe
@@ -40,7 +40,7 @@ from orchestrator.search.store import (
     read_trials,
     translated,
 )
-from orchestrator.trials import superseded
+from orchestrator.storage.layout import Root
 
 _DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 _METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]

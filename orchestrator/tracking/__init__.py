@@ -1,5 +1,5 @@
 """Trackers: one adapter a file, one contract (`interfaces.Tracker`)."""
 
-from orchestrator.environment import repair_environment
+from orchestrator.machine.environment import repair_environment
 
 repair_environment()

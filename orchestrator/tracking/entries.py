@@ -5,8 +5,10 @@ from typing import Self
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
-from orchestrator.interfaces import RunStart, SweepStart
-from orchestrator.records import DatasetInfo, EpochMetrics, Record, RunResult, flatten
+from orchestrator.records.facts import DatasetInfo
+from orchestrator.records.record import Record, flatten
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.starts import RunStart, SweepStart
 
 
 class Origin(Record):

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from orchestrator.interfaces import RunStart, RunTracker, SweepStart, SweepStatus, SweepSummary, Tracker
-from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.interfaces import RunTracker, Tracker
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, SweepSummary
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator import names
-from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
-from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, SweepSummary
 from orchestrator.tracking.entries import curve_points, epoch_step, run_params, summary_metrics
 
 Status = Literal["running", "finished", "failed", "killed", "put_off"]

@@ -19,11 +19,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from orchestrator import names
 from orchestrator.errors import SetupError
-from orchestrator.files import make_folder, sync_file, sync_folder
-from orchestrator.interfaces import RunStart, SweepStart, SweepStatus, SweepSummary
-from orchestrator.labels import find_varied
-from orchestrator.layout import Root, safe_name
-from orchestrator.records import EpochMetrics, RunResult
+from orchestrator.records.labels import find_varied
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, SweepSummary
+from orchestrator.storage.files import make_folder, sync_file, sync_folder
+from orchestrator.storage.layout import Root, safe_name
 from orchestrator.tracking.entries import curve_points, run_params, summary_metrics
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from orchestrator.hosts import is_allowed
+from orchestrator.machine.hosts import is_allowed
 
 _REFUSED = b"this name is none of those that this TensorBoard answers to: start it with --allowed-hosts NAME\n"
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

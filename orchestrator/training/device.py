@@ -13,7 +13,7 @@ import torch
 
 from orchestrator.config.models import Precision, TrainerConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.nvml import read_driver
+from orchestrator.machine.nvml import read_driver
 
 AUTOCAST: Mapping[str, torch.dtype] = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 """What convolutions compute in, by precision; those that are not here leave it as it is."""

@@ -6,7 +6,7 @@ from benchmarks.bound import HEAD, StageSeconds, bound_sweep, bound_trial
 from benchmarks.throughput import measure_stages
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys, parse
 from orchestrator.blocks import BLOCKS
-from orchestrator.training.convolutions import QuickConv2d
+from orchestrator.training.kernels.convolutions import QuickConv2d
 
 NAMES = (*BLOCKS["resnet18"], HEAD)
 # forward 1 to 6 s an image by stage; training 10 to 60 with weights only, 100 to 600 with both, 1000 to 6000 with input

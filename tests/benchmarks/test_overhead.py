@@ -9,9 +9,9 @@ import torch
 from benchmarks import timed_run
 from benchmarks.overhead import ARITHMETIC_FILE, Overhead
 from benchmarks.timed_run import run_timed
-from orchestrator.records import Cost
-from orchestrator.training.module import FreezingModule
-from orchestrator.workplace import Workplace
+from orchestrator.records.facts import Cost
+from orchestrator.records.place import Workplace
+from orchestrator.training.run.module import FreezingModule
 from tests.training.narrow import narrow_networks
 from tests.training.tiny import make_spec
 

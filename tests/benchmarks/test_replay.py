@@ -9,7 +9,7 @@ import pytest
 from benchmarks.record import Recording
 from benchmarks.replay import RECORDING, Outcome, find_final, find_front, main, race_once, resample
 from orchestrator.blocks import BLOCKS, all_sets
-from orchestrator.race import Rules
+from orchestrator.sweep.decisions import Rules
 from tests.factories import count_trainable
 
 KEYS = ("none", "stem+layer1+layer2", "stem+layer1+layer2+layer3", "stem+layer1+layer2+layer3+layer4")

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from orchestrator.cache import Cache
 from orchestrator.cli import main
+from orchestrator.storage.cache import Cache
 
 LIMIT = 3 * 2**30
 ROWS = np.zeros((2, 2**20), np.uint8)

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
-from orchestrator.cache import Cache
 from orchestrator.cli import main
-from orchestrator.layout import Root
+from orchestrator.storage.cache import Cache
+from orchestrator.storage.layout import Root
 from tests.training.pictures import THREE, write_image_folder
 
 

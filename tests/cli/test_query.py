@@ -11,17 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.app import keep_report
+from orchestrator.app.keeping import keep_report
 from orchestrator.cli import main
-from orchestrator.cli.query import complete_name, count_points
+from orchestrator.cli.options import complete_name
 from orchestrator.config.models import SearchConfig, TrackingConfig
 from orchestrator.errors import SetupError
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
-from orchestrator.lock import hold_lock
-from orchestrator.progress import ProgressFile
+from orchestrator.observers.progress import ProgressFile
 from orchestrator.results import Sweep
-from orchestrator.search import OptunaSearch
+from orchestrator.search import OptunaSearch, count_points
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
+from orchestrator.storage.lock import hold_lock
 from tests.factories import (
     PREFIXES,
     TOTAL_PARAMS,
@@ -228,7 +228,7 @@ def test_history_gives_a_row_an_epoch(ask):
 
 def test_report_prints_the_paths_it_wrote(ask, root, monkeypatch):
     kept: list[object] = []
-    monkeypatch.setattr("orchestrator.app.keep_report", lambda _sweep, paths, *_: kept.extend(paths))
+    monkeypatch.setattr("orchestrator.app.keeping.keep_report", lambda _sweep, paths, *_: kept.extend(paths))
     monkeypatch.setattr("orchestrator.report.plots.write_report", lambda _sweep, folder: [folder / "accuracies.png"])
     answer = ask("report", "demo")
     assert answer.out.splitlines() == [str(root.reports("demo") / "accuracies.png")]

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import app
 from tests.racing import HOPELESS, PARAMS, TRAINED
 from tests.tracking.reading import Store
 
@@ -29,7 +28,7 @@ def call(command, mlflow_root, tmp_path, monkeypatch):
     """Run `orchestrator` with words; returns exit code, stdout and stderr."""
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
-    monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.racing:train")
+    monkeypatch.setattr("orchestrator.app.parts.RUN_FUNCTION", "tests.racing:train")
     TRAINED[0] = []
 
     def run(name: str, *words: str) -> SimpleNamespace:

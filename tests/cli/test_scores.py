@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.layout import Root
 from orchestrator.search import OptunaSearch
+from orchestrator.storage.layout import Root
 from tests.factories import PREFIXES, make_cost, make_experiment
 from tests.scored import SCORES
 from tests.search.studies import finish

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import app, load_sweep
+from orchestrator import load_sweep
 from orchestrator.config.models import ModelConfig
-from orchestrator.layout import Root
 from orchestrator.report import plots
 from orchestrator.search import study_names
-from orchestrator.training.backbones import WeightsInfo
-from orchestrator.training.costs import measure_costs
+from orchestrator.storage.layout import Root
+from orchestrator.training.network.backbones import WeightsInfo
+from orchestrator.training.network.costs import measure_costs
 
 CONFIG = """\
 experiments:
@@ -49,9 +49,11 @@ def describe_weights(model: ModelConfig, file: str | None = None) -> WeightsInfo
 def sweep(command, mlflow_root, tmp_path, monkeypatch):
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
-    monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
-    monkeypatch.setattr("orchestrator.preparation.measure_costs", lambda *words: count(tuple(words[3])))
-    monkeypatch.setattr("orchestrator.preparation.describe_weights", describe_weights)
+    monkeypatch.setattr("orchestrator.app.parts.RUN_FUNCTION", "tests.fake_training:train")
+    monkeypatch.setattr(
+        "orchestrator.training.preparation.prepare.measure_costs", lambda *words: count(tuple(words[3]))
+    )
+    monkeypatch.setattr("orchestrator.training.preparation.prepare.describe_weights", describe_weights)
     monkeypatch.setattr(plots, "write_report", lambda *_: [])
 
     def run(name: str, *words: str) -> SimpleNamespace:

@@ -12,10 +12,9 @@ import optuna
 import pytest
 from PIL import Image
 
-from orchestrator import app
 from orchestrator.config.models import ModelConfig
 from orchestrator.report import plots
-from orchestrator.training.costs import measure_costs
+from orchestrator.training.network.costs import measure_costs
 from tests.factories import TOTAL_PARAMS, count_trainable
 
 CONFIG = """\
@@ -40,8 +39,10 @@ def sweep(command, mlflow_root, tmp_path, monkeypatch):
     """Run `orchestrator sweep fake` with further words; returns exit code, stdout and stderr."""
     config = tmp_path / "experiments.yaml"
     config.write_text(CONFIG)
-    monkeypatch.setattr(app, "_RUN_FUNCTION", "tests.fake_training:train")
-    monkeypatch.setattr("orchestrator.preparation.measure_costs", lambda *words: count(tuple(words[3])))
+    monkeypatch.setattr("orchestrator.app.parts.RUN_FUNCTION", "tests.fake_training:train")
+    monkeypatch.setattr(
+        "orchestrator.training.preparation.prepare.measure_costs", lambda *words: count(tuple(words[3]))
+    )
     monkeypatch.setattr(plots, "write_report", lambda *_: [])  # tests/test_app.py has a sweep with its pictures
 
     def run(*words: str, root: bool = True) -> SimpleNamespace:

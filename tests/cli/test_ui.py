@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import ui
 from orchestrator.errors import NotFoundError, SetupError
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
+from orchestrator.viewer import servers as ui
 
 # Answers every request with 200 and has a child of its own, whose process id it writes to a file.
 SERVER = """

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from orchestrator.config.models import SearchConfig
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
 from orchestrator.search import OptunaSearch
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
 from tests.factories import make_cost, make_experiment, make_result, make_run
 
 KEYS = ("none", "stem", "layer4")

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.inline import InlineExecutor
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 from tests.factories import make_history
 

@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from orchestrator.interfaces import Tracker
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 from orchestrator.tracking.fanout import FanoutTracker
 from orchestrator.tracking.memory import MemoryTracker
-from orchestrator.tracking.mlflow import MlflowTracker
+from orchestrator.tracking.mlflow.tracker import MlflowTracker
 from orchestrator.tracking.tensorboard import TensorBoardTracker
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
 from tests.tracking.flaky import FlakyTracker

@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from orchestrator.databases import find_revisions, newest_revision
 from orchestrator.doctor import caches, examine, machine, packages, stores
 from orchestrator.doctor.configuration import check_configuration
 from orchestrator.doctor.finding import Finding
-from orchestrator.layout import Root
-from orchestrator.lock import hold_lock
-from orchestrator.machine import Cores, Memory
-from orchestrator.report import canvas
+from orchestrator.machine.limits import Cores, Memory
+from orchestrator.report.pictures import canvas
+from orchestrator.storage.databases import find_revisions, newest_revision
+from orchestrator.storage.layout import Root
+from orchestrator.storage.lock import hold_lock
 
 GIB = 2**30
 
@@ -357,8 +357,8 @@ def test_tracking_stores_of_the_configuration_are_tried_and_credentials_masked(t
 
 
 def test_a_root_that_was_moved_is_named_until_a_command_has_mended_it(mlflow_root, tmp_path):
-    from orchestrator.app import mend_store
-    from orchestrator.tracking.mlflow_store import MlflowStore
+    from orchestrator.app.keeping import mend_store
+    from orchestrator.tracking.mlflow.store import MlflowStore
 
     MlflowStore(mlflow_root, "demo", None).open()
     assert list(stores.check_places(mlflow_root)) == []

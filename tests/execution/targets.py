@@ -15,8 +15,9 @@ import psutil
 
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records import EpochMetrics, RungResult, RunResult, RunSpec
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RungResult, RunResult
+from orchestrator.records.spec import RunSpec
 from tests.factories import make_history, make_result, make_spec
 
 HERE = "tests.execution.targets"

@@ -16,8 +16,8 @@ from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from orchestrator.machine import Cores
-from orchestrator.workplace import Workplace
+from orchestrator.machine.limits import Cores
+from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 
 TIMEOUT_S = 60

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import processes
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
 from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 

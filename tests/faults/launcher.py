@@ -27,9 +27,9 @@ def install() -> None:
     if "FAULT_CLOCK" in os.environ:
         _step_clock(Path(os.environ["FAULT_CLOCK"]))
     if "FAULT_FUNCTION" in os.environ:
-        from orchestrator import app
+        from orchestrator.app import parts
 
-        app._RUN_FUNCTION = os.environ["FAULT_FUNCTION"]
+        parts.RUN_FUNCTION = os.environ["FAULT_FUNCTION"]
     if "FAULT_QUICK" in os.environ:
         _leave_out_what_takes_long()
     power.watch("FAULT_POWER")
@@ -38,14 +38,15 @@ def install() -> None:
 
 def _leave_out_what_takes_long() -> None:
     """Draw no pictures, count no costs, and prepare in this process: the quick sweeps are about records."""
-    from orchestrator import app, preparation
+    from orchestrator.app import parts, sweep, workers
     from orchestrator.execution.calls import calling_here
     from orchestrator.execution.processes import loading_ahead
     from orchestrator.report import plots
+    from orchestrator.training.preparation import prepare as preparation
     from tests.racing import COSTS
 
-    app.calling = lambda _, function, *args: calling_here(function, *args)
-    app._workers_loading = lambda _: loading_ahead(app._RUN_FUNCTION)
+    sweep.calling = workers.calling = lambda _, function, *args: calling_here(function, *args)
+    sweep.workers_loading = lambda _: loading_ahead(parts.RUN_FUNCTION)
     preparation.count_costs = lambda *_: COSTS
     plots.write_report = lambda *_: []
 
@@ -102,18 +103,18 @@ def _load() -> None:
 
 
 _LOADED = (
-    "orchestrator.app",
+    "orchestrator.app.sweep",
     "orchestrator.cli.commands",
-    "orchestrator.cli.progress",
+    "orchestrator.cli.live",
     "orchestrator.execution.calls",
     "orchestrator.execution.processes",
-    "orchestrator.preparation",
+    "orchestrator.training.preparation.prepare",
     "orchestrator.report.note",
     "orchestrator.report.plots",
     "orchestrator.search",
     "orchestrator.tracking.fanout",
-    "orchestrator.tracking.mlflow",
-    "orchestrator.tracking.spool",
+    "orchestrator.tracking.mlflow.tracker",
+    "orchestrator.tracking.mlflow.spooling",
     "orchestrator.tracking.tensorboard",
     "scipy.stats",
     "torch.utils.flop_counter",

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator import files
-from orchestrator.records import EpochMetrics, RunResult, RunSpec, StepLoss
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RunResult, StepLoss
+from orchestrator.records.spec import RunSpec
+from orchestrator.storage import files
 from tests.fake_training import build_result
 from tests.faults import points, power
 
@@ -47,7 +48,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
 
 def train_really(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics], None]) -> RunResult:
     """Train as the product does."""
-    from orchestrator.training.run import run_training
+    from orchestrator.training.run.run import run_training
 
     return run_training(spec, workplace, on_epoch)
 

@@ -22,12 +22,12 @@ PARENT_POINTS = (
     "orchestrator.search.study:OptunaSearch.propose:after:2",
     "orchestrator.tracking.fanout:FanoutTracker.start_run:before:2",
     "orchestrator.tracking.fanout:FanoutTracker.start_run:after:1",
-    "orchestrator.tracking.mlflow_run:MlflowRun.log_epoch:after:3",
+    "orchestrator.tracking.mlflow.run:MlflowRun.log_epoch:after:3",
     "orchestrator.tracking.tensorboard:TensorBoardRun.log_epoch:before:2",
     "orchestrator.tracking.fanout:FanoutRun.finish:before:1",
-    "orchestrator.tracking.mlflow_run:MlflowRun.finish:after:1",
+    "orchestrator.tracking.mlflow.run:MlflowRun.finish:after:1",
     "orchestrator.tracking.fanout:FanoutRun.finish:after:2",
-    "orchestrator.ledger:Ledger.enter:after:1",
+    "orchestrator.storage.ledger:Ledger.enter:after:1",
     "orchestrator.search.study:OptunaSearch._keep_runs:after:1",
     "orchestrator.search.study:OptunaSearch.tell:after:1",
     "orchestrator.search.study:OptunaSearch.tell:after:3",
@@ -37,20 +37,20 @@ PARENT_POINTS = (
 )
 """Where the parent dies: around each step of the order that `orchestrator/sweep.py` gives."""
 WORKER_POINTS = (
-    "orchestrator.files:write_atomically:after:2",  # a digest, and no file beside it
-    "orchestrator.files:write_checked:after:3",  # a better best-NNN.ckpt, and the older last-NNN.ckpt
-    "orchestrator.files:write_checked:after:4",  # last-NNN.ckpt twice
-    "orchestrator.files:write_checked:after:9",  # best.ckpt, and no result
+    "orchestrator.storage.files:write_atomically:after:2",  # a digest, and no file beside it
+    "orchestrator.storage.files:write_checked:after:3",  # a better best-NNN.ckpt, and the older last-NNN.ckpt
+    "orchestrator.storage.files:write_checked:after:4",  # last-NNN.ckpt twice
+    "orchestrator.storage.files:write_checked:after:9",  # best.ckpt, and no result
 )
 REAL_WORKER_POINTS = (
-    "orchestrator.training.checkpoints:write_checked:before:1",
-    "orchestrator.training.checkpoints:write_checked:after:1",
-    "orchestrator.training.checkpoints:write_checked:after:3",
-    "orchestrator.training.checkpoints:write_checked:after:4",
-    "orchestrator.training.checkpoints:CheckpointFolder.keep:after:3",
-    "orchestrator.training.checkpoints:CheckpointFolder.publish:before:1",
-    "orchestrator.training.checkpoints:CheckpointFolder.publish:after:1",
-    "orchestrator.training.run:write_atomically:after:2",  # the result, with what it replaces still there
+    "orchestrator.training.run.checkpoints:write_checked:before:1",
+    "orchestrator.training.run.checkpoints:write_checked:after:1",
+    "orchestrator.training.run.checkpoints:write_checked:after:3",
+    "orchestrator.training.run.checkpoints:write_checked:after:4",
+    "orchestrator.training.run.checkpoints:CheckpointFolder.keep:after:3",
+    "orchestrator.training.run.checkpoints:CheckpointFolder.publish:before:1",
+    "orchestrator.training.run.checkpoints:CheckpointFolder.publish:after:1",
+    "orchestrator.training.run.run:write_atomically:after:2",  # the result, with what it replaces still there
 )
 
 

@@ -15,12 +15,12 @@ Inject = Callable[[str], None]
 @pytest.mark.parametrize(
     "point",
     one_of(
-        "orchestrator.ledger:Ledger.enter:after:2",
+        "orchestrator.storage.ledger:Ledger.enter:after:2",
         "orchestrator.tracking.tensorboard:TensorBoardRun.log_epoch:after:6",
-        "orchestrator.tracking.mlflow_run:MlflowRun.finish:after:1",
+        "orchestrator.tracking.mlflow.run:MlflowRun.finish:after:1",
         "orchestrator.tracking.fanout:FanoutRun.finish:after:1",
-        "orchestrator.ledger:Ledger.enter:after:1",
-        "orchestrator.ledger:Ledger.enter:after:3",
+        "orchestrator.storage.ledger:Ledger.enter:after:1",
+        "orchestrator.storage.ledger:Ledger.enter:after:3",
         "orchestrator.search.study:OptunaSearch.tell:after:1",
         "orchestrator.search.study:OptunaSearch.tell:after:3",
         "orchestrator.tracking.fanout:FanoutTracker.end_sweep:after:1",

@@ -30,18 +30,18 @@ COMPLETE = {run for run, state in RUNS.items() if state == "COMPLETE"}
 MOMENTS = 8
 PARENT_POINTS = (
     "orchestrator.search.study:OptunaSearch.prune:after:1",
-    "orchestrator.racing:RaceStrategy.pause:before:1",
-    "orchestrator.racing:RaceStrategy.pause:after:8",  # the whole first rung stands, and nothing is decided
-    "orchestrator.racing:RaceStrategy._drop:after:1",
+    "orchestrator.sweep.race:RaceStrategy.pause:before:1",
+    "orchestrator.sweep.race:RaceStrategy.pause:after:8",  # the whole first rung stands, and nothing is decided
+    "orchestrator.sweep.race:RaceStrategy._drop:after:1",
     "orchestrator.search.study:OptunaSearch.prune:before:2",
-    "orchestrator.racing:RaceStrategy._run:after:3",
-    "orchestrator.racing:RaceStrategy.close:before:1",  # all is trained, and no trial is complete
+    "orchestrator.sweep.race:RaceStrategy._run:after:3",
+    "orchestrator.sweep.race:RaceStrategy.close:before:1",  # all is trained, and no trial is complete
     "orchestrator.search.study:OptunaSearch.tell:after:2",
 )
 WORKER_POINTS = (
-    "orchestrator.files:write_atomically:before:2",  # the checkpoint of a rung, and no rung
-    "orchestrator.files:write_atomically:after:2",
-    "orchestrator.files:write_checked:after:2",
+    "orchestrator.storage.files:write_atomically:before:2",  # the checkpoint of a rung, and no rung
+    "orchestrator.storage.files:write_atomically:after:2",
+    "orchestrator.storage.files:write_checked:after:2",
 )
 Inject = Callable[[str], None]
 

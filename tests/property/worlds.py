@@ -16,22 +16,24 @@ from unittest import mock
 
 import optuna
 
-from orchestrator import files, ledger
-from orchestrator.app import build_strategy
+from orchestrator.app.parts import build_strategy
 from orchestrator.config.models import DataConfig, ExecutionConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.errors import RunError
 from orchestrator.execution.inline import InlineExecutor
-from orchestrator.interfaces import Choice, Proposal, RunStart, SweepStart, SweepSummary
-from orchestrator.jobs import SweepOutcome
-from orchestrator.layout import Root
-from orchestrator.ledger import Ledger
-from orchestrator.observers import LoggingObserver
-from orchestrator.prepared import Prepared
-from orchestrator.records import Cost, DatasetInfo, EpochMetrics, RunResult, RunSpec
+from orchestrator.observers.group import LoggingObserver
+from orchestrator.records.facts import Cost, DatasetInfo
+from orchestrator.records.place import Workplace
+from orchestrator.records.prepared import Prepared
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.spec import Choice, Proposal, RunSpec
+from orchestrator.records.starts import RunStart, SweepStart, SweepSummary
 from orchestrator.search import OptunaSearch, study
-from orchestrator.sweep import SweepLoop
+from orchestrator.storage import files, ledger
+from orchestrator.storage.layout import Root
+from orchestrator.storage.ledger import Ledger
+from orchestrator.sweep.jobs import SweepOutcome
+from orchestrator.sweep.loop import SweepLoop
 from orchestrator.tracking.memory import MemoryRun, MemoryTracker
-from orchestrator.workplace import Workplace
 from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 

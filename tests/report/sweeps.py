@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.layout import Root
-from orchestrator.records import EpochMetrics, RunResult, TrialRecord
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.trials import TrialRecord
 from orchestrator.results import Sweep
+from orchestrator.storage.layout import Root
 from tests.factories import (
     TOTAL_PARAMS,
     count_trainable,

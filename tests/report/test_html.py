@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from orchestrator.layout import Root
 from orchestrator.report.html import write_page
-from orchestrator.report.series import build_series
+from orchestrator.report.pictures.series import build_series
 from orchestrator.results import Sweep
+from orchestrator.storage.layout import Root
 from tests.factories import PREFIXES, make_experiment, make_run, make_trial, make_trials
 from tests.predicted import draw_correct, make_predicted_sweep
 from tests.report.sweeps import make_sweep

@@ -3,11 +3,11 @@
 import pytest
 
 from orchestrator.config.models import SearchConfig
-from orchestrator.layout import Root
 from orchestrator.report.note import code, escape, write_note
-from orchestrator.report.series import build_series, describe_sweep
+from orchestrator.report.pictures.series import build_series, describe_sweep
+from orchestrator.report.searches import CHEAT_SHEET
 from orchestrator.results import Sweep
-from orchestrator.searches import CHEAT_SHEET
+from orchestrator.storage.layout import Root
 from tests.factories import make_experiment, make_trial, make_trials
 
 

@@ -7,14 +7,14 @@ from PIL import Image
 from orchestrator.blocks import all_sets
 from orchestrator.config.models import SearchConfig
 from orchestrator.errors import NotFoundError, SetupError
-from orchestrator.layout import Root
 from orchestrator.report import plots
-from orchestrator.report.comparisons import draw_time
-from orchestrator.report.front import draw_front
-from orchestrator.report.labels import wrap_key
+from orchestrator.report.pictures.comparisons import draw_time
+from orchestrator.report.pictures.front import draw_front
+from orchestrator.report.pictures.labels import wrap_key
+from orchestrator.report.pictures.series import build_series, describe_sweep, epochs_to_converge, seconds_to_converge
 from orchestrator.report.plots import PICTURES, write_report
-from orchestrator.report.series import build_series, describe_sweep, epochs_to_converge, seconds_to_converge
 from orchestrator.results import Sweep
+from orchestrator.storage.layout import Root
 from tests.factories import (
     PREFIXES,
     RESNET18,

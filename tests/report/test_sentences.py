@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.report.canvas import duration
+from orchestrator.report.pictures.canvas import duration
 
 
 @pytest.mark.parametrize(

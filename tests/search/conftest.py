@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 
 @pytest.fixture

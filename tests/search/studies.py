@@ -7,10 +7,11 @@ import optuna
 
 from orchestrator.blocks import all_sets
 from orchestrator.config.models import SearchConfig
-from orchestrator.interfaces import Proposal
-from orchestrator.layout import Root
-from orchestrator.records import Cost, TrialRecord
+from orchestrator.records.facts import Cost
+from orchestrator.records.spec import Proposal
+from orchestrator.records.trials import TrialRecord
 from orchestrator.search import OptunaSearch
+from orchestrator.storage.layout import Root
 from tests.factories import RESNET18, make_cost, make_experiment, make_result, make_run
 
 COSTS: dict[str, Cost] = {frozen.key: make_cost(frozen.key) for frozen in all_sets(RESNET18)}

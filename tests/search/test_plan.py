@@ -8,7 +8,7 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search import plan_choices
-from orchestrator.training.costs import measure_costs
+from orchestrator.training.network.costs import measure_costs
 from tests.factories import PREFIXES, RESNET18, count_trainable, make_cost, make_experiment
 from tests.scored import SCORES
 from tests.search.studies import COSTS

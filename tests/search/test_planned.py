@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.trials import superseded
+from orchestrator.records.trials import superseded
 from tests.factories import PREFIXES, RESNET18, make_history, make_result, make_run
 from tests.search.studies import COSTS, finish, open_search, read_back, run_all
 

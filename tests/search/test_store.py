@@ -9,9 +9,9 @@ from optuna.trial import create_trial
 
 from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
-from orchestrator.layout import Root
-from orchestrator.lock import hold_lock
 from orchestrator.search import OptunaSearch, read_scores, read_study, study_names
+from orchestrator.storage.layout import Root
+from orchestrator.storage.lock import hold_lock
 from tests.factories import PREFIXES, make_cost, make_experiment
 from tests.scored import SCORES
 from tests.search.studies import finish, open_search, run_all

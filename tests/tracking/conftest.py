@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.layout import Root
-from orchestrator.tracking.mlflow import MlflowTracker
+from orchestrator.storage.layout import Root
+from orchestrator.tracking.mlflow.tracker import MlflowTracker
 from tests.factories import make_sweep_start
 from tests.tracking.reading import Store
 

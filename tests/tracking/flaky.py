@@ -6,9 +6,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator.layout import Root
-from orchestrator.tracking.mlflow import MlflowTracker
-from orchestrator.tracking.spool import SpoolingTracker
+from orchestrator.storage.layout import Root
+from orchestrator.tracking.mlflow.spooling import SpoolingTracker
+from orchestrator.tracking.mlflow.tracker import MlflowTracker
 
 
 class FlakyClient:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 
 
 class Store:

@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from orchestrator.config.models import SearchConfig
 from orchestrator.errors import SetupError
-from orchestrator.layout import Root
+from orchestrator.storage.layout import Root
 from orchestrator.tracking.tensorboard import TensorBoardTracker
 from tests.factories import make_experiment, make_history, make_result, make_run_start, make_sweep_start
 

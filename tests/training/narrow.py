@@ -8,7 +8,8 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from orchestrator.training import prefix_plan, weight_files
+from orchestrator.training.network import weight_files
+from orchestrator.training.reuse import plan as prefix_plan
 
 CHANNELS = 16
 

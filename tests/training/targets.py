@@ -2,13 +2,15 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from orchestrator.interfaces import EpochSink
-from orchestrator.records import RunResult, RunSpec
-from orchestrator.training.module import FreezingModule
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import RunSpec
+from orchestrator.training.run.module import FreezingModule
+from orchestrator.training.run.run import run_training
 from tests.training.narrow import narrow_networks
 
 HERE = "tests.training.targets"
@@ -54,3 +56,17 @@ def run_narrow_or_die(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) 
     """Train a narrow network; die as `run_or_die` does."""
     with narrow_networks():
         return run_or_die(spec, workplace, on_epoch)
+
+
+def run_narrow_until_asked(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+    """Train a narrow network; after its first epoch it goes on once it was asked to stop."""
+    asked, heard = [], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *received: (asked.append(received), heard(*received)))
+
+    def report(metrics):
+        on_epoch(metrics)
+        while not asked:
+            time.sleep(0.01)
+
+    with narrow_networks():
+        return run_training(spec, workplace, report)

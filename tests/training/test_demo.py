@@ -6,11 +6,12 @@ import pytest
 
 from orchestrator.config import load_experiment
 from orchestrator.config.models import Experiment
-from orchestrator.records import RunResult, RunSpec
-from orchestrator.training.backbones import describe_weights
-from orchestrator.training.data import describe_data
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import RunSpec
+from orchestrator.training.data.loading import describe_data
+from orchestrator.training.network.backbones import describe_weights
+from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"

@@ -8,10 +8,10 @@ import pynvml
 import pytest
 import torch
 
-from orchestrator import nvml
 from orchestrator.config.models import TrainerConfig
 from orchestrator.doctor.machine import check_device
 from orchestrator.errors import ConfigError, SetupError
+from orchestrator.machine import nvml
 from orchestrator.training import device
 from tests.doubles.nvml import DRIVER, FREE, Library, installed, uuid_of
 

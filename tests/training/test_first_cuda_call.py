@@ -22,15 +22,15 @@ from pathlib import Path
 from orchestrator.config.models import SearchConfig, TrainerConfig
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
 from tests.factories import make_experiment, make_spec
 
-RUN = "orchestrator.training.run:run_training"
+RUN = "orchestrator.training.run.run:run_training"
 concrete = TrainerConfig(accelerator="gpu", precision="bf16-mixed")
 said, errors = [], []
 with loading_ahead(RUN):
     experiment = make_experiment(trainer=concrete, search=SearchConfig(mode="prefix"))
-    with calling_apart(RUN, "orchestrator.preparation:measure_gpu_share", experiment, 3, 100) as call:
+    with calling_apart(RUN, "orchestrator.training.preparation.prepare:measure_gpu_share", experiment, 3, 100) as call:
         share = call.result(said.append)
     with ProcessExecutor(RUN, workers=2, gpus=2) as executor:
         places = [Workplace(directory=str(Path(sys.argv[1]) / str(seed))) for seed in range(2)]
@@ -78,7 +78,7 @@ def test_every_process_that_a_sweep_starts_fails_at_its_first_cuda_call_with_the
         assert cause == "error"
 
 
-@pytest.mark.parametrize("first", ["orchestrator.training.run", "orchestrator.preparation"])
+@pytest.mark.parametrize("first", ["orchestrator.training.run", "orchestrator.training.preparation.prepare"])
 def test_what_a_fork_server_imports_makes_no_call_into_cuda(first):
     """CUDA that was started before a fork cannot be used after it."""
     spy = f"""

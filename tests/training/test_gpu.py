@@ -7,12 +7,13 @@ import torch
 
 from orchestrator.config.models import ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.training.backbones import build_network, load_checkpoint_network
+from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.training.device import device_name, list_gpus, resolve_trainer
-from orchestrator.training.lightning import torch_settings
-from orchestrator.training.run import run_training
+from orchestrator.training.network.backbones import build_network
+from orchestrator.training.network.saved import load_checkpoint_network
+from orchestrator.training.run.lightning import torch_settings
+from orchestrator.training.run.run import run_training
 from orchestrator.training.seeds import derive_seed
-from orchestrator.workplace import CachePlace, Workplace
 from tests.training.targets import HERE
 from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
 

@@ -17,10 +17,10 @@ from orchestrator.config.models import (
 from orchestrator.errors import RunError
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.layout import Root
-from orchestrator.observers import LoggingObserver
+from orchestrator.observers.group import LoggingObserver
+from orchestrator.records.place import Workplace
+from orchestrator.storage.layout import Root
 from orchestrator.training.device import resolve_trainer
-from orchestrator.workplace import Workplace
 from tests.factories import make_experiment
 from tests.tracking.reading import Store
 from tests.training.targets import HERE
@@ -91,7 +91,9 @@ def test_the_probe_leaves_nothing_on_the_gpu():
     trainer = TrainerConfig(accelerator="gpu", precision=resolve_trainer(TrainerConfig()).precision)
     experiment = make_experiment(trainer=trainer)
     said = []
-    with calling_apart(f"{HERE}:run_or_die", "orchestrator.preparation:measure_gpu_share", experiment, 3, 45) as call:
+    with calling_apart(
+        f"{HERE}:run_or_die", "orchestrator.training.preparation.prepare:measure_gpu_share", experiment, 3, 45
+    ) as call:
         share = call.result(said.append)
     assert said == []
     assert 0 < share.busy <= 1

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.models import DataConfig, ModelConfig
-from orchestrator.training.backbones import build_network, describe_weights
-from orchestrator.training.data import describe_data
-from orchestrator.training.weights import load_weights
+from orchestrator.training.data.loading import describe_data
+from orchestrator.training.network.backbones import build_network, describe_weights
+from orchestrator.training.network.weights import load_weights
 from tests.training.tiny import RESNET18, make_spec, parse, train
 
 pytestmark = pytest.mark.real_data

@@ -9,10 +9,11 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
-from orchestrator.records import EpochMetrics, RunResult, RunSpec
-from orchestrator.training.data import describe_data, load_data
-from orchestrator.training.run import run_training
-from orchestrator.workplace import Workplace
+from orchestrator.records.place import Workplace
+from orchestrator.records.runs import EpochMetrics, RunResult
+from orchestrator.records.spec import RunSpec
+from orchestrator.training.data.loading import describe_data, load_data
+from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
 
 RESNET18 = BLOCKS["resnet18"]

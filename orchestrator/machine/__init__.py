@@ -1,0 +1,1 @@
+"""What this machine gives and takes: limits, GPUs, names, environment, standard streams. Knows no other room."""

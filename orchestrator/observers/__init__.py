@@ -1,0 +1,1 @@
+"""Who watches a sweep on behalf of a person or a program."""

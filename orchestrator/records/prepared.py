@@ -1,0 +1,86 @@
+"""What is found out once before anything trains, and what follows from it for each run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.blocks import NONE_KEY
+from orchestrator.config.models import Experiment
+from orchestrator.records.facts import Cost, DatasetInfo
+from orchestrator.records.place import CachePlace, Workplace
+from orchestrator.records.record import flatten
+from orchestrator.records.scores import BlockScores, FrozenScores
+from orchestrator.records.spec import Choice, Hyperparameters, RunSpec
+
+_PLACES = {
+    "lr": "trainer.lr",
+    "weight_decay": "trainer.weight_decay",
+    "batch_size": "data.batch_size",
+    "optimizer": "trainer.optimizer",
+}
+"""Where each further dimension stands in a run's identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What is found out once before anything trains. The experiment's `auto` values are concrete here."""
+
+    experiment: Experiment
+    data: DatasetInfo
+    weights_sha256: str | None
+    costs: Mapping[str, Cost]
+    """By key of the frozen set."""
+    work: Mapping[str, float] = field(default_factory=dict)
+    """Floating-point operations of a whole run, in 10^9, about, by key of the frozen set; empty: not known."""
+    gpus: int = 0
+    """GPUs that runs use; 0 on a CPU."""
+    gpu_uuids: tuple[str, ...] = ()
+    """UUIDs of those GPUs, as CUDA writes them, where it knows them."""
+    generation: int = 0
+    """Times that the study was begun anew before."""
+    cache: CachePlace | None = None
+    """What its runs share."""
+    weights_file: str | None = None
+    """Where the weights lie, if they are those of a sweep (absolute path)."""
+    scores: BlockScores | None = None
+    """What the pretrained network says of the training images."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What all trials of the study have in common and what identifies their results, as plain values."""
+        base = self.experiment
+        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
+        varied = {"frozen", "seed", *(_PLACES[name] for name in base.search.dimensions)}
+        return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
+
+    def score(self, frozen: str) -> FrozenScores | None:
+        """Give what is known of a frozen set before it trains; `frozen` is its key."""
+        return None if self.scores is None else self.scores.of(frozen)
+
+    def build_spec(self, choice: Choice, seed: int) -> RunSpec:
+        """Write down all that the run of `choice` with `seed` needs."""
+        chosen = choice.hyperparameters
+        base = self.experiment
+        return RunSpec(
+            data=base.data.model_copy(update={"batch_size": chosen.batch_size, "value_range": self.data.value_range}),
+            model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
+            trainer=base.trainer.model_copy(
+                update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}
+            ),
+            frozen=choice.frozen,
+            seed=seed,
+            data_fingerprint=self.data.fingerprint,
+            weights_sha256=self.weights_sha256,
+            generation=self.generation,
+        )
+
+    def build_workplace(self, directory: str, spec: RunSpec, *, until: int | None, alone: bool) -> Workplace:
+        """Write down where and with what the run of `spec` happens; see `Workplace`."""
+        return Workplace(
+            directory=directory,
+            cache=self.cache,
+            weights_file=self.weights_file,
+            cost=self.costs.get(spec.frozen),
+            checkpoint_share=self.experiment.execution.checkpoint_share,
+            until_epoch=until,
+            alone=alone,
+        )

@@ -1,0 +1,127 @@
+"""What a run reports of its epochs, and what it comes back with."""
+
+from orchestrator.records.record import Record
+
+
+class StepLoss(Record):
+    """Training loss of one optimizer step."""
+
+    step: int
+    """Optimizer steps before it, from 0."""
+    loss: float
+    """Cross-entropy of the batch."""
+
+
+class EpochMetrics(Record):
+    """One epoch of a run. Accuracies are fractions in [0, 1]; losses are means over images."""
+
+    epoch: int
+    """From 0, in files and between programs; see `number`."""
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+    lr: float
+    """Learning rate at the end of the epoch."""
+    duration_s: float
+    """Seconds that the epoch took, validation included."""
+    step_losses: tuple[StepLoss, ...] = ()
+    """Every `log_every_n_steps`-th step of the epoch."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear of the epoch, a sentence each."""
+
+    @property
+    def number(self) -> int:
+        """The epoch as people count it, and as everything that people read has it: from 1."""
+        return self.epoch + 1
+
+
+class RunResult(Record):
+    """What a run found. Metrics are those of the best checkpoint (lowest `val_loss`)."""
+
+    fingerprint: str
+    """Fingerprint of the run's specification."""
+    val_acc: float
+    val_loss: float
+    train_acc: float
+    """Training accuracy of the best epoch."""
+    train_loss: float
+    """Training loss of the best epoch."""
+    test_acc: float
+    """Accuracy on the test split, evaluated once with the best checkpoint; it never chooses."""
+    test_loss: float
+    best_epoch: int
+    """From 0, in files and between programs; see `best_epoch_number`."""
+    epochs_run: int
+    trainable_params: int
+    total_params: int
+    gflops_forward_per_image: float
+    gflops_train_per_image: float
+    duration_s: float
+    """Seconds of the whole run, loading included."""
+    s_per_epoch: float
+    """Median seconds an epoch."""
+    images_per_s: float
+    """Training and validation images a second, over all epochs."""
+    peak_memory_mb: float
+    """Peak memory in MiB: on a GPU what network, optimizer and training steps take of it, else the resident set of the
+    process."""
+    resident_mb: float | None = None
+    """Memory of the GPU in MiB that images or activations take besides, all through the run; None on a CPU."""
+    device: str
+    """Name of the device."""
+    precision: str
+    """Precision that was used."""
+    n_val: int
+    """Validation images."""
+    n_test: int
+    """Test images."""
+    class_names: tuple[str, ...]
+    val_confusion: tuple[tuple[int, ...], ...]
+    """Validation images by true class (row) and predicted class (column)."""
+    test_confusion: tuple[tuple[int, ...], ...]
+    """Test images likewise."""
+    history: tuple[EpochMetrics, ...]
+    """The curves by epoch."""
+    versions: dict[str, str]
+    """Versions of Python and of the libraries that trained."""
+
+    @property
+    def best_epoch_number(self) -> int:
+        """The epoch with the lowest `val_loss` as people count it: from 1."""
+        return self.best_epoch + 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear of the run, a sentence each."""
+        return tuple(dict.fromkeys(note for epoch in self.history for note in epoch.notes))
+
+    @property
+    def gap_train_val(self) -> float:
+        """Training minus validation accuracy at the best epoch: how much the run overfits."""
+        return self.train_acc - self.val_acc
+
+    @property
+    def trainable_pct(self) -> float:
+        """Trainable share of the parameters, in percent."""
+        return 100.0 * self.trainable_params / self.total_params
+
+
+class RungResult(Record):
+    """Where a run stands that has paused. Nothing of it is final: more epochs may find better weights."""
+
+    fingerprint: str
+    """Fingerprint of the run's specification."""
+    val_correct: tuple[bool, ...]
+    """Whether the best weights so far (lowest `val_loss`) are right of each validation image, in the split's order."""
+    history: tuple[EpochMetrics, ...]
+    """The curves by epoch."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs so far."""
+        return len(self.history)
+
+
+RunOutcome = RunResult | RungResult
+"""What a run that was not lost comes back with."""

@@ -1,0 +1,1 @@
+"""Pure statistics and fronts on numbers. Knows no other room."""

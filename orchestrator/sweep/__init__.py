@@ -1,0 +1,1 @@
+"""The loop of a sweep and the strategies that decide which runs it starts."""

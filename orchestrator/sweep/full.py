@@ -1,0 +1,68 @@
+"""The strategy that runs every trial to its end."""
+
+from collections.abc import Sequence
+
+from orchestrator.interfaces import Search
+from orchestrator.records.prepared import Prepared
+from orchestrator.records.spec import Choice
+from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.sweep.jobs import Job, TrialRuns
+from orchestrator.sweep.strategy import Step, build_job, fail_or_put_off
+
+
+class FullStrategy:
+    """Runs each trial that the search proposes to its end, once for each seed.
+
+    Args:
+        prepared: What to run.
+        search: Proposes trials.
+    """
+
+    def __init__(self, prepared: Prepared, search: Search) -> None:
+        self._prepared = prepared
+        self._search = search
+        self._trials: dict[int, TrialRuns] = {}
+
+    @property
+    def left(self) -> Sequence[Choice] | None:
+        """Points that are left to run, in order; None where a sampler decides."""
+        return self._search.planned()
+
+    @property
+    def paused(self) -> Sequence[Job]:
+        """None: nothing pauses."""
+        return ()
+
+    @property
+    def under_way(self) -> Sequence[TrialRuns]:
+        """Trials that were proposed and that the search has not been told of."""
+        return list(self._trials.values())
+
+    def next_step(self) -> Step | None:
+        """Give the runs of the next trial."""
+        proposal = self._search.propose()
+        if proposal is None:
+            return None
+        if proposal.repeats is not None:
+            return Step(repeat=proposal)
+        trial = self._trials[proposal.number] = TrialRuns(proposal=proposal)
+        return Step(jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds])
+
+    def pause(self, job: Job) -> None:
+        """Refuse: no run of this strategy is told to pause."""
+        raise ValueError(f"{job.start.name} paused, and nobody told it to")
+
+    def end_run(self, job: Job, record: RunRecord) -> TrialRecord | None:
+        """Tell the search of the trial when its last run ends."""
+        trial = job.trial
+        trial.add(record)
+        if trial.waiting:
+            return None
+        order = self._prepared.experiment.search.seeds.index
+        trial.runs.sort(key=lambda run: order(run.seed))
+        del self._trials[trial.proposal.number]
+        return fail_or_put_off(self._search, trial) or self._search.tell(trial.proposal.number, trial.runs)
+
+    def close(self) -> list[TrialRecord]:
+        """Nothing is left: each trial ends with its last run."""
+        return []

@@ -1,0 +1,1 @@
+"""Data sets: opened from wherever they lie, checked, split, and loaded."""

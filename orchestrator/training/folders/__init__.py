@@ -1,0 +1,1 @@
+"""What lies in a data folder, told by names and first bytes; no image is decoded here."""

@@ -1,0 +1,1 @@
+"""Encoded images become pixels, which are kept for other runs, and batches."""

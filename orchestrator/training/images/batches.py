@@ -1,0 +1,156 @@
+"""Images in batches: mapped from the cache, or decoded into memory where they fit, else each epoch."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from orchestrator.training.images.cache import RowsOf
+from orchestrator.training.images.decoding import Pixels
+
+
+class Images(Protocol):
+    """One split: labels at once, pixels on demand."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels by row."""
+
+    @property
+    def ids(self) -> list[str]:
+        """What tells images apart, by row: the same in all runs on the same data."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, size: int) -> Pixels:
+        """Decode or draw one image."""
+
+
+Batch = tuple[Tensor, Tensor]
+"""Images (uint8, [n, 3, size, size]) and labels (int64, [n])."""
+
+
+class BatchOrder:
+    """Which rows form each batch of an epoch. A seed makes a new permutation for each epoch.
+
+    A single row left over joins the batch before it.
+
+    Has what Lightning looks for in a batch sampler: `sampler` with `set_epoch`.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int | None) -> None:
+        self._length = length
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    @property
+    def sampler(self) -> "BatchOrder":
+        """The object that is told the epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.bounds())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = self.rows()
+        for start, stop in self.bounds():
+            yield rows[start:stop].tolist()
+
+    def rows(self) -> NDArray[np.int64]:
+        """Order the rows of the epoch; `bounds` cuts it into batches."""
+        if self._seed is None:
+            return np.arange(self._length)
+        return np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """List where each batch begins and ends, by place in the order."""
+        starts = list(range(0, self._length, self._batch_size))
+        # BatchNorm has no statistics of a single image, and convolutions compute one another way, to the last bit:
+        # one left over joins the batch before it
+        if len(starts) > 1 and self._length - starts[-1] == 1 and self._batch_size > 1:
+            starts.pop()
+        return list(zip(starts, [*starts[1:], self._length], strict=True))
+
+
+class DecodedImages(Protocol):
+    """One split, ready to be computed with, in memory or in the cache: images, or what frozen blocks gave for them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Copy rows: images (uint8, [n, 3, size, size]), or activations."""
+
+
+class MappedImages:
+    """Decoded images that lie in the cache. All runs of a machine share the memory that they take."""
+
+    def __init__(self, images: RowsOf) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return torch.from_numpy(self._images.take(rows.numpy()))
+
+
+class MemoryBatches:
+    """Batches of a split that is decoded already.
+
+    The order goes to where images and labels lie once an epoch: no batch waits for a copy of its own.
+    """
+
+    def __init__(self, images: DecodedImages, labels: Tensor, order: BatchOrder) -> None:
+        self._images = images
+        self._labels = labels
+        self.batch_sampler = order
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = torch.from_numpy(self.batch_sampler.rows()).to(self._labels.device)
+        for start, stop in self.batch_sampler.bounds():
+            index = rows[start:stop]
+            yield self._images[index], self._labels[index]
+
+
+class _Decoding(Dataset[tuple[Tensor, int]]):
+    """A split that is decoded image by image."""
+
+    def __init__(self, images: Images, size: int) -> None:
+        self._images = images
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(self._images.read(index, self._size)), int(self._images.labels[index])
+
+
+Batches = MemoryBatches | DataLoader[tuple[Tensor, int]]
+
+
+class WholeEpochs:
+    """Batches as Lightning gets them: an epoch of them at once, which are read as it goes through them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.batch_sampler = batches.batch_sampler
+        """Is told the epoch."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batches]:
+        yield self._batches

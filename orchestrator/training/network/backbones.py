@@ -1,0 +1,95 @@
+"""Networks: a backbone in named blocks, and a head."""
+
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import nn
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.config.models import ModelConfig
+from orchestrator.training.network.freezing import freeze
+from orchestrator.training.network.weights import LoadedWeights, load_weights
+from orchestrator.training.seeds import derive_seed
+
+POOL = "pool"
+"""What follows the last block and has nothing to train."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsInfo:
+    """What is known of a backbone's weights once they are loaded.
+
+    Attributes:
+        sha256: Hash of the tensors (hex), wherever they come from; None for random weights.
+        notes: What the user should hear, a sentence each.
+    """
+
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def build_network(
+    model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet, weights: LoadedWeights | None = None
+) -> nn.Module:
+    """Build the network: a new head, frozen blocks frozen.
+
+    Args:
+        model: The network's configuration.
+        num_classes: Outputs of the head.
+        head_seed: Seed of the head; random backbone weights take theirs from it. Neither depends on `frozen`.
+        frozen: Blocks that do not train.
+        weights: What the backbone starts from, as `load_weights` gives it; None: random weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(head_seed, "backbone"))
+        # weights cover all but the head: to draw what they replace takes four times as long as the rest
+        with torch.device("cpu" if weights is None else "meta"):
+            network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
+        if weights is not None:
+            network.to_empty(device="cpu")
+        torch.manual_seed(derive_seed(head_seed, "head"))
+        network.get_submodule("fc").reset_parameters()  # type: ignore[operator]
+    if weights is not None:
+        network.load_state_dict(weights.state, strict=False)
+    freeze(frozen_modules(network, model, frozen), model.frozen_batchnorm)
+    return network
+
+
+def block_modules(network: nn.Module, backbone: str) -> dict[str, list[nn.Module]]:
+    """List the modules of each block, in network order."""
+    parts = {"stem": ["conv1", "bn1"]}
+    return {block: [network.get_submodule(name) for name in parts.get(block, [block])] for block in BLOCKS[backbone]}
+
+
+def network_stages(network: nn.Module, backbone: str) -> dict[str, nn.Module]:
+    """Cut a network into parts that give the same as the whole, one after the other: its blocks, pool and head."""
+    parts = {"stem": ("conv1", "bn1", "relu", "maxpool")}
+    blocks = {
+        block: nn.Sequential(*(network.get_submodule(name) for name in parts.get(block, (block,))))
+        for block in BLOCKS[backbone]
+    }
+    pool = nn.Sequential(network.get_submodule("avgpool"), nn.Flatten())
+    return {**blocks, POOL: pool, "head": network.get_submodule("fc")}
+
+
+def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) -> list[nn.Module]:
+    """List the modules of the frozen blocks."""
+    return [
+        module for block, parts in block_modules(network, model.backbone).items() if block in frozen for module in parts
+    ]
+
+
+def describe_weights(model: ModelConfig, file: str | None = None) -> WeightsInfo:
+    """Load the backbone's weights, make sure that they fit, and say what they are.
+
+    Args:
+        model: The backbone, and its weights.
+        file: Where they lie, if they are those of a sweep.
+
+    Raises:
+        ConfigError: The weights do not fit.
+        SetupError: The weights cannot be brought.
+    """
+    weights = load_weights(model, file)
+    return WeightsInfo() if weights is None else WeightsInfo(sha256=weights.sha256, notes=weights.notes)

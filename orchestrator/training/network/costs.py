@@ -1,0 +1,103 @@
+"""What a frozen set costs, counted on tensors without data: nothing is downloaded or computed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import ModelConfig
+from orchestrator.records.facts import Cost
+from orchestrator.training.network.backbones import POOL, network_stages
+
+_Demand = tuple[bool, bool]
+"""What a backward pass is asked for: gradients of its weights, since it trains; of its input, since another does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A part of the network between two tensors.
+
+    Attributes:
+        parameters: Its parameters.
+        forward: FLOPs of its forward pass.
+        backward: FLOPs of its backward pass, by what is asked of it.
+    """
+
+    parameters: int
+    forward: int
+    backward: dict[_Demand, int]
+
+
+def measure_costs(
+    model: ModelConfig, num_classes: int, image_size: int, frozen_sets: Sequence[FrozenSet]
+) -> dict[str, Cost]:
+    """Count parameters and floating-point operations of each frozen set, by key.
+
+    The backward pass is counted by autograd, a block at a time, so it stops where nothing before it trains.
+    """
+    with torch.device("meta"):
+        network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
+        image = torch.empty(1, 3, image_size, image_size)
+    # BatchNorm refuses to train on one value a channel; its mode changes no count
+    stages = _measure_stages(network.eval(), model.backbone, image, frozen_sets)
+    return {frozen.key: _add_up(stages, frozen) for frozen in frozen_sets}
+
+
+def _list_demands(names: Iterable[str], frozen: FrozenSet) -> dict[str, _Demand]:
+    """Say what a frozen set asks of each part."""
+    demands: dict[str, _Demand] = {}
+    needs_input = False
+    for name in names:
+        demands[name] = (name not in frozen, needs_input)
+        needs_input = needs_input or name not in frozen
+    return demands
+
+
+def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
+    demands = _list_demands(stages, frozen)
+    forward = sum(stage.forward for stage in stages.values())
+    backward = sum(stage.backward[demands[name]] for name, stage in stages.items())
+    return Cost(
+        trainable_params=sum(stage.parameters for name, stage in stages.items() if name not in frozen),
+        total_params=sum(stage.parameters for stage in stages.values()),
+        gflops_forward_per_image=forward / 1e9,
+        gflops_train_per_image=(forward + backward) / 1e9,
+    )
+
+
+def _measure_stages(
+    network: nn.Module, backbone: str, image: Tensor, frozen_sets: Sequence[FrozenSet]
+) -> dict[str, _Stage]:
+    parts = network_stages(network, backbone)
+    parts["head"] = nn.Sequential(parts.pop(POOL), parts.pop("head"))
+    demands = [_list_demands(parts, frozen) for frozen in frozen_sets]
+    stages = {}
+    value = image
+    for name, part in parts.items():
+        stages[name] = _measure(part, value, {each[name] for each in demands})
+        value = part(value).detach()
+    return stages
+
+
+def _measure(part: nn.Module, value: Tensor, demands: Iterable[_Demand]) -> _Stage:
+    def count(*, trains: bool, needs_input: bool) -> int:
+        """Count the backward pass."""
+        part.requires_grad_(trains)
+        result = part(value.detach().requires_grad_(needs_input))
+        if not result.requires_grad:
+            return 0
+        with FlopCounterMode(display=False) as counter:
+            torch.autograd.backward(result.sum())
+        return int(counter.get_total_flops())
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part(value)
+    return _Stage(
+        parameters=sum(parameter.numel() for parameter in part.parameters()),
+        forward=counter.get_total_flops(),
+        backward={(trains, needed): count(trains=trains, needs_input=needed) for trains, needed in demands},
+    )

@@ -1,0 +1,162 @@
+"""What a backbone starts from: torchvision weights or a file, as a checked state dict in fp32."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor
+
+from orchestrator.config.models import ModelConfig
+from orchestrator.errors import ConfigError, SetupError
+from orchestrator.training.network.resnets import COUNTER, HEAD, Shape
+from orchestrator.training.network.weight_files import (
+    STATE_DICT_HINT,
+    check_weight_file,
+    describe_bad_values,
+    is_safetensors,
+    list_misfits,
+    list_wrong_types,
+    raise_problems,
+    require_state,
+    unpack_checkpoint,
+)
+from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, is_weight_path, unknown_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedWeights:
+    """The backbone's tensors, complete and in the network's dtypes, without head.
+
+    Attributes:
+        state: Tensors by name.
+        notes: What the user should hear, a sentence each.
+    """
+
+    state: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest over names, shapes and fp32 values, in order of name; BatchNorm's counters do not count."""
+        digest = hashlib.sha256()
+        for name in sorted(self.state):
+            if not name.endswith(COUNTER):
+                tensor = self.state[name]
+                digest.update(f"{name}:{tuple(tensor.shape)}:".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights | None:
+    """Load what `model.weights` names; None for random weights.
+
+    The head is left out always: each run trains a new one, from its seed.
+
+    Args:
+        model: The backbone, and its weights.
+        file: Where they lie, if `model.weights` names a sweep: who started this run has looked it up.
+
+    Raises:
+        ConfigError: The name is unknown, the file is not there, or it does not hold this backbone's state dict.
+        SetupError: Weights to download, and neither network nor cache.
+    """
+    if model.weights == RANDOM_WEIGHTS:
+        return None
+    if model.source_sweep is not None:
+        return _fit(_read_file(_require_file(model, file), model.backbone), model, str(file))
+    names = torchvision.models.get_model_weights(model.backbone)
+    if model.weights in names.__members__:
+        raw: object = _download(names[model.weights])
+        where = f"{model.backbone} {model.weights}"
+    elif is_weight_path(model.weights):
+        path = Path(model.weights).expanduser()
+        raw, where = _read_file(path, model.backbone), str(path)
+    else:
+        raise unknown_name(model, list(names.__members__))
+    return _fit(raw, model, where)
+
+
+def _require_file(model: ModelConfig, file: str | None) -> Path:
+    if file is None:
+        raise ConfigError(
+            f"model.weights: {model.weights} lies under a root, and none is known here",
+            hint="a sweep looks it up; elsewhere give the path of its best.ckpt",
+        )
+    return Path(file)
+
+
+def _download(weights: Any) -> Mapping[str, Tensor]:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (URLError, OSError) as error:
+        raise SetupError(
+            f"weights {weights} are not in the cache ({file}) and cannot be downloaded from {weights.url}: {error}",
+            hint=f"connect once, or copy the file to {file}, or set model.weights to a path; "
+            "`make demo` needs no download",
+        ) from error
+    except Exception as error:  # the unpickler raises whatever it stumbles over: IndexError, KeyError, struct.error
+        raise SetupError(
+            f"the cached weights {file} are damaged: {error}", hint=f"delete {file} and try again"
+        ) from error
+    return state
+
+
+def _read_file(path: Path, backbone: str) -> object:
+    """Read a file that was found to fit; what only torch itself can tell is refused here."""
+    check_weight_file(path, backbone)
+    try:
+        if is_safetensors(path):
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what it cannot read is refused below
+            with path.open("rb") as file:  # of a path torch would look at the suffix
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"model.weights: {path} cannot be read: {error}") from error
+    except Exception as error:  # as in `_download`
+        raise ConfigError(
+            f"model.weights: {path} is damaged or holds more than tensors: {str(error).splitlines()[0]}",
+            hint=STATE_DICT_HINT,
+        ) from error
+
+
+def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
+    state = require_state(unpack_checkpoint(raw, model.backbone, where), where, Tensor)
+    state = {name: tensor.detach() for name, tensor in state.items()}  # of a file of parameters, too
+    with torch.device("meta"):
+        expected = torchvision.models.get_model(model.backbone, weights=None).state_dict()
+    wanted = {name: tensor for name, tensor in expected.items() if not name.startswith(HEAD)}
+    problems = list_misfits(_shapes(state), _shapes(expected))
+    problems += list_wrong_types({name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()})
+    raise_problems(problems, where, model.backbone, list(state))
+    fitted = {
+        name: state[name].to(tensor.dtype) if name in state else torch.zeros((), dtype=tensor.dtype)
+        for name, tensor in wanted.items()
+    }
+    infinite = {name: int((~tensor.isfinite()).sum()) for name, tensor in fitted.items()}
+    negative = {name: int((tensor < 0).sum()) for name, tensor in fitted.items()}
+    raise_problems(describe_bad_values(infinite, negative), where, model.backbone, list(state))
+    return LoadedWeights(state=fitted, notes=_notes(state, where))
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _notes(state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+    notes = []
+    low = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
+    if low:
+        notes.append(f"{where}: {', '.join(low)} cast to float32")
+    head = state.get(f"{HEAD}weight")
+    if head is not None:
+        notes.append(f"{where}: its head of {head.shape[0]} classes is dropped; each run trains a new head")
+    return tuple(notes)

@@ -1,0 +1,142 @@
+"""Whether it pays to keep what the frozen first blocks give: decided by size, and by time to read and to compute."""
+
+import functools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.storage.cache import format_size
+from orchestrator.training.network.backbones import POOL, network_stages
+
+_FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
+"""What a convolution reaches, about: two cores of a CPU, one GPU in mixed precision."""
+_BYTES_PER_S = {"cpu": 1e9, "gpu": 5e9}
+"""From the cache to where the network takes it, about."""
+_GIB = 2**30
+_RESIDENT = 8 * _GIB
+"""Bytes that are thought to fit into the memory of a GPU beside a run: they are read once a run, not each epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixPlan:
+    """What becomes of the blocks before the first that trains.
+
+    Attributes:
+        parts: Their names; `pool` follows the last block, where all are frozen.
+        image_bytes: Size of what they give for an image.
+        image_flops: Floating-point operations that give it.
+        refused: Why it is computed each epoch; None: it is computed once, and kept.
+    """
+
+    parts: tuple[str, ...]
+    image_bytes: int
+    image_flops: int
+    refused: str | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is computed once, and kept."""
+        return self.refused is None
+
+
+def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
+    """Name the parts of a network before the first that trains."""
+    order = BLOCKS[model.backbone]
+    parts = order[: frozen.prefix_length(order)]
+    return (*parts, POOL) if parts == order else parts
+
+
+def plan_prefix(
+    model: ModelConfig,
+    image_size: int,
+    frozen: FrozenSet,
+    *,
+    trainer: TrainerConfig,
+    cache: CacheConfig,
+    images: int | None = None,
+) -> PrefixPlan:
+    """Decide whether the activations of a frozen set's first blocks are kept.
+
+    Args:
+        model: The network.
+        image_size: Side of an image in pixels.
+        frozen: The frozen set.
+        trainer: Says on what the blocks are computed, and in which precision, in concrete terms.
+        cache: Says whether activations are kept at all, and how much there may be of them.
+        images: Images of all splits; None where that is not known yet.
+    """
+    parts = first_frozen(model, frozen)
+    elements, flops = _measure(model.backbone, image_size, parts)
+    size = elements * (2 if trainer.precision == "16-mixed" else 4)
+    reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
+    resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
+    refused = None
+    if not parts:
+        refused = "the first block trains"
+    elif model.frozen_batchnorm == "track":
+        refused = "model.frozen_batchnorm is track: the frozen blocks change with each batch"
+    elif not cache.activations:
+        refused = "cache.activations is false"
+    elif images is not None and images * size > cache.max_gb * _GIB:
+        refused = f"{images * size / _GIB:.3g} GiB are more than cache.max_gb ({cache.max_gb:g})"
+    elif reading > computing and not resident:
+        refused = (
+            f"to read it takes longer than to compute it ({1e3 * reading:.2g} and {1e3 * computing:.2g} ms an image)"
+        )
+    return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused)
+
+
+def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str, PrefixPlan]:
+    """Decide for each frozen set of a sweep, by key, whether the activations of its first blocks are kept.
+
+    Args:
+        experiment: The sweep; where its accelerator is `auto`, the machine says which that is.
+        images: Images of all splits; None where that is not known yet.
+    """
+    trainer = experiment.trainer
+    if trainer.accelerator == "auto":
+        found: Literal["gpu", "cpu"] = "gpu" if torch.cuda.is_available() else "cpu"
+        trainer = trainer.model_copy(update={"accelerator": found})
+    size, cache = experiment.data.image_size, experiment.cache
+    return {
+        frozen.key: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
+        for frozen in experiment.frozen_sets
+    }
+
+
+def describe_reuse(plans: Iterable[PrefixPlan], images: int | None = None) -> list[str]:
+    """Say which first blocks are computed once for all runs of a sweep, and which are not and why, a sentence each.
+
+    Args:
+        plans: Of each frozen set of the sweep.
+        images: Images of all splits; None where that is not known yet.
+    """
+    return [_describe(plan, sets, images) for plan, sets in Counter(plans).items() if plan.parts]
+
+
+def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
+    blocks = "+".join(part for part in plan.parts if part != POOL)
+    what = f"{blocks} of {sets} frozen {'set' if sets == 1 else 'sets'}"
+    if plan.refused is not None:
+        return f"computed each epoch: {what}; {plan.refused}"
+    size = f"{plan.image_bytes / 2**10:.0f} KiB an image" if images is None else format_size(images * plan.image_bytes)
+    return f"computed once for all runs: {what} ({size})"
+
+
+@functools.cache
+def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
+    """Count the elements that parts of a network give for an image, and the operations; without data."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network: torch.nn.Module = torchvision.models.get_model(backbone, weights=None).eval()
+        stages = network_stages(network, backbone)
+        value = torch.empty(1, 3, image_size, image_size)
+        for part in parts:
+            value = stages[part](value)
+    return value.numel(), counter.get_total_flops()

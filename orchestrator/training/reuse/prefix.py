@@ -1,0 +1,231 @@
+"""The frozen prefix: computed once for all images, kept in the cache, and trained on by whoever freezes as much.
+
+The blocks from the first one to the last one before anything trains give the same activations for an image in every
+epoch, seed and trial, as long as their BatchNorm statistics are held. They are computed here in batches of the run's
+size and in its precision, so a run gives the same with them as without, on a CPU in fp32 to the last bit.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.errors import CacheError, RunError
+from orchestrator.records.place import CachePlace
+from orchestrator.records.spec import RECIPE_VERSION, RunSpec
+from orchestrator.storage.arrayfile import Array, Write
+from orchestrator.storage.cache import Cache
+from orchestrator.training.data.loading import LoadedData
+from orchestrator.training.device import AUTOCAST, autocast
+from orchestrator.training.images.batches import BatchOrder, DecodedImages
+from orchestrator.training.network.backbones import network_stages
+from orchestrator.training.reuse.plan import plan_prefix
+
+KIND = "activations"
+
+
+class Prefix:
+    """The first parts of a network, none of which trains.
+
+    Args:
+        network: The network, with the weights that the run starts from, on the device of the run.
+        parts: Names of the parts, as in `network_stages`.
+        backbone: Name of the network.
+
+    Attributes:
+        digests: sha256 (hex) of the tensors of the first part, of the first two, and so on.
+    """
+
+    def __init__(self, network: nn.Module, parts: tuple[str, ...], backbone: str) -> None:
+        stages = network_stages(network, backbone)
+        self.parts = parts
+        self.modules = tuple(stages[part] for part in parts)
+        self.digests = self._compute_digests()
+
+    def require_unmoved(self) -> None:
+        """Make sure that no tensor of the parts changed: what was trained on their activations would be of no network.
+
+        Raises:
+            RunError: One did.
+        """
+        if self._compute_digests() != self.digests:
+            raise RunError(
+                f"the frozen blocks {'+'.join(self.parts)} changed while the others trained",
+                hint="this is a defect of orchestrator: please report it; cache.activations=false goes around it",
+            )
+
+    def _compute_digests(self) -> tuple[str, ...]:
+        digest = hashlib.sha256()
+        digests = []
+        for part, module in zip(self.parts, self.modules, strict=True):
+            for name, tensor in module.state_dict().items():
+                digest.update(f"{part}.{name}:{tuple(tensor.shape)}:{tensor.dtype}:".encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
+            digests.append(digest.hexdigest())
+        return tuple(digests)
+
+
+class MappedActivations:
+    """Activations of a split that lie in the cache; rows are copied out of it."""
+
+    def __init__(self, rows: Array, dtype: torch.dtype) -> None:
+        self._rows = rows
+        self._dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        return torch.from_numpy(self._rows[rows.numpy()]).to(self._dtype)
+
+
+def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: CachePlace | None) -> Prefix | None:
+    """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
+    if place is None or not data.in_memory:
+        return None
+    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
+    images = sum(data.size(split) for split in data.pixels)
+    plan = plan_prefix(spec.model, spec.data.image_size, frozen, trainer=spec.trainer, cache=place, images=images)
+    return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
+
+
+def open_activations(
+    cache: Cache,
+    prefix: Prefix,
+    data: LoadedData,
+    spec: RunSpec,
+    device: torch.device,
+    boundaries: Sequence[int] = (),
+) -> dict[str, MappedActivations] | None:
+    """Map the activations that the prefix gives for each split; compute those that are not there.
+
+    Args:
+        cache: Where they lie.
+        prefix: The first parts of the network.
+        data: The decoded images.
+        spec: Says how they are computed.
+        device: On what.
+        boundaries: Numbers of first parts after which other runs begin: what is computed on the way is kept there.
+
+    Returns:
+        They, by split; None where the cache cannot keep them, which it has said.
+    """
+    computing = _Computing(
+        cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries)
+    )
+    try:
+        return {split: computing.open(split, len(prefix.parts)) for split in data.pixels}
+    except CacheError as error:
+        cache.say(f"{error.message}; the frozen blocks are computed each epoch")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computing:
+    """How the activations of a run's prefix are computed."""
+
+    cache: Cache
+    prefix: Prefix
+    data: LoadedData
+    spec: RunSpec
+    device: torch.device
+    boundaries: tuple[int, ...]
+
+    def open(self, split: str, depth: int) -> MappedActivations:
+        """Map what the first `depth` parts give; compute it where it is not there."""
+        images = self.data.pixels[split]
+        shapes = self._shapes(images)
+        parts, size, source = self.prefix.parts[:depth], self.spec.data.image_size, self.spec.data.source
+        entry = self.cache.open(
+            KIND,
+            self._key(split, depth),
+            shape=shapes[depth - 1],
+            dtype=self._stored,
+            of=f"{'+'.join(parts)} of {len(images)} {split} images of {source} at {size} px",
+            build=lambda write: self._fill(split, depth, shapes, write),
+        )
+        return MappedActivations(entry.array, self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return AUTOCAST.get(self.spec.trainer.precision, torch.float32)
+
+    @property
+    def _stored(self) -> str:
+        # numpy has no bfloat16: it is kept in fp32, which holds it exactly
+        return "<f2" if self._dtype is torch.float16 else "<f4"
+
+    def _key(self, split: str, depth: int) -> str:
+        """Hash all that decides the activations of the first `depth` parts."""
+        spec, data = self.spec, self.spec.data
+        processor = platform.processor() or platform.machine()
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor
+        parts = {
+            "recipe": RECIPE_VERSION,
+            "images": [spec.data_fingerprint, split],
+            "transform": [data.image_size, list(data.mean), list(data.std), *self._value_range],
+            "prefix": [spec.model.backbone, self.prefix.digests[depth - 1]],
+            "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
+            "alone": data.batch_size == 1,  # a batch of one is computed another way
+        }
+        if self.device.type == "cuda":
+            parts["matmul_precision"] = spec.trainer.matmul_precision
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def _value_range(self) -> list[float]:
+        """What becomes black and white; nothing where no image has more than 8 bits a channel."""
+        told = self.spec.data.value_range
+        return list(told) if isinstance(told, tuple) else []
+
+    def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
+        """Give the shape of what each part gives for all images."""
+        shapes = []
+        with self._computing():
+            value = self._normalise(images[torch.tensor([0])])
+            for module in self.prefix.modules:
+                value = module(value)
+                shapes.append((len(images), *value.shape[1:]))
+        return shapes
+
+    def _fill(self, split: str, depth: int, shapes: Sequence[tuple[int, ...]], write: Write) -> None:
+        """Compute the activations of the first `depth` parts, from those of as many as the cache has or is to have."""
+        images = self.data.pixels[split]
+        begun, given = self._open_boundary(split, depth, shapes)
+        source = images if given is None else given
+        for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
+            with self._computing():
+                value = source[torch.tensor(rows)].to(self.device)
+                value = value if begun else self._normalise(value)
+                for module in self.prefix.modules[begun:depth]:
+                    value = module(value)
+            write(rows[0], value.to(torch.float16 if self._stored == "<f2" else torch.float32).cpu().numpy())
+
+    def _open_boundary(
+        self, split: str, depth: int, shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[int, MappedActivations | None]:
+        """Give the activations of the most parts, fewer than `depth`, that the cache has or that other runs need."""
+        for parts in range(depth - 1, 0, -1):
+            if parts in self.boundaries:
+                with suppress(CacheError):  # without room for them they are computed on the way, and not kept
+                    return parts, self.open(split, parts)
+            entry = self.cache.find(KIND, self._key(split, parts), shape=shapes[parts - 1], dtype=self._stored)
+            if entry is not None:
+                return parts, MappedActivations(entry.array, self._dtype)
+        return 0, None
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.inference_mode(), autocast(self.device.type, self.spec.trainer.precision):
+            yield
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        data = self.spec.data
+        mean, std = (255 * torch.tensor(each).view(1, 3, 1, 1).to(self.device) for each in (data.mean, data.std))
+        return (images.to(self.device).float() - mean) / std

@@ -1,0 +1,1 @@
+"""One run: a specification becomes a trained network and a result."""

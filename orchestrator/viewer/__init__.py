@@ -1,0 +1,1 @@
+"""The MLflow UI and TensorBoard on the stores of a root."""
