@@ -102,7 +102,7 @@ def _ways(stage: nn.Module, side: int | None) -> list[tuple[nn.Module, torch.mem
     """
     ways = []
     for memory_format in _FORMATS:
-        in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)  # type: ignore[call-overload]
+        in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)
         ways.append((in_format, memory_format))
         if side is not None:
             quick = deepcopy(in_format)

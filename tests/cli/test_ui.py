@@ -20,6 +20,7 @@ import pytest
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.storage.layout import Root
 from orchestrator.viewer import servers as ui
+from orchestrator.viewer.views import find_views
 
 # Answers every request with 200 and has a child of its own, whose process id it writes to a file.
 SERVER = """
@@ -312,11 +313,11 @@ def test_the_views_of_each_sweep_are_found_in_the_mlflow_server():
     with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
-        views = ui.find_views(address)
+        views = find_views(address)
         server.shutdown()
     route = f"{address}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey="
     assert [(view.name, view.url) for view in views] == [
         ("beans: runs, highest val_acc first", f"{route}runs"),
         ("beans: runs under their sweep", f"{route}sweep"),
     ]
-    assert ui.find_views("http://127.0.0.1:1") == []
+    assert find_views("http://127.0.0.1:1") == []

@@ -16,6 +16,7 @@ from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
+from orchestrator.execution.server import find_fork_server
 from orchestrator.machine.limits import Cores
 from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
@@ -202,7 +203,7 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
         "import os, signal, time\n"
         "from orchestrator.execution import processes\n"
         "with processes.loading_ahead('slow_import:run'):\n"
-        "    server = processes.find_fork_server()\n"
+        "    server = find_fork_server()\n"
         "    time.sleep(0.5)\n"
         "    for number in (signal.SIGINT, signal.SIGTERM):\n"
         "        os.kill(server, number)\n"
@@ -223,7 +224,7 @@ def test_a_run_that_loses_its_fork_server_begins_again_and_is_not_lost(tmp_path)
         future = submit(executor, tmp_path)
         first = read_pid(tmp_path / "worker")
         (tmp_path / "worker").unlink()
-        os.kill(processes.find_fork_server(), signal.SIGKILL)
+        os.kill(find_fork_server(), signal.SIGKILL)
         second = read_pid(tmp_path / "worker")
         (tmp_path / "go").touch()
         assert read(future.result(TIMEOUT_S)) == {"pid": second}
@@ -234,7 +235,7 @@ def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
     with loading_ahead("slow_import:run"):
-        pid = processes.find_fork_server()
+        pid = find_fork_server()
         assert is_alive(pid)
         began = time.monotonic()
     assert time.monotonic() - began < 5

@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from orchestrator.training.network import weight_files
+from orchestrator.training.network.resnets import list_tensors
 from orchestrator.training.reuse import plan as prefix_plan
 
 CHANNELS = 16
@@ -34,7 +35,7 @@ class NarrowResNet18(ResNet):
 
 
 _get_real = torchvision.models.get_model
-_list_real = weight_files.list_tensors
+_list_real = list_tensors
 
 
 def _get_narrow(name: str, *, weights: None = None, num_classes: int = 1000) -> nn.Module:

@@ -70,7 +70,7 @@ def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float
     data = load_data(spec.data)
     labels = data.images[split].labels.tolist()
     with torch.no_grad():
-        logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+        logits = torch.cat([network(normalise(image)[None]) for image in torch.as_tensor(data.pixels[split])])
     confusion = [[0] * 3 for _ in range(3)]
     for label, predicted in zip(labels, logits.argmax(1).tolist(), strict=True):
         confusion[label][predicted] += 1

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 
@@ -203,7 +204,7 @@ def test_other_images_or_another_size_are_another_entry(tmp_path, cache):
 def test_another_decoder_does_not_take_what_this_one_made(monkeypatch):
     names = {name_entry("i", 8), name_entry("j", 8), name_entry("i", 9)}
     with monkeypatch.context() as changed:
-        changed.setattr(images.PIL, "__version__", "0.0.0")
+        changed.setattr(PIL, "__version__", "0.0.0")
         names.add(name_entry("i", 8))
     with monkeypatch.context() as changed:
         changed.setattr(images, "DECODING_VERSION", images.DECODING_VERSION + 1)

@@ -17,6 +17,7 @@ from orchestrator.storage import files
 from orchestrator.storage.files import digest_path, is_whole
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run import run
+from orchestrator.training.run.checkpoints import CheckpointFolder
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
@@ -143,7 +144,8 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_left_alone(alone, tmp
             (tmp_path / "die").write_text(str(step))
             place = place_at(tmp_path)
             error = executor.submit(SPEC, place, seen.append).exception(TIMEOUT_S)
-            assert (type(error), error.cause, error.may_pass) == (RunError, "died", True)
+            assert type(error) is RunError
+            assert (error.cause, error.may_pass) == ("died", True)
         assert [metrics.epoch for metrics in seen] == [0, 1]
         seen.clear()
         result = executor.submit(SPEC, place, seen.append).result(TIMEOUT_S)
@@ -286,7 +288,7 @@ def test_a_death_after_the_last_epoch_costs_no_epoch(alone, copy, monkeypatch, m
                 raise InterruptedRunError
             files.write_atomically(*args)
 
-        owner = run.CheckpointFolder if "." in moment else run
+        owner = CheckpointFolder if "." in moment else run
         patch.setattr(owner, moment.rpartition(".")[2], die)
         assert train(folder)[0] is None
         assert "result.json" not in names(folder)
