@@ -33,8 +33,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo study ui status pareto test test-lowest test-minimal test-faults test-gpu bench calibrate docs \
-  house check clean
+.PHONY: help setup sweep demo study ui status pareto test test-lowest test-minimal test-faults test-gpu bench calibrate docs house check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

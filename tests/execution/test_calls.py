@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import RunError, SetupError
 from orchestrator.execution.calls import calling_apart, calling_here
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, wait_until
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, wait_until
 
 HERE = "tests.execution.called"
 TARGET = f"{HERE}:add"

@@ -18,14 +18,8 @@ from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
 from orchestrator.execution.server import find_fork_server
 from orchestrator.machine.limits import Cores
-from orchestrator.records.place import Workplace
-from tests.execution.targets import HERE, ignore, read, spec
-
-TIMEOUT_S = 60
-
-
-def submit(executor, folder: Path, seed: int = 0, **workplace):
-    return executor.submit(spec(seed), Workplace(directory=str(folder), **workplace), ignore)
+from tests.execution.targets import HERE, read
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 
 
 def error_of(target: str, folder: Path) -> RunError:
@@ -33,25 +27,6 @@ def error_of(target: str, folder: Path) -> RunError:
         error = submit(executor, folder).exception(TIMEOUT_S)
     assert type(error) is RunError
     return error
-
-
-def wait_until(condition, timeout_s: float = 20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def read_pid(path: Path) -> int:
-    wait_until(path.exists)
-    return int(path.read_text())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_killed_worker_names_the_signal_and_shows_its_last_output(tmp_path, monkeypatch):
@@ -348,10 +323,13 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     script.write_text(f"""\
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
-from tests.execution import test_processes as t
+from pathlib import Path
+from orchestrator.execution.processes import ProcessExecutor
+from tests.execution.targets import HERE
+from tests.execution.watching import submit
 open({str(tmp_path / "ran")!r}, "a").write("ran\\n")
-with t.ProcessExecutor(t.HERE + ":count") as executor:
-    t.submit(executor, t.Path({str(tmp_path)!r})).result(30)
+with ProcessExecutor(HERE + ":count") as executor:
+    submit(executor, Path({str(tmp_path)!r})).result(30)
 assert sys.modules["__main__"].__file__.endswith("script.py")
 """)
     subprocess.run([sys.executable, str(script)], check=True, timeout=60)

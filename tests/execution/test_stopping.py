@@ -12,7 +12,7 @@ from orchestrator.execution import processes
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
-from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, submit, wait_until
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 
 
 def test_running_ones_end_with_their_epoch_and_waiting_ones_do_not_begin(tmp_path):

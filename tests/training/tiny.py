@@ -76,3 +76,13 @@ def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float
         confusion[label][predicted] += 1
     right = sum(confusion[label][label] for label in range(3))
     return right / len(labels), float(cross_entropy(logits, torch.tensor(labels))), confusion
+
+
+TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
+
+
+def without_times(result: RunResult) -> dict:
+    values = result.model_dump(exclude=TIMES)
+    for epoch in values["history"]:
+        del epoch["duration_s"]
+    return values

@@ -24,7 +24,7 @@ from orchestrator.training.images.cache import name_entry
 from orchestrator.training.run import run
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.images.test_decoding import CASES
+from tests.training.images.modes import CASES
 from tests.training.pictures import NAMES, THREE, config, draw, stored, write_image_folder, write_table
 from tests.training.tiny import make_data, make_spec
 

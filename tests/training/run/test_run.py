@@ -24,18 +24,21 @@ from orchestrator.training.network.backbones import build_network
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
-from tests.training.tiny import MEAN, RESNET18, STD, evaluate, make_data, make_spec, normalise, parse, train
+from tests.training.tiny import (
+    MEAN,
+    RESNET18,
+    STD,
+    evaluate,
+    make_data,
+    make_spec,
+    normalise,
+    parse,
+    train,
+    without_times,
+)
 
 pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
-TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
-
-
-def without_times(result: RunResult) -> dict:
-    values = result.model_dump(exclude=TIMES)
-    for epoch in values["history"]:
-        del epoch["duration_s"]
-    return values
 
 
 @pytest.fixture(scope="module")
