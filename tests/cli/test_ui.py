@@ -237,7 +237,7 @@ def test_a_server_that_dies_shows_no_credentials(root, ports, fakes):
 # Puts `SERVER` in the place of both servers, in the process of the command.
 WITH_FAKES = f"""
 import sys
-from orchestrator import ui
+from orchestrator.viewer import servers as ui
 from orchestrator.cli import main
 def command(name):
     return lambda root, *places: [sys.executable, "-c", {SERVER!r}, str(places[-2]), str(root.path / f"{{name}}.pid")]

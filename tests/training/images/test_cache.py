@@ -139,7 +139,7 @@ from pathlib import Path
 from orchestrator.storage.cache import Cache
 from orchestrator.config.models import DataConfig
 from orchestrator.training.images.cache import open_stored
-from orchestrator.training.images import decode_image
+from orchestrator.training.images.decoding import decode_image
 
 class Files:
     def __init__(self, folder):
