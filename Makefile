@@ -103,7 +103,7 @@ check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 clean: ## remove caches and builds; mlruns/ and .venv/ stay
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
 	find orchestrator tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,LOCK,PROJECT) makes an environment with uv where it is there, else with pip: both take only
