@@ -303,6 +303,15 @@ def test_every_decision_is_listed_by_its_title():
     assert [file for _, _, file in listed] == sorted(titles)
 
 
+def test_the_recipes_name_files_that_are_there():
+    recipes = (HERE / "CONTRIBUTING.md").read_text().partition("## Recipes")[2]
+    named = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", recipes)) - {"orchestrator/", "tests/"}
+    assert len(named) > 20
+    assert [
+        name for name in sorted(named) if not any((place / name).exists() for place in (HERE / "orchestrator", HERE))
+    ] == []
+
+
 def test_ci_calls_the_readmes_own_commands():
     script = (HERE / ".ci" / "run").read_text()
     called = re.findall(r"^make (\S+)$", script, flags=re.MULTILINE)
