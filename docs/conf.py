@@ -28,7 +28,7 @@ highlight_language = "none"
 
 # What the side bar holds. It is kept out of the pages: they are also read where no directive is understood.
 _BELOW = {
-    "README": "docs/api docs/statistics docs/performance docs/adr/README CONTRIBUTING CHANGELOG mlruns/README",
+    "README": "docs/api docs/* docs/adr/README CONTRIBUTING CHANGELOG mlruns/README",
     "docs/adr/README": "0*",
 }
 

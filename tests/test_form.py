@@ -157,6 +157,30 @@ def test_no_function_is_long():
     assert long == []
 
 
+def test_public_classes_have_names_of_their_own():
+    named: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path.relative_to(HERE)))
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
+def test_what_a_library_keeps_to_itself_is_used_in_one_file_alone():
+    adapters = {
+        "atexit": "cli/exits.py",
+        "multiprocessing": "execution/forkserver.py",
+        "mlflow": "tracking/mlflow/internals.py",
+        "pickle": "training/network/tensor_heads.py",
+        "pytorch_lightning": "training/run/internals.py",
+    }
+    private = re.compile(r"noqa: SLF001|^ *from (?!orchestrator)\S+ import .*\b_[a-z]", flags=re.MULTILINE)
+    users = {str(path.relative_to(HERE)) for path in (*SOURCES, *BENCHMARKS) if private.search(path.read_text())}
+    assert users == {f"orchestrator/{path}" for path in adapters.values()}
+    locks = {str(path.relative_to(HERE)) for path in SOURCES if "import fcntl" in path.read_text()}
+    assert locks == {"orchestrator/storage/flock.py"}
+
+
 # The command line
 
 
@@ -297,10 +321,9 @@ def test_hooks_run_what_make_check_runs_before_the_tests():
 
 def test_every_decision_is_listed_by_its_title():
     folder = HERE / "docs" / "adr"
-    titles = {path.name: path.read_text().partition("\n")[0] for path in folder.glob("0*.md")}
-    listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), flags=re.MULTILINE)
-    assert {file: f"# {number}. {title}" for number, title, file in listed} == titles
-    assert [file for _, _, file in listed] == sorted(titles)
+    titles = [(path.read_text().partition("\n")[0], path.name) for path in sorted(folder.glob("0*.md"))]
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    assert [(f"# {title}", file) for title, file in listed] == titles
 
 
 def test_the_recipes_name_files_that_are_there():

@@ -124,7 +124,7 @@ def _run_locked(
         archived = archive_sweep(root, experiment.name)
     if archived is not None:
         observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
-    prepared = replace(prepared, generation=count_archives(root, experiment.name))
+    prepared = replace(prepared, generation=count_archives(root, experiment.name), older=Ledger(root).find_older())
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     _take_up(search, prepared, observer)
     if build_strategy(prepared, search, Ledger(root)).left != []:
@@ -186,7 +186,9 @@ def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> 
     search.require_identity(prepared.identity, prepared.weights_file)
     if search.left_out:
         limit = prepared.experiment.search.max_trainable_params
-        observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
+        observer.on_message(
+            f"left out, over search.max_trainable_params={limit}: {', '.join(map(str, search.left_out))}"
+        )
     for trial in search.reconcile():
         label = label_planned(prepared.experiment, trial)
         observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: it is gone on with")

@@ -19,14 +19,15 @@ from orchestrator.execution.child import (
     describe_death,
     end_process,
     hidden_main,
+    in_environment,
     kill_processes,
     leave_signals_to_the_main_thread,
     start_method,
 )
+from orchestrator.execution.forkserver import find_fork_server
 from orchestrator.execution.seats import Seats
 from orchestrator.execution.server import (
     end_fork_server,
-    find_fork_server,
     is_lost,
     kill_fork_server,
     start_fork_server,
@@ -102,6 +103,11 @@ class ProcessExecutor:
         """Runs at the same time."""
         return self._workers
 
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Processes of the runs under way. It takes no lock: for a signal handler."""
+        return [task.process for task in list(self._running) if task.process is not None]
+
     def __enter__(self) -> Self:
         _OPEN.add(self)
         with self._lock:
@@ -114,7 +120,7 @@ class ProcessExecutor:
             self._closed.set()
             waiting, threads = list(self._waiting), list(self._threads)
             self._waiting.clear()
-            started = [task.process for task in self._running if task.process is not None]
+            started = self.processes
         for task in waiting:
             task.future.cancel()
         kill_processes(started)
@@ -300,8 +306,7 @@ def end_at_once(grace_s: float = AT_ONCE_S) -> None:
 
     For a signal handler that ends the process next: it takes no lock. Nothing is told to anybody.
     """
-    running = [task.process for executor in list(_OPEN) for task in list(executor._running)]  # noqa: SLF001 - our own
-    workers = [process for process in running if process is not None and process.pid is not None]
+    workers = [process for executor in list(_OPEN) for process in executor.processes if process.pid is not None]
     for process in workers:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid or 0, STOP_AT_ONCE)
@@ -322,13 +327,8 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
     """
     module = module_of(target)
     context = start_method(module) if first is None else start_method(first, later.__name__)
-    with STARTING, hidden_main():
-        if first is not None:
-            os.environ[later.LATER] = module
-        try:
-            start_fork_server(context)
-        finally:
-            os.environ.pop(later.LATER, None)
+    with STARTING, hidden_main(), in_environment({} if first is None else {later.LATER: module}):
+        start_fork_server(context)
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError
-from orchestrator.records.labels import Label, find_varied, label_point, label_trials
+from orchestrator.records.labels import TrialLabel, find_varied, label_point, label_trials
 from orchestrator.records.trials import TrialRecord, results_of, superseded
 from orchestrator.results import tables
 from orchestrator.results.choosing import BASES, KNEE, Chosen, choose_best, cost, explain_choice, find_highest, gain
@@ -108,10 +109,10 @@ class Sweep:
         return find_varied(self.experiment, self.trials)
 
     @cached_property
-    def _labels(self) -> dict[int, Label]:
+    def _labels(self) -> dict[int, TrialLabel]:
         return label_trials(self.candidates, self.varied)
 
-    def label(self, trial: TrialRecord) -> Label:
+    def label(self, trial: TrialRecord) -> TrialLabel:
         """Name a trial: frozen set, values of what varies, and the number where that does not tell candidates apart."""
         return self._labels.get(trial.number) or label_point(trial.frozen, trial.hyperparameters, self.varied)
 
@@ -312,7 +313,7 @@ class Sweep:
         if correct is None:
             return None
         labels = label_trials(trials, self.varied)
-        return Judgement(trials, correct, self.experiment.blocks, self._reference(), labels)
+        return Judgement(trials, correct, self._reference(), labels)
 
     def _judge_again(self, trials: Sequence[TrialRecord]) -> Judgement | None:
         """What the data can tell apart of some of the candidates."""
@@ -343,14 +344,12 @@ class Sweep:
 
     def _trial(self, trial: TrialRecord, rule: str, basis: str) -> Trial:
         row = self._row(trial)
-        keys = (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
-        values: dict[str, Any] = {key: row[key] for key in keys}
+        values: dict[str, Any] = {field.name: row[field.name] for field in fields(Trial) if field.name in row}
         checkpoints = {
             run.seed: path for run in trial.runs if (path := tables.checkpoint_path(run, self.root)) is not None
         }
         return Trial(
             number=trial.number,
-            frozen=trial.frozen,
             hyperparameters=trial.hyperparameters,
             label=str(self.label(trial)),
             rule=rule,

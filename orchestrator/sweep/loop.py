@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, Tracker
 from orchestrator.records.labels import label_planned
@@ -23,7 +22,7 @@ from orchestrator.records.prepared import Prepared
 from orchestrator.records.record import Step
 from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
 from orchestrator.records.starts import SweepStart, SweepStatus
-from orchestrator.records.trials import RunRecord
+from orchestrator.records.trials import INTERRUPTED, RunRecord
 from orchestrator.storage.ledger import Ledger
 from orchestrator.sweep.jobs import Job, JobsUnderWay, SweepOutcome
 from orchestrator.sweep.strategy import Strategy
@@ -268,14 +267,14 @@ class SweepLoop:
         """End a paused run that the strategy drops."""
         if job.tracker is not None:
             job.tracker.kill(reason)
-        self._end_run(job, job.record(error=reason, pruned_after=job.until))
+        self._end_run(job, job.record("pruned", error=reason, pruned_after=job.until))
 
     def _put_off(self, job: Job) -> None:
         """Close a run that was stopped on request; its checkpoint stays."""
         if job.tracker is not None:
             job.tracker.put_off(f"stopped after epoch {job.epochs}" if job.epochs else "stopped before its first epoch")
         job.trial.stopped = True
-        self._end_run(job, job.record(error=names.INTERRUPTED))
+        self._end_run(job, job.record("put_off"))
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
         cause = error.cause if isinstance(error, RunError) else "error"
@@ -300,7 +299,7 @@ class SweepLoop:
         if job.tracker is not None:
             job.tracker.fail(detail)
         self._outcome.failed_runs += 1
-        self._end_run(job, job.record(error=error.message, cause=cause))
+        self._end_run(job, job.record("failed", error=error.message, cause=cause))
         if self._outcome.find_excess(self._experiment.execution.max_failures) is not None:
             self._begin_stop()
 
@@ -352,7 +351,7 @@ class SweepLoop:
 
     def _record(self, job: Job, result: RunResult, *, reused_from: str | None = None) -> RunRecord:
         checkpoint = self._ledger.checkpoint(job.start.spec.fingerprint)
-        return job.record(result=result, checkpoint=checkpoint, reused_from=reused_from)
+        return job.record("complete", result=result, checkpoint=checkpoint, reused_from=reused_from)
 
     def _end_run(self, job: Job, record: RunRecord) -> None:
         job.claim.close()
@@ -395,6 +394,6 @@ class SweepLoop:
             job.claim.close()
         for job in jobs:
             if job.tracker is not None:
-                job.tracker.put_off(names.INTERRUPTED)
+                job.tracker.put_off(INTERRUPTED)
         for trial in self._strategy.under_way:
             self._search.put_off(trial.proposal.number, trial.runs)

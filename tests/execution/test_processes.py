@@ -14,9 +14,9 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
+from orchestrator.execution.forkserver import find_fork_server
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from orchestrator.execution.server import find_fork_server
 from orchestrator.machine.limits import Cores
 from tests.execution.targets import HERE, read
 from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, submit, wait_until

@@ -42,7 +42,9 @@ def test_nothing_is_set_where_nothing_was():
     assert environment == {}
 
 
-@pytest.mark.parametrize(("room", "value"), [("report.canvas", NOTEBOOK), ("tracking.confusion", "nonsense")])
+@pytest.mark.parametrize(
+    ("room", "value"), [("report.pictures.canvas", NOTEBOOK), ("tracking.mlflow.confusion", "nonsense")]
+)
 def test_pictures_are_drawn_in_a_shell_of_a_notebook(room, value):
     """In the notebook's own Python that module is there; here it is not, as in an environment of one's own."""
     done = run(f"import orchestrator.{room}", MPLBACKEND=value)
