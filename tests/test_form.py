@@ -136,6 +136,47 @@ def test_every_exception_has_our_base():
         assert issubclass(getattr(errors, name), errors.OrchestratorError)
 
 
+SHARED = {
+    "huggingface_hub": {"doctor", "training"},
+    "matplotlib": {"lettering", "report", "tracking"},
+    "numpy": {"report", "results", "stats", "storage", "sweep", "training"},
+    "psutil": {"machine", "storage", "viewer"},
+    "pydantic": {"config", "observers", "records", "search", "storage", "tracking", "training"},
+    "pynvml": {"machine", "tracking"},
+    "sqlalchemy": {"search", "tracking"},
+}
+"""Libraries that several rooms import. Every other one has one room, which a new adapter need not declare."""
+
+
+def imported_libraries(path: Path) -> set[str]:
+    """Libraries that a file imports, also within functions; what it imports for annotations alone is left out."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    modules = [
+        module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in typing_only
+        for module in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    ]
+    return {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"orchestrator"}
+
+
+def test_each_library_is_known_to_one_room():
+    rooms: dict[str, set[str]] = {}
+    for path in SOURCES:
+        room = path.relative_to(HERE / "orchestrator").parts[0].removesuffix(".py")
+        for library in imported_libraries(path):
+            rooms.setdefault(library, set()).add(room)
+    assert {key: found for key, found in rooms.items() if len(found) > 1} == SHARED
+    homes = {"optuna": "search", "mlflow": "tracking", "torch": "training", "yaml": "config", "rich": "cli"}
+    assert {library: rooms[library] for library in homes} == {library: {room} for library, room in homes.items()}
+
+
 def test_no_file_is_long():
     files = [*SOURCES, *BENCHMARKS, *sorted((HERE / "tests").rglob("*.py"))]
     long = {str(path.relative_to(HERE)): n for path in files if (n := len(path.read_text().splitlines())) > 400}

@@ -39,6 +39,8 @@ Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
 Convolutions = Literal["auto", "torch"]
+ExecutionMode = Literal["processes", "inline"]
+"""Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
 
 
 class ModelConfig(Section):
@@ -227,7 +229,7 @@ class SearchConfig(Section):
 class ExecutionConfig(Section):
     """Where runs happen. None of it changes a result."""
 
-    mode: Literal["processes", "inline"] = "processes"
+    mode: ExecutionMode = "processes"
     """Each run in a worker process of its own, or all in this process (for debugging)."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     """Runs at the same time; they share the CPU's cores and the GPUs. `auto`: on a CPU as many as end the plan soonest

@@ -1,19 +1,15 @@
-"""Rows and columns of a sweep's tables. Rows are plain values; pandas loads for a data frame only."""
+"""Rows and columns of a sweep's tables. Rows are plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from orchestrator import names
 from orchestrator.quantities import column_types
 from orchestrator.records.runs import RunResult
 from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.storage.layout import Root
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 Row = dict[str, object]
 
@@ -90,13 +86,6 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.REUSED_FROM: run.reused_from,
         names.ERROR: run.error,
     }
-
-
-def build_frame(rows: Sequence[Row], types: Mapping[str, str]) -> "DataFrame":
-    """Turn rows into a data frame with the columns and dtypes of `types`, also where there is no row."""
-    import pandas as pd  # a second
-
-    return pd.DataFrame(rows, columns=list(types)).astype(dict(types))
 
 
 def checkpoint_path(run: RunRecord, root: Root) -> Path | None:

@@ -38,6 +38,10 @@ class FullStrategy:
         """Trials that were proposed and that the search has not been told of."""
         return list(self._trials.values())
 
+    def settle(self, prepared: Prepared) -> None:
+        """Take over what is to run."""
+        self._prepared = prepared
+
     def next_step(self) -> NextStep | None:
         """Give the runs of the next trial."""
         proposal = self._search.propose()

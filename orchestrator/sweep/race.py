@@ -95,6 +95,11 @@ class RaceStrategy:
         """Trials that were proposed and that the search has not been told of."""
         return [lane.trial for lane in self._lanes if lane.trial is not None]
 
+    def settle(self, prepared: Prepared) -> None:
+        """Take over what is to run: so many runs at a time decide how many seeds are tried at once."""
+        self._prepared = prepared
+        self._rules = build_rules(prepared, len(self._lanes))
+
     def next_step(self) -> NextStep | None:
         """Say what the race does next; None while runs are under way, and when it is over."""
         if self._outstanding:

@@ -43,6 +43,9 @@ class Strategy(Protocol):
     def under_way(self) -> Sequence[TrialRuns]:
         """Trials that were proposed and that the search has not been told of."""
 
+    def settle(self, prepared: Prepared) -> None:
+        """Hear how many runs there are at a time, before the first of them."""
+
     def next_step(self) -> NextStep | None:
         """Say what to do next; None where that depends on runs under way, or where nothing is left."""
 
