@@ -59,8 +59,8 @@ status: $(STAMP) ## say how far the sweep of EXPERIMENT is
 pareto: $(STAMP) ## print the Pareto front of EXPERIMENT
 	$(BIN)/orchestrator pareto '$(EXPERIMENT)'
 
-# The tracer takes half of the time again, so `check` goes without. Some tests alone cover less than the floor in
-# pyproject.toml: PYTEST_ARGS="-k pareto --no-cov".
+# `check` goes without the tracer: it is to be quick. Only what runs in the tests' own processes is counted, not workers.
+# Some tests alone cover less than the floor in pyproject.toml: PYTEST_ARGS="-k pareto --no-cov".
 test: $(STAMP) ## run the tests (no GPU, no network), and print what of the package they run through
 	$(BIN)/pytest --cov=orchestrator $(PYTEST_ARGS)
 
