@@ -83,7 +83,7 @@ def test_each_encoding_has_its_parameters(root, encoding):
             if encoding == "categorical"
             else {f"freeze_{block}": block in choice.frozen for block in RESNET18}
         )
-        assert trial.params == frozen | {"optimizer": choice.hyperparameters.optimizer}
+        assert trial.params == frozen | {"optimizer": choice.hyperparameters.of_section("trainer")["optimizer"]}
 
 
 def test_the_plan_is_visited_each_once_and_then_nothing_is_left(root):
