@@ -77,7 +77,7 @@ def test_what_is_damaged_is_no_record(text):
 
 
 def test_what_is_not_known_within_a_choice_of_types_is_not_guessed_at():
-    values = {"name": "demo", "data": {"source": "x"}, "search": {"lr": {"choices": [0.1, 0.2], "more": 1}}}
+    values = {"name": "demo", "data": {"source": "x"}, "trainer": {"schedule": {"name": "cosine", "more": 1}}}
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         read_document(Experiment, values, "x")
 

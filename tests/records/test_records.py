@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.config.schedules import CosineSchedule, StepSchedule
+from orchestrator.config.splits import SplitsConfig
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -88,7 +89,7 @@ def test_what_determines_a_result_changes_its_fingerprint(other):
         with_data(revision="v2"),
         with_data(loader_workers=0),
         with_data(memory_mb=1),
-        with_data(on_unread="skip", follow_links=True, class_folder="inner", splits={"train": "a"}),
+        with_data(on_unread="skip", follow_links=True, class_folder="inner", splits=SplitsConfig(train="a")),
         with_data(synthetic=SyntheticConfig(seed=7)),  # the data fingerprint tells drawn images apart
         with_model(weights="/elsewhere/the same weights.pth"),
         RunSpec.model_validate_json(SPEC.model_dump_json()),
