@@ -35,7 +35,7 @@ class RunProgress(Record):
     """What the user should hear of it, a sentence each."""
 
 
-class Progress(Record):
+class SweepProgress(Record):
     """How far a sweep is."""
 
     planned: int | None = None
@@ -48,10 +48,10 @@ class Progress(Record):
     """UTC, ISO 8601."""
 
 
-def read_progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> SweepProgress | None:
     """Read how far a sweep is; None where it never said so."""
     try:
-        return read_document(Progress, path.read_bytes(), str(path))
+        return read_document(SweepProgress, path.read_bytes(), str(path))
     except (OSError, ValueError, SetupError):
         return None
 
@@ -154,7 +154,7 @@ class ProgressFile:
         self._runs[start.name] = RunProgress(
             name=start.name,
             trial=start.trial,
-            frozen=start.spec.frozen,
+            frozen=start.spec.frozen.key,
             seed=start.spec.seed,
             epochs=start.resumes_from,
             max_epochs=start.spec.trainer.max_epochs,
@@ -187,7 +187,7 @@ class ProgressFile:
         self._write()
 
     def _write(self) -> None:
-        progress = Progress(
+        progress = SweepProgress(
             planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._pace.estimate_s(), updated=_now()
         )
         write_atomically(self._path, write_document(progress, indent=1))

@@ -1,15 +1,14 @@
 """Trainings by fingerprint: finished ones answer an equal run, interrupted ones are continued."""
 
-import fcntl
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import Timeout
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE
 from orchestrator.records.document import (
     DOCUMENT_VERSION,
     VERSION,
@@ -24,7 +23,8 @@ from orchestrator.records.runs import RungResult, RunResult
 from orchestrator.records.spec import RunSpec
 from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
-from orchestrator.storage.layout import Root
+from orchestrator.storage.flock import build_lock
+from orchestrator.storage.layout import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE, Root
 
 _RecordT = TypeVar("_RecordT", bound=BaseModel)
 _CLAIM = "claim.lock"
@@ -107,13 +107,10 @@ class Ledger:
         """
         folder = self.directory(fingerprint)
         make_folder(folder)
-        with ExitStack() as stack:
-            file = stack.enter_context((folder / _CLAIM).open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            until.push(stack.pop_all())
+        try:
+            until.enter_context(build_lock(folder / _CLAIM, timeout_s=0))
+        except Timeout:
+            return False
         return True
 
     def find_rungs(self, fingerprint: str) -> list[RungResult]:

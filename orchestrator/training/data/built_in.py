@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.models import DIGITS, SYNTHETIC, DataConfig
 from orchestrator.records.facts import DatasetInfo
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.data import digits
 from orchestrator.training.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from orchestrator.training.data.subset import Subset, choose_subset
@@ -81,7 +82,7 @@ def _fingerprint(whole: _Whole, subset: Subset) -> str:
         "classes": subset.class_names,
         "rows": {split: rows.tolist() for split, rows in subset.rows.items()},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_parts(parts)
 
 
 def _open_synthetic(config: DataConfig) -> _Whole:
