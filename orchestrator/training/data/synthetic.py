@@ -1,12 +1,14 @@
 """Images that are drawn: every class has a texture, and a faint tint."""
 
 import hashlib
+import json
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.models import DataConfig, SyntheticConfig
+from orchestrator.records.identity import write_identity
 from orchestrator.training.data.collection import Collection
 from orchestrator.training.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from orchestrator.training.images.decoding import Pixels
@@ -77,4 +79,5 @@ def draw(label: int, classes: int, size: int, rng: np.random.Generator) -> Pixel
 
 def fingerprint_synthetic(config: SyntheticConfig, size: int) -> str:
     """Hash all that decides the images (sha256, hex)."""
-    return hashlib.sha256(f"synthetic:{DRAWING_VERSION}:{size}:{config.model_dump_json()}".encode()).hexdigest()
+    drawn = json.dumps(write_identity(config, "data.synthetic."), separators=(",", ":"))
+    return hashlib.sha256(f"synthetic:{DRAWING_VERSION}:{size}:{drawn}".encode()).hexdigest()
