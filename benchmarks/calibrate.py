@@ -31,7 +31,7 @@ SETS = all_sets(BLOCKS["resnet18"])
 _BLOCK_PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}
 PARAMS = [float(11_178_051 - sum(_BLOCK_PARAMS[block] for block in each.blocks)) for each in SETS]
 _COSTS = {"stem": 0.001, "layer1": 0.003, "layer2": 0.006, "layer3": 0.015, "layer4": 0.03}
-_SURPRISE = FrozenSet(("layer2", "layer3"))
+_SURPRISE = FrozenSet.of(("layer2", "layer3"), order=BLOCKS["resnet18"])
 WORLDS = ("all equal", "smooth trade-off", "one surprising winner")
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 """Ends of the classes of `p_front` in which predicted and true shares are compared."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.app.plan import plan_sweep
     from orchestrator.app.sweep import run_sweep
-    from orchestrator.blocks import FrozenSet
+    from orchestrator.blocks import FrozenSet, Tuning
     from orchestrator.config import load_experiment
     from orchestrator.config.models import Experiment
     from orchestrator.errors import (
@@ -31,6 +31,7 @@ __all__ = [
     "Sweep",
     "SweepError",
     "Trial",
+    "Tuning",
     "load_experiment",
     "load_sweep",
     "plan_sweep",
@@ -40,7 +41,7 @@ __all__ = [
 _MODULES = {
     "app.plan": ("plan_sweep",),
     "app.sweep": ("run_sweep",),
-    "blocks": ("FrozenSet",),
+    "blocks": ("FrozenSet", "Tuning"),
     "config": ("load_experiment",),
     "config.models": ("Experiment",),
     "errors": ("ConfigError", "NotFoundError", "OrchestratorError", "RunError", "SetupError", "SweepError"),

@@ -39,7 +39,9 @@ def take_up_study(
     search.require_identity(prepared.identity, prepared.weights_file)
     if search.left_out:
         limit = prepared.experiment.search.max_trainable_params
-        observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
+        observer.on_message(
+            f"left out, over search.max_trainable_params={limit}: {', '.join(map(str, search.left_out))}"
+        )
     for trial in search.reconcile():
         label = label_planned(prepared.experiment, trial)
         observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: it is gone on with")

@@ -4,7 +4,8 @@ from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestrator.config.fields import BatchSize, LearningRate, Optimizer, Section, WeightDecay, require_distinct
+from orchestrator.config.fields import BatchSize, LearningRate, Section, WeightDecay, require_distinct
+from orchestrator.config.optimizers import Optimizer
 
 DIMENSIONS: Final = ("lr", "weight_decay", "batch_size", "optimizer")
 """Their names, under `search`."""

@@ -1,7 +1,7 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -25,10 +25,10 @@ def _refuse_bool(value: object) -> object:
     return value
 
 
-def _normalise_key(key: str) -> str:
+def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
     every = tuple(dict.fromkeys(block for blocks in BLOCKS.values() for block in blocks))
     try:
-        return FrozenSet.parse(key, order=every).key
+        return frozen.arrange(every)
     except ConfigError as error:
         raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
 
@@ -56,9 +56,8 @@ WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), no_bool]
 BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
-Optimizer = Literal["adam", "adamw", "sgd"]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
-FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
+KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
 
 
 class Section(BaseModel):

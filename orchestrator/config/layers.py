@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.config.dimensions import DIMENSIONS, spell_out_dimension
 from orchestrator.config.document import Document, KeyPath, parse_value
+from orchestrator.config.schedules import spell_out_schedule
 
 _VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -144,6 +145,8 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], ValueOrigin])
             if here[:-1] == ("search",) and key in DIMENSIONS and len({"choices", "range"} & value.keys()) == 1:
                 # choices that are said later take the place of a range, and the other way round
                 inner.pop("range" if "choices" in value else "choices", None)
+            if here == ("trainer", "schedule") and "name" in value:
+                inner.clear()  # what an earlier layer says is of another schedule
             lay(inner, value, here)
 
     def mark(value: object, path: KeyPath) -> None:
@@ -159,11 +162,13 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], ValueOrigin])
 def _spell_out(path: KeyPath, value: object) -> object:
     """Read short forms as what they stand for, so that they can be merged.
 
-    `execution: inline` is `{mode: inline}`, and of the searched dimensions a list is `{choices: ...}` and `{low: ...,
-    high: ...}` is `{range: ...}`.
+    `execution: inline` is `{mode: inline}`, `schedule: cosine` is `{name: cosine}`, and of the searched dimensions a
+    list is `{choices: ...}` and `{low: ..., high: ...}` is `{range: ...}`.
     """
     if path == ("execution",) and isinstance(value, str):
         return {"mode": value}
+    if path == ("trainer", "schedule"):
+        return spell_out_schedule(value)
     if path[:-1] == ("search",) and path[-1] in DIMENSIONS:
         return spell_out_dimension(value)
     return value

@@ -20,11 +20,12 @@ from orchestrator.config.dimensions import (
     WeightDecayDimension,
 )
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
-from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
+from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.schedules import ConstantSchedule, Schedule
 from orchestrator.masking import is_ambiguous, remember_address
 
 SWEEP_WEIGHTS = "sweep:"
@@ -39,6 +40,7 @@ MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
 ExecutionMode = Literal["processes", "inline"]
 """Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
+Convolutions = Literal["auto", "torch"]
 
 
 class ModelConfig(Section):
@@ -80,11 +82,21 @@ class TrainerConfig(Section):
     """L2 penalty of adam and sgd, decoupled decay of adamw."""
     optimizer: Optimizer = "adam"
     """Optimizer of the trainable parameters."""
+    schedule: Schedule = ConstantSchedule()
+    """How the learning rate changes from step to step: `constant`, `cosine` or `step`; with values of its own as a
+    mapping, such as `{name: cosine, warmup_epochs: 2}`."""
+    accumulate: int = Field(default=1, ge=1, le=100_000)
+    """Batches whose gradients are averaged for one optimizer step; the last step of an epoch takes what is left."""
+    gradient_clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Largest norm of the gradient of all trainable parameters: a longer one is scaled down; null: it is left alone."""
     precision: Precision = "auto"
     """`auto`: bf16-mixed where the GPU has it natively, 16-mixed on other CUDA GPUs, 32-true on a CPU."""
     matmul_precision: MatmulPrecision = "highest"
     """What a GPU computes products of fp32 matrices and convolutions in, in torch's names: fp32 (`highest`), TF32
     (`high`), or for matrices bf16 where that is faster (`medium`)."""
+    convolutions: Convolutions = "auto"
+    """`auto`: on a CPU in fp32, 3x3 convolutions are computed with fewer products where that is faster; `torch`: all
+    are computed by torch. Results differ in their last bits."""
     accelerator: Accelerator = "auto"
     """`auto`: a CUDA GPU where there is one."""
     deterministic: bool = True
@@ -105,7 +117,7 @@ class SearchConfig(Section):
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[FrozenKey, ...] = Field(default=(), validate_default=True)
+    frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
@@ -143,7 +155,7 @@ class SearchConfig(Section):
 
     @field_validator("frozen")
     @classmethod
-    def _frozen_goes_with_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _frozen_goes_with_mode(cls, value: tuple[FrozenSet, ...], info: ValidationInfo) -> tuple[FrozenSet, ...]:
         mode = info.data.get("mode")
         if mode == "list" and not value:
             raise blame("needs search.frozen, the frozen sets to try", ("mode",), mode)
@@ -329,4 +341,4 @@ class Experiment(Section):
             return prefix_sets(self.blocks)
         if self.search.mode == "subset":
             return all_sets(self.blocks)
-        return list(dict.fromkeys(FrozenSet.parse(key, order=self.blocks) for key in self.search.frozen))
+        return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))

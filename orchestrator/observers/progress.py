@@ -154,7 +154,7 @@ class ProgressFile:
         self._runs[start.name] = RunProgress(
             name=start.name,
             trial=start.trial,
-            frozen=start.spec.frozen,
+            frozen=start.spec.frozen.key,
             seed=start.spec.seed,
             epochs=start.resumes_from,
             max_epochs=start.spec.trainer.max_epochs,

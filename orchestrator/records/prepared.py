@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.blocks import NONE_KEY
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.records.facts import Cost, DatasetInfo
 from orchestrator.records.identity import LOGGED_STEPS
@@ -28,10 +28,10 @@ class Prepared:
     experiment: Experiment
     data: DatasetInfo
     weights_sha256: str | None
-    costs: Mapping[str, Cost]
-    """By key of the frozen set."""
-    work: Mapping[str, float] = field(default_factory=dict)
-    """Floating-point operations of a whole run, in 10^9, about, by key of the frozen set; empty: not known."""
+    costs: Mapping[FrozenSet, Cost]
+    """What each frozen set costs."""
+    work: Mapping[FrozenSet, float] = field(default_factory=dict)
+    """Floating-point operations of a whole run, in 10^9, about, by frozen set; empty: not known."""
     gpus: int = 0
     """GPUs that runs use; 0 on a CPU."""
     gpu_uuids: tuple[str, ...] = ()
@@ -51,12 +51,12 @@ class Prepared:
     def identity(self) -> dict[str, object]:
         """What all trials of the study have in common and what identifies their results, as plain values."""
         base = self.experiment
-        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
+        spec = self.build_spec(Choice(frozen=FrozenSet(), hyperparameters=Hyperparameters.of(base)), seed=0)
         varied = {"frozen", "seed", LOGGED_STEPS, *(_PLACES[name] for name in base.search.dimensions)}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 
-    def score(self, frozen: str) -> FrozenScores | None:
-        """Give what is known of a frozen set before it trains; `frozen` is its key."""
+    def score(self, frozen: FrozenSet) -> FrozenScores | None:
+        """Give what is known of a frozen set before it trains."""
         return None if self.scores is None else self.scores.of(frozen)
 
     def build_spec(self, choice: Choice, seed: int) -> RunSpec:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import (
     BatchSize,
     DataConfig,
@@ -56,8 +57,8 @@ class RunSpec(Record):
     """Model; `num_classes` is set."""
     trainer: TrainerConfig
     """Training, with this trial's hyperparameters; accelerator and precision are concrete, not `auto`."""
-    frozen: str
-    """Key of the frozen set."""
+    frozen: FrozenSet
+    """What each block does."""
     seed: int
     """Seed of the run; data order and head derive theirs from it separately."""
     data_fingerprint: str
@@ -111,16 +112,16 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_name(trial: int, frozen: str, seed: int, values: Iterable[str] = ()) -> str:
+def run_name(trial: int, frozen: FrozenSet, seed: int, values: Iterable[str] = ()) -> str:
     """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
-    return "_".join([f"trial_{trial:03d}", frozen, *values, f"seed{seed}"])
+    return "_".join([f"trial_{trial:03d}", str(frozen), *values, f"seed{seed}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A point of the search space."""
 
-    frozen: str
+    frozen: FrozenSet
     hyperparameters: Hyperparameters
 
 

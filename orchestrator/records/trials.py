@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import RunCause
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RunResult
@@ -65,8 +66,8 @@ class TrialRecord(Record):
 
     number: int
     """Optuna's number of the trial."""
-    frozen: str
-    """Key of the frozen set."""
+    frozen: FrozenSet
+    """What each block does."""
     hyperparameters: Hyperparameters
     state: TrialState
     runs: tuple[RunRecord, ...] = ()
@@ -105,7 +106,7 @@ class TrialRecord(Record):
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
     """Give the numbers of the complete trials that a later one answers with more seeds."""
-    newest: dict[tuple[str, Hyperparameters], TrialRecord] = {}
+    newest: dict[tuple[FrozenSet, Hyperparameters], TrialRecord] = {}
     old = set()
     for trial in trials:
         if trial.state != "complete" or trial.repeats is not None:

@@ -71,4 +71,4 @@ class Belief:
             return None
         snapshot = self._snapshot
         labels = label_trials(trials, snapshot.varied)
-        return Judgement(trials, correct, snapshot.experiment.blocks, snapshot.reference, labels)
+        return Judgement(trials, correct, snapshot.reference, labels)

@@ -1,11 +1,10 @@
 """A complete trial, as the answer to a question."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import names
 from orchestrator.errors import NotFoundError
 from orchestrator.records.spec import Hyperparameters
 from orchestrator.results import tables
@@ -133,13 +132,10 @@ class Trial:
 def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
     """Build the answer that names a chosen trial, from its row."""
     trial, row = chosen.trial, of.build_row(chosen.trial)
-    values: dict[str, Any] = {
-        key: row[key] for key in (*tables.METRICS, *tables.BELIEF, names.PARETO, names.MLFLOW_RUN_ID)
-    }
+    values: dict[str, Any] = {field.name: row[field.name] for field in fields(Trial) if field.name in row}
     paths = {run.seed: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
     return Trial(
         number=trial.number,
-        frozen=trial.frozen,
         hyperparameters=trial.hyperparameters,
         label=str(snapshot.label(trial)),
         rule=chosen.rule,

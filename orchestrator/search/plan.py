@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import product
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment, SearchConfig
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
@@ -11,8 +12,8 @@ from orchestrator.records.spec import Choice, Hyperparameters
 
 
 def plan_choices(
-    experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
-) -> tuple[tuple[Choice, ...] | None, tuple[str, ...]]:
+    experiment: Experiment, costs: Mapping[FrozenSet, Cost], scores: BlockScores | None = None
+) -> tuple[tuple[Choice, ...] | None, tuple[FrozenSet, ...]]:
     """List the points of the space in the order in which they run one by one, and the frozen sets over budget.
 
     The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
@@ -25,12 +26,11 @@ def plan_choices(
     """
     search = experiment.search
     limit = search.max_trainable_params
-    prefixes = {frozen.key: frozen.prefix_length(experiment.blocks) for frozen in experiment.frozen_sets}
-    keys = list(prefixes)
-    over = tuple(key for key in keys if limit is not None and costs[key].trainable_params > limit)
-    kept = [key for key in keys if key not in over]
+    every = experiment.frozen_sets
+    over = tuple(frozen for frozen in every if limit is not None and costs[frozen].trainable_params > limit)
+    kept = [frozen for frozen in every if frozen not in over]
     if not kept:
-        least = min(costs[key].trainable_params for key in keys)
+        least = min(costs[frozen].trainable_params for frozen in every)
         raise ConfigError(
             f"search.max_trainable_params={limit} leaves no frozen set: the smallest trains {least:,} parameters",
             hint=f"set it to {least} at least, or freeze more in search.frozen",
@@ -38,8 +38,12 @@ def plan_choices(
     grid = _build_grid(search)
     if grid is None:
         return None, over
-    shares = {key: scores.of(key).grad_share_frozen or 0.0 if scores is not None else 0.0 for key in kept}
-    ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image, shares[key]))
+
+    def rank(frozen: FrozenSet) -> tuple[int, float, float]:
+        share = scores.of(frozen).grad_share_frozen or 0.0 if scores is not None else 0.0
+        return frozen.prefix_length(experiment.blocks), -costs[frozen].gflops_train_per_image, share
+
+    ordered = sorted(kept, key=rank)
     if not _may_plan(search, len(ordered) * len(grid)):
         if search.strategy == "race":
             raise ConfigError(
@@ -49,7 +53,9 @@ def plan_choices(
             )
         return None, over
     base = Hyperparameters.of(experiment)
-    choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]
+    choices = [
+        Choice(frozen=frozen, hyperparameters=base.model_copy(update=point)) for frozen in ordered for point in grid
+    ]
     return tuple(choices), over
 
 

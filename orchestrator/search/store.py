@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.masking import mask_credentials
@@ -187,11 +188,12 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
     values = trial.values if trial.state == TrialState.COMPLETE else None
     name = f"trial {trial.number}"
     with _readable(name):
+        frozen = FrozenSet.parse(choice[names.FROZEN])
         hyperparameters = Hyperparameters(**choice[HYPERPARAMETERS])
         runs = tuple(read_document(RunRecord, run, name) for run in trial.user_attrs.get(RUNS, ()))
     return TrialRecord(
         number=trial.number,
-        frozen=choice[names.FROZEN],
+        frozen=frozen,
         hyperparameters=hyperparameters,
         state=state,
         runs=runs,
@@ -199,7 +201,7 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
         trainable_params=int(values[1]) if values else None,
         error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),
-        scores=None if scores is None else scores.of(choice[names.FROZEN]),
+        scores=None if scores is None else scores.of(frozen),
     )
 
 

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator import names
-from orchestrator.blocks import all_sets
+from orchestrator.blocks import FrozenSet, all_sets
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
@@ -43,8 +43,10 @@ from orchestrator.search.store import (
 )
 from orchestrator.storage.layout import Root
 
-_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-_METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
+_METRICS = [each.key for each in names.OBJECTIVES]
+_DIRECTIONS = [
+    StudyDirection.MAXIMIZE if each.kind.better == "higher" else StudyDirection.MINIMIZE for each in names.OBJECTIVES
+]
 _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"
@@ -59,7 +61,7 @@ class OptunaSearch:
     Args:
         root: Where the study lies; it is made where it is not there yet.
         experiment: What is searched.
-        costs: Of every frozen set of the space, by key.
+        costs: Of every frozen set of the space.
         scores: What is known of the blocks before anything trains; the study keeps it once its identity is known.
 
     Raises:
@@ -68,16 +70,16 @@ class OptunaSearch:
     """
 
     def __init__(
-        self, root: Root, experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
+        self, root: Root, experiment: Experiment, costs: Mapping[FrozenSet, Cost], scores: BlockScores | None = None
     ) -> None:
         self._experiment = experiment
         self._root = root
         self._scores = scores
         self._plan, self.left_out = plan_choices(experiment, costs, scores)
-        self._kept = [f.key for f in experiment.frozen_sets if f.key not in self.left_out]
+        self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
         # a plan declares every frozen set of the backbone, so that it can be widened later
-        declared = [f.key for f in all_sets(experiment.blocks) if self._plan is not None or f.key in self._kept]
+        declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
         self._distributions = self._space.distributions(declared)
         self._proposed: list[Choice] = []
         self._lost = 0
@@ -365,7 +367,7 @@ class OptunaSearch:
 
     @staticmethod
     def _describe(trial: optuna.Trial, choice: Choice) -> None:
-        plain = {names.FROZEN: choice.frozen, HYPERPARAMETERS: choice.hyperparameters.model_dump(mode="json")}
+        plain = {names.FROZEN: choice.frozen.key, HYPERPARAMETERS: choice.hyperparameters.model_dump(mode="json")}
         trial.set_user_attr(CHOICE, plain)
 
     def _count_told(self, *, with_running: bool = False) -> int:

@@ -9,7 +9,6 @@ from filelock import Timeout
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE
 from orchestrator.records.document import (
     DOCUMENT_VERSION,
     VERSION,
@@ -25,7 +24,7 @@ from orchestrator.records.spec import RunSpec
 from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
 from orchestrator.storage.flock import build_lock
-from orchestrator.storage.layout import Root
+from orchestrator.storage.layout import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE, Root
 
 _RecordT = TypeVar("_RecordT", bound=BaseModel)
 _CLAIM = "claim.lock"

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.blocks import FrozenSet
 from orchestrator.interfaces import Search
-from orchestrator.names import PREDICTIONS_FILE
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RungResult, RunResult
 from orchestrator.records.spec import Choice
 from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.storage.layout import PREDICTIONS_FILE
 from orchestrator.storage.ledger import Ledger
 from orchestrator.storage.predictions import read_predictions
 from orchestrator.sweep.decisions import Drop, Entrant, Leg, Rules, Standing, best_so_far, next_move
@@ -73,9 +72,9 @@ class RaceStrategy:
         """Sort as a plan does; decisions draw random numbers by position, so it depends on nothing that was done."""
         blocks, cost = self._prepared.experiment.blocks, self._prepared.costs.get(choice.frozen)
         return (
-            FrozenSet.parse(choice.frozen, order=blocks).prefix_length(blocks),
+            choice.frozen.prefix_length(blocks),
             -cost.gflops_train_per_image if cost is not None else 0.0,
-            choice.frozen,
+            choice.frozen.key,
             choice.hyperparameters.model_dump_json(),
         )
 
@@ -266,7 +265,7 @@ class _Evidence:
                 reached[rung] = Standing(correct=np.array(stood.val_correct), curve=_curve(stood.history))
         return Entrant(
             params=self._prepared.costs[choice.frozen].trainable_params,
-            frozen=frozenset(FrozenSet.parse(choice.frozen, order=self._prepared.experiment.blocks).blocks),
+            frozen=frozenset(choice.frozen.parts),
             rungs=reached,
             runs=tuple(runs),
             dropped_at=dropped_at,

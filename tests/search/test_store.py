@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.search import OptunaSearch, read_scores, read_study, study_names
@@ -160,7 +161,7 @@ def test_what_is_known_of_the_blocks_is_kept_and_read_with_each_trial(root):
     proposal = search.propose()
     assert proposal is not None
     told = finish(search, proposal)
-    assert told.scores == SCORES.of("none")
+    assert told.scores == SCORES.of(FrozenSet())
     assert read_study(root, "demo")[1] == [told] == search.trials()
     OptunaSearch(root, make_experiment("demo"), costs).require_identity({})
     assert read_scores(root, "demo") is None

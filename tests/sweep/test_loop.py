@@ -333,7 +333,7 @@ def test_more_seeds_extend_a_sweep_and_train_only_what_is_new(tmp_path):
     assert [trial.val_acc for trial in sweep.candidates] == [
         pytest.approx(ACCURACY[trial.frozen] - 0.005) for trial in sweep.candidates
     ]
-    assert sorted(trial.frozen for trial in sweep.candidates) == sorted(KEYS)
+    assert sorted(trial.frozen.key for trial in sweep.candidates) == sorted(KEYS)
 
 
 class CloseAfterTrials(LoggingObserver):

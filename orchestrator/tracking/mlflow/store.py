@@ -54,8 +54,7 @@ _OF_THE_SERVER = {401, 403, 404, 407, 408, 421, 425, 429}
 """Status codes that say nothing of the very request: who asks, where, and how often."""
 _STATUS = re.compile(r"^API request to endpoint \S* ?failed with error code (\d{3}) != ")
 _FRONT_COLUMNS = [
-    *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
-    *(f"metrics.`{name}`" for name in (names.GAP_TRAIN_VAL, names.DURATION_S)),
+    *(f"metrics.`{name}`" for name in names.FIRST_IN_MLFLOW),
     f"tags.`{names.PARETO}`",
 ]
 _HIGHEST_FIRST = {

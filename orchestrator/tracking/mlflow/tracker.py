@@ -12,7 +12,7 @@ from orchestrator.errors import NotFoundError, OrchestratorError, SetupError
 from orchestrator.masking import mask_credentials
 from orchestrator.records.labels import find_varied
 from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, SweepSummary
-from orchestrator.storage.layout import Root
+from orchestrator.storage.layout import SPEC_FILE, Root
 from orchestrator.storage.ledger import Ledger
 from orchestrator.tracking.entries import CallOrigin, block_scores, run_params, run_scores, sweep_params
 from orchestrator.tracking.mlflow.dataset import build_dataset_input
@@ -174,7 +174,7 @@ class MlflowTracker:
             log_metrics(client, run.run_id, known, at_ms)
             client.log_inputs(run.run_id, [build_dataset_input(origin.data, start.spec.data)])
             specification = mask_credentials(start.spec.model_dump_json(indent=1))
-            client.log_text(run.run_id, specification, names.SPEC_FILE)
+            client.log_text(run.run_id, specification, SPEC_FILE)
         return run
 
     def find_run(self, key: str) -> MlflowRun:

@@ -93,8 +93,8 @@ def plan_prefix(
     return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused)
 
 
-def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str, PrefixPlan]:
-    """Decide for each frozen set of a sweep, by key, whether the activations of its first blocks are kept.
+def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[FrozenSet, PrefixPlan]:
+    """Decide for each frozen set of a sweep whether the activations of its first blocks are kept.
 
     Args:
         experiment: The sweep; where its accelerator is `auto`, the machine says which that is.
@@ -106,7 +106,7 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str
         trainer = trainer.model_copy(update={"accelerator": found})
     size, cache = experiment.data.image_size, experiment.cache
     return {
-        frozen.key: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
+        frozen: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
         for frozen in experiment.frozen_sets
     }
 

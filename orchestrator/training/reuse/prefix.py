@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS, FrozenSet
 from orchestrator.errors import CacheError, RunError
 from orchestrator.records.place import CachePlace
 from orchestrator.records.spec import RECIPE_VERSION, RunSpec
@@ -89,9 +88,8 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
     """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
     if place is None or not data.in_memory:
         return None
-    frozen = FrozenSet.parse(spec.frozen, order=BLOCKS[spec.model.backbone])
     images = sum(data.size(split) for split in data.pixels)
-    plan = plan_prefix(spec.model, spec.data.image_size, frozen, trainer=spec.trainer, cache=place, images=images)
+    plan = plan_prefix(spec.model, spec.data.image_size, spec.frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
 
 
@@ -174,6 +172,8 @@ class Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
+        if spec.trainer.convolutions != "auto":
+            parts["convolutions"] = spec.trainer.convolutions
         return hash_parts(parts)[:32]
 
     @property

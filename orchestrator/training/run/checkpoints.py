@@ -14,11 +14,11 @@ import torch
 from pytorch_lightning.plugins import CheckpointIO
 
 from orchestrator.errors import RunError
-from orchestrator.names import BEST_CHECKPOINT, PREDICTIONS_FILE
 from orchestrator.records.document import describe_problem, read_document, say_once
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.storage.files import digest_path, is_whole, write_atomically, write_checked
+from orchestrator.storage.layout import BEST_CHECKPOINT, PREDICTIONS_FILE
 from orchestrator.storage.ledger import list_unfinished
 from orchestrator.training.network.saved import read_checkpoint
 

@@ -49,6 +49,7 @@ _SILENCED = (
     "Checkpoint directory .* exists and is not empty",  # the specification lies there
     ".*GPU available but not used",  # it was configured so
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call of torch
+    "You're resuming from a checkpoint that ended before the epoch",  # it takes each batch for a step
     "The AccumulateGrad node's stream does not match",  # a graph's gradients come from the stream that captured it
 )
 
@@ -122,6 +123,8 @@ class EpochCheckpoint(Checkpoint):
 
     Attributes:
         paused: Whether training ended because it was to pause, and would go on.
+        seen_batches: Batches of an epoch as Lightning sees them in this attempt; in an earlier one they may have been
+            others.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class EpochCheckpoint(Checkpoint):
         until: int | None = None,
     ) -> None:
         self.paused = False
+        self.seen_batches = 1
         self._files = files
         self._until = until
         self._folder = folder
@@ -232,9 +236,11 @@ class EpochCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take the random generators along."""
+        """Take the random generators along, and let Lightning find that it saw the last epoch to its end."""
         del trainer, pl_module
         self._random_state = checkpoint[_RANDOM]
+        seen = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        seen.update(dict.fromkeys(seen, self.seen_batches))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random generators where they stood, after all that draws from them to set things up."""

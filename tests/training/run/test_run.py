@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.nn.functional import cross_entropy
 
+from orchestrator import names
 from orchestrator.config.models import ModelConfig, SyntheticConfig
 from orchestrator.errors import ConfigError, RunError
 from orchestrator.records.document import read_document
@@ -61,6 +62,13 @@ def test_the_result_is_that_of_the_best_checkpoint_recomputed_by_hand(stopped):
         assert found[1] == pytest.approx(loss, rel=1e-4)
         assert [list(row) for row in found[2]] == confusion
     assert (result.n_val, result.n_test) == (12, 9)
+
+
+def test_a_run_states_every_quantity_of_the_table_and_no_other(stopped):
+    _, _, result, _ = stopped
+    unknown = [each.key for each in names.OF_RUN if result.read(each.key) is None]
+    assert unknown == ["resident_mb"]  # this is a CPU
+    assert set(result.measured) <= {each.key for each in names.OF_RUN}
 
 
 def test_the_predictions_are_those_of_the_best_checkpoint_image_by_image(stopped):
