@@ -38,9 +38,9 @@ Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
+Convolutions = Literal["auto", "torch"]
 ExecutionMode = Literal["processes", "inline"]
 """Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
-Convolutions = Literal["auto", "torch"]
 
 
 class ModelConfig(Section):
