@@ -5,10 +5,10 @@ from benchmarks import throughput
 from benchmarks.bound import HEAD, StageSeconds, bound_sweep, bound_trial
 from benchmarks.throughput import measure_stages
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys, parse
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.training.kernels.convolutions import QuickConv2d
 
-NAMES = (*BLOCKS["resnet18"], HEAD)
+NAMES = (*find_backbone("resnet18").blocks, HEAD)
 # forward 1 to 6 s an image by stage; training 10 to 60 with weights only, 100 to 600 with both, 1000 to 6000 with input
 STAGES = {
     name: StageSeconds(forward=i, weights=10 * i, weights_and_input=100 * i, input=1000 * i)
@@ -44,7 +44,7 @@ def test_a_block_frozen_in_the_middle_lets_gradients_through_and_is_computed_eac
 
 
 def test_a_head_alone_is_all_prefix():
-    bound = bound_trial(parse("+".join(BLOCKS["resnet18"])), STAGES, SIZES, EPOCHS)
+    bound = bound_trial(parse("+".join(find_backbone("resnet18").blocks)), STAGES, SIZES, EPOCHS)
     assert bound.prefix == 15 * (1 + 2 + 3 + 4 + 5)
     assert bound.training == 2 * 7 * 60
     assert (bound.validation, bound.test) == (2 * 5 * 6, 3 * 6)

@@ -67,6 +67,7 @@ def with_trainer(**values):
         with_trainer(gradient_clip=1.0),
         with_trainer(schedule=CosineSchedule()),
         with_trainer(schedule=StepSchedule(factor=0.5)),
+        with_data(augment="flip"),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -101,6 +102,7 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
+    free |= {"augment"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     assert SPEC.identity.keys() == RunSpec.model_fields.keys() - {"version"}
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free

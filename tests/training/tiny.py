@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import EpochMetrics, RunResult
@@ -16,7 +17,7 @@ from orchestrator.training.data.loading import describe_data, load_data
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
 
-RESNET18 = BLOCKS["resnet18"]
+RESNET18 = find_backbone("resnet18").blocks
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

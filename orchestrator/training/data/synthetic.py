@@ -6,7 +6,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.models import SyntheticConfig
+from orchestrator.config.models import DataConfig, SyntheticConfig
+from orchestrator.training.data.collection import Collection
+from orchestrator.training.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from orchestrator.training.images.decoding import Pixels
 
 DRAWING_VERSION = 1
@@ -45,6 +47,17 @@ class SyntheticImages:
         """Draw one image."""
         rng = np.random.default_rng([self._config.seed, self._split, index, 1])
         return draw(int(self.labels[index]), self._config.classes, size, rng)
+
+
+def open_synthetic(config: DataConfig) -> Collection:
+    """Open the images that `data.synthetic` describes; none is drawn yet."""
+    drawing = config.synthetic
+    sizes = {TRAIN: drawing.train, VALIDATION: drawing.validation, TEST: drawing.test}
+    return Collection(
+        images={split: SyntheticImages(drawing, number, sizes[split]) for number, split in enumerate(SPLITS)},
+        class_names=tuple(f"texture_{label}" for label in range(drawing.classes)),
+        fingerprint=fingerprint_synthetic(drawing, config.image_size),
+    )
 
 
 def draw(label: int, classes: int, size: int, rng: np.random.Generator) -> Pixels:

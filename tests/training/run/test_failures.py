@@ -68,14 +68,14 @@ class Stumbling:
 @pytest.fixture
 def stumble(monkeypatch):
     """Make the sixth image of each split do something else than be read."""
-    opened = data_module.open_built_in
+    opened = data_module.open_collection
 
     def install(action):
-        def open_built_in(config) -> tuple[dict, DatasetInfo]:
+        def open_collection(config) -> tuple[dict, DatasetInfo]:
             images, info = opened(config)
             return {split: Stumbling(part, action) for split, part in images.items()}, info
 
-        monkeypatch.setattr(data_module, "open_built_in", open_built_in)
+        monkeypatch.setattr(data_module, "open_collection", open_collection)
 
     return install
 
