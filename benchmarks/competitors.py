@@ -209,7 +209,7 @@ def read_trainings(sweep: orchestrator.Sweep) -> dict[str, Training]:
         for epoch in result.history:
             for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
                 metrics[f"epoch {epoch.epoch} {name}"] = getattr(epoch, name)
-        trainings[trial.frozen] = Training(
+        trainings[trial.frozen.key] = Training(
             metrics=metrics, weights_sha256=_hash_weights(sweep.root.path / run.checkpoint)
         )
     return trainings

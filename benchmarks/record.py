@@ -88,7 +88,7 @@ def record(sweep: Sweep) -> Recording:
             val_loss[place, seed, :count] = [epoch.val_loss for epoch in results[place][seed].history]
             right[place, seed, :count] = np.load(sweep.root.run_dir(run.fingerprint) / RECORD_FILE)
     return Recording(
-        frozen=tuple(trial.frozen for trial in trials),
+        frozen=tuple(trial.frozen.key for trial in trials),
         params=np.array([trial.trainable_params for trial in trials], dtype=np.int64),
         epochs=epochs,
         val_loss=val_loss,

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.race_replay import replay, stand_after
 from benchmarks.record import Recording
 from orchestrator.stats.comparison import find_better
 from orchestrator.stats.evidence import Evidence
-from orchestrator.stats.selection import find_supported
-from orchestrator.sweep.decisions import Rules, replay, stand_after
+from orchestrator.stats.selection import find_supported_front
+from orchestrator.sweep.decisions import Rules
 
 RECORDING = Path(__file__).parent / "beans.npz"
 """All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""
@@ -95,7 +96,7 @@ def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int6
     places = list(correct)
     evidence = Evidence.of([correct[place] for place in places])
     costs = [float(params[place]) for place in places]
-    members = find_supported(find_better(evidence, costs), costs, evidence.accuracy.tolist())
+    members = find_supported_front(find_better(evidence, costs), costs, evidence.accuracy.tolist())
     return tuple(places[member] for member in members)
 
 

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.competitors import NAMES
 from benchmarks.results import Score, TrialScore, WorkloadResult
-from orchestrator.app.sweep import find_git_commit
+from orchestrator.app.git import find_git_commit
 from orchestrator.machine.limits import count_cores
 
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "optuna", "mlflow", "tensorboard")

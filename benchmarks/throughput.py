@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
-from orchestrator.backbones import find_backbone
 from orchestrator.config.models import TrainerConfig
-from orchestrator.execution.worker import keep_freed_memory
+from orchestrator.execution.child import KEEP_FREED_MEMORY, in_environment
 from orchestrator.training.device import autocast
-from orchestrator.training.kernels.convolutions import has_quick_convolutions, map_side, quicken_block
+from orchestrator.training.kernels.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.network.backbones import block_modules
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -50,7 +49,8 @@ def _measure_apart(workload: Workload, classes: int, repeats: int, processes: in
     """Measure the stages in processes of one thread at the same time: seconds an image of all together."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
-    with ProcessPoolExecutor(processes, context, initializer=_wait_for_others, initargs=(barrier,)) as pool:
+    pool = ProcessPoolExecutor(processes, context, initializer=_wait_for_others, initargs=(barrier,))
+    with in_environment(KEEP_FREED_MEMORY), pool:
         calls = [pool.submit(_measure_all, workload, classes, repeats) for _ in range(processes)]
         measured = [call.result() for call in calls]
     return {name: StageSeconds.at_the_same_time([each[name] for each in measured]) for name in measured[0]}
@@ -59,7 +59,6 @@ def _measure_apart(workload: Workload, classes: int, repeats: int, processes: in
 def _wait_for_others(barrier: Barrier) -> None:
     """Begin with one thread, as a worker of this project, once all processes have loaded their libraries."""
     torch.set_num_threads(1)
-    keep_freed_memory()
     barrier.wait()
 
 
@@ -72,8 +71,7 @@ def _measure_all(workload: Workload, classes: int, repeats: int) -> dict[str, St
     for name, stage in _stages(network).items():
         with torch.no_grad():
             following = stage.eval()(value)
-        quickened = name in find_backbone(BACKBONE).blocks[1:] and has_quick_convolutions(trainer)
-        ways = _ways(stage, map_side(BACKBONE, name, workload.image_size) if quickened else None)
+        ways = _ways(stage, value[:1] if has_quick_convolutions(trainer) else None)
         measured[name] = _measure_stage(ways, value, workload.precision, repeats)
         value = following
     return measured
@@ -93,20 +91,20 @@ def _stages(network: nn.Module) -> dict[str, nn.Module]:
     return {**stages, HEAD: nn.Sequential(average, nn.Flatten(), head)}
 
 
-def _ways(stage: nn.Module, side: int | None) -> list[tuple[nn.Module, torch.memory_format]]:
+def _ways(stage: nn.Module, sample: Tensor | None) -> list[tuple[nn.Module, torch.memory_format]]:
     """Give a copy of a stage for each way to compute it, with the memory format of its input.
 
     Args:
         stage: Of the network.
-        side: Pixels along a side of the maps that it gives, where this project has convolutions of its own for them.
+        sample: An input of it, where this project has convolutions of its own.
     """
     ways = []
     for memory_format in _FORMATS:
         in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)  # type: ignore[call-overload]
         ways.append((in_format, memory_format))
-        if side is not None:
+        if sample is not None:
             quick = deepcopy(in_format)
-            quicken_block(quick, side, memory_format)
+            quicken_convolutions(quick, sample, memory_format)
             ways.append((quick, memory_format))
     return ways
 

@@ -19,7 +19,7 @@ from orchestrator.interfaces import EpochSink
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import RunResult
 from orchestrator.records.spec import RunSpec
-from orchestrator.training.reuse import prefix
+from orchestrator.training.reuse.prefix import Computing
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 
@@ -36,8 +36,7 @@ def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunRe
             (torch.optim.Optimizer, "zero_grad"),
         ):
             stack.enter_context(patch.object(owner, name, _timing(getattr(owner, name), spent)))
-        computing = prefix._Computing  # noqa: SLF001 - nothing else tells computing from writing
-        stack.enter_context(patch.object(computing, "_computing", _timing_context(computing._computing, spent)))  # noqa: SLF001
+        stack.enter_context(patch.object(Computing, "computing", _timing_context(Computing.computing, spent)))
         result = run_training(spec, workplace, on_epoch)
     (Path(workplace.directory) / ARITHMETIC_FILE).write_text(str(sum(spent)))
     return result

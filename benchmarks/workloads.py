@@ -12,7 +12,7 @@ _ORDER = find_backbone(BACKBONE).blocks
 FROZEN_SETS: dict[str, list[FrozenSet]] = {
     "prefixes": prefix_sets(_ORDER),
     "subsets": all_sets(_ORDER),
-    "head": [FrozenSet(_ORDER)],
+    "head": [FrozenSet.of(_ORDER, order=_ORDER)],
 }
 """The frozen sets of each workload by its name: the six prefixes, all 32 sets, the head alone."""
 

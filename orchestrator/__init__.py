@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from orchestrator.app.plan import plan_sweep
     from orchestrator.app.sweep import run_sweep
     from orchestrator.backbones import Backbone
-    from orchestrator.blocks import FrozenSet
+    from orchestrator.blocks import FrozenSet, Tuning
     from orchestrator.config import load_experiment
     from orchestrator.config.models import Experiment
     from orchestrator.config.sources import NamedSource
@@ -38,6 +38,7 @@ __all__ = [
     "Sweep",
     "SweepError",
     "Trial",
+    "Tuning",
     "load_experiment",
     "load_sweep",
     "plan_sweep",
@@ -48,7 +49,7 @@ _MODULES = {
     "app.plan": ("plan_sweep",),
     "app.sweep": ("run_sweep",),
     "backbones": ("Backbone",),
-    "blocks": ("FrozenSet",),
+    "blocks": ("FrozenSet", "Tuning"),
     "config": ("load_experiment",),
     "config.models": ("Experiment",),
     "config.sources": ("NamedSource",),

@@ -55,23 +55,29 @@ EpochSink = Callable[[EpochMetrics], None]
 
 
 class Executor(AbstractContextManager["Executor", None], Protocol):
-    """Where runs happen. Leaving the context stops what still runs and frees everything."""
+    """Where runs happen. Leaving the context stops what still runs and frees everything.
+
+    Sinks are called and futures completed while somebody waits, in that thread: within `wait`, or where a future is
+    asked for its outcome. What a sink raises comes out there, and that run is lost.
+    """
 
     @property
     def workers(self) -> int:
         """Runs at the same time."""
 
-    @property
-    def blocking(self) -> bool:
-        """Whether `submit` returns only once the run is over."""
-
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> "Future[RunOutcome]":
-        """Start a run; `on_epoch` is called after each epoch, maybe from another thread.
+        """Start a run, or queue it; `on_epoch` is called after each epoch. Returns at once.
 
         Where `workplace.until_epoch` is set, it pauses there unless it is over, and says where it stands.
         A run whose folder holds a whole checkpoint continues from it; its earlier epochs are given to `on_epoch`
         first, once more. The future raises `RunError` when the run is lost, whatever the reason: an exception in the
         run (its traceback in the hint's place, `RunError.hint`), a worker that died; `RunStoppedError` after `stop`.
+        """
+
+    def wait(self, timeout_s: float) -> None:
+        """Deliver what happens next: an epoch, or the end of a run. Returns after `timeout_s` where nothing does.
+
+        An executor that has no other place for runs runs the next one here, to its end.
         """
 
     def stop(self) -> None:

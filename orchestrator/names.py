@@ -1,8 +1,15 @@
-"""Names of metrics, params, tags and artifacts: one place, so that a search string never misses."""
+"""Names, one place for each: the quantities with all that is stated of them, and params, tags and columns.
+
+A metric of a run is added here, as a member of `OF_RUN`, and where it is computed, as an item of `RunResult.measured`.
+Trackers, tables, their formats and `docs/metrics.md` follow.
+"""
 
 from typing import Final, Literal
 
-# Summary metrics of a run: flat, so that a search needs no quotes; logged once at step 0.
+from orchestrator import quantities as kind
+from orchestrator.quantities import Group, Quantity
+
+# Quantities of a run or an epoch: flat, so that a search needs no quotes; of a run they are logged once, at step 0.
 VAL_ACC: Final = "val_acc"
 VAL_LOSS: Final = "val_loss"
 TRAIN_ACC: Final = "train_acc"
@@ -21,6 +28,8 @@ GFLOPS_FORWARD: Final = "gflops_forward_per_image"
 GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
+RESIDENT_MB: Final = "resident_mb"
+LR: Final = "lr"
 
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
 CURVE_TRAIN_LOSS: Final = "train/loss"
@@ -29,9 +38,6 @@ CURVE_VAL_LOSS: Final = "val/loss"
 CURVE_VAL_ACC: Final = "val/acc"
 CURVE_LR: Final = "lr"
 CURVE_STEP_LOSS: Final = "train/loss_step"
-
-# Summary metrics of runs on a GPU only.
-RESIDENT_MB: Final = "resident_mb"
 
 # Params of a run.
 FROZEN: Final = "frozen"
@@ -75,7 +81,6 @@ HYPERVOLUME_LOW: Final = "hypervolume_low"
 HYPERVOLUME_HIGH: Final = "hypervolume_high"
 SUPPORTED_SIZE: Final = "supported_size"
 BEST_VAL_ACC: Final = "best_val_acc"
-"""The highest measured `val_acc` of a complete trial, whatever chance made of it; stores of before have the key."""
 LOGME_RANK_CORRELATION: Final = "logme_rank_correlation"
 GRAD_SHARE_FROZEN_RANK_CORRELATION: Final = "grad_share_frozen_rank_correlation"
 TRAINABLE_PARAMS_RANK_CORRELATION: Final = "trainable_params_rank_correlation"
@@ -89,6 +94,7 @@ SUPPORTED: Final = "supported"
 TEST_ACC_LOW: Final = "test_acc_low"
 TEST_ACC_HIGH: Final = "test_acc_high"
 TEST_DROP: Final = "test_drop"
+HIGHEST_MEASURED_VAL_ACC: Final = "highest_measured_val_acc"
 TRIAL: Final = "trial"
 STATE: Final = "state"
 MLFLOW_RUN_ID: Final = "mlflow_run_id"
@@ -98,7 +104,6 @@ ERROR: Final = "error"
 # Columns of the table of blocks: what freezing a block changes.
 BLOCK: Final = "block"
 BESIDES: Final = "besides"
-"""Key of what is frozen besides, where it is the same in all pairs of trials."""
 N_PAIRS: Final = "n_pairs"
 N_SEEDS: Final = "n_seeds"
 VAL_ACC_EFFECT: Final = "val_acc_effect"
@@ -116,23 +121,248 @@ INTERACTION_LOW: Final = "interaction_low"
 INTERACTION_HIGH: Final = "interaction_high"
 PED_ANOVA: Final = "ped_anova"
 
-# Rules.
+# Columns of the table of comparisons.
+CHEAPER: Final = "cheaper"
+OTHER: Final = "other"
+CHEAPER_TRIAL: Final = "cheaper_trial"
+OTHER_TRIAL: Final = "other_trial"
+DIFFERENCE: Final = "difference"
+LOW: Final = "low"
+HIGH: Final = "high"
+STANDARD_ERROR: Final = "standard_error"
+P_VALUE: Final = "p_value"
+P_VALUE_ADJUSTED: Final = "p_value_adjusted"
+
+# Rules: here, since the command line offers them before it loads what follows them.
 Rule = Literal["supported", "point"]
 """How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
 
-# Files.
-BEST_CHECKPOINT: Final = "best.ckpt"
-SPEC_FILE: Final = "spec.json"
-PREDICTIONS_FILE: Final = "predictions.npz"
-RESULT_FILE: Final = "result.json"
-RECORD_FILE: Final = "record.json"
-RUNG_FILE: Final = "rung-{:03d}.json"
-"""Where a run stood after so many epochs."""
+# The quantities by group, in the order of their columns.
+OBJECTIVES: Final = (
+    Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images in the best epoch"),
+    Quantity(key=TRAINABLE_PARAMS, kind=kind.PARAMETERS, meaning="Parameters that train"),
+)
+"""Quantities of a run between which the search looks for the front; a trial has its runs' mean, or what they share."""
+MEANS: Final = (
+    Quantity(key=VAL_LOSS, kind=kind.LOSS, meaning="Mean cross-entropy over the validation images, likewise"),
+    Quantity(key=TRAIN_ACC, kind=kind.ACCURACY, meaning="Accuracy on the training images during the best epoch"),
+    Quantity(key=TRAIN_LOSS, kind=kind.LOSS, meaning="Mean cross-entropy over the training images, likewise"),
+    Quantity(key=TEST_ACC, kind=kind.ACCURACY, meaning="Accuracy on the test images, measured once: it chooses none"),
+    Quantity(key=TEST_LOSS, kind=kind.LOSS, meaning="Mean cross-entropy over the test images, likewise"),
+    Quantity(key=GAP_TRAIN_VAL, kind=kind.ACCURACY_DROP, meaning="`train_acc` minus `val_acc`: how much it overfits"),
+    Quantity(
+        key=BEST_EPOCH,
+        kind=kind.EPOCHS,
+        meaning="Epoch with the lowest `val_loss`, from 1; its weights are kept",
+    ),
+    Quantity(key=EPOCHS_RUN, kind=kind.EPOCHS, meaning="Epochs that were trained"),
+    Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the whole run, loading included"),
+    Quantity(key=S_PER_EPOCH, kind=kind.SECONDS_PER_EPOCH, meaning="Median duration of an epoch"),
+    Quantity(
+        key=IMAGES_PER_S,
+        kind=kind.IMAGES_PER_SECOND,
+        meaning="Training and validation images a second, over all epochs",
+    ),
+    Quantity(
+        key=PEAK_MEMORY_MB,
+        kind=kind.MEBIBYTES,
+        meaning="Peak memory: on a GPU of network, optimizer and training steps, else the process's resident set",
+    ),
+)
+"""Quantities that differ from run to run: a trial has their mean over its seeds."""
+SHARED: Final = (
+    Quantity(key=TOTAL_PARAMS, kind=kind.PARAMETERS, meaning="Parameters of the network"),
+    Quantity(key=TRAINABLE_PCT, kind=kind.PERCENT, meaning="Trainable share of the parameters"),
+    Quantity(
+        key=GFLOPS_FORWARD,
+        kind=kind.GFLOPS,
+        meaning="Forward pass of one image; a multiply-add counts as two operations",
+    ),
+    Quantity(key=GFLOPS_TRAIN, kind=kind.GFLOPS, meaning="Forward and backward pass of one training image, likewise"),
+)
+"""Quantities that all runs of a trial share."""
+TRACKED: Final = (
+    Quantity(
+        key=RESIDENT_MB,
+        kind=kind.MEBIBYTES,
+        meaning="Memory of the GPU that images or activations take besides, all through the run; none on a CPU",
+    ),
+)
+"""Quantities of a run that trackers show and tables do not."""
+OF_RUN: Final = (*OBJECTIVES, *MEANS, *SHARED, *TRACKED)
+"""Quantities of a run, metrics of its MLflow run."""
+BELIEF: Final = (
+    Quantity(
+        key=VAL_ACC_LOW,
+        kind=kind.ACCURACY,
+        meaning="Lower end of the 95 % interval of `val_acc`: over images, and over several seeds",
+    ),
+    Quantity(key=VAL_ACC_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
+    Quantity(
+        key=VAL_ACC_CORRECTED,
+        kind=kind.ACCURACY,
+        meaning="Accuracy to expect, all trials considered: being chosen does not inflate it",
+    ),
+    Quantity(key=P_FRONT, kind=kind.PROBABILITY, meaning="Probability of being on the front of true accuracies"),
+    Quantity(key=SUPPORTED, kind=kind.VERDICT, meaning="On the supported front: the fewest trials that stand for all"),
+)
+"""How far a trial's `val_acc` can be believed."""
+SCORES: Final = (
+    Quantity(
+        key=LOGME,
+        kind=kind.EVIDENCE,
+        meaning="LogME of what the last block before the first that trains gives, where there is one",
+    ),
+    Quantity(
+        key=GRAD_SHARE_FROZEN,
+        kind=kind.GRADIENT,
+        meaning="Share of the squared relative gradient norms in the frozen blocks",
+    ),
+)
+"""What is known of a frozen set before anything trains; metrics of the MLflow run too."""
+COUNTED: Final = (Quantity(key=N_SEEDS, kind=kind.COUNT, meaning="Finished runs, each with a seed of its own"),)
+"""What is counted of a trial."""
+OF_FRONT: Final = (
+    Quantity(key=TEST_ACC_LOW, kind=kind.ACCURACY, meaning="Lower end of the 95 % interval of `test_acc`"),
+    Quantity(key=TEST_ACC_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
+    Quantity(
+        key=TEST_DROP,
+        kind=kind.ACCURACY_DROP,
+        meaning="`val_acc` minus `test_acc`: what choosing by validation made of it, and chance",
+    ),
+)
+"""Quantities of a trial on the front, beside those of any trial."""
+OF_EPOCH: Final = (
+    Quantity(
+        key=TRAIN_LOSS,
+        kind=kind.LOSS,
+        meaning="Cross-entropy over the training images, as they are trained on",
+        curve=CURVE_TRAIN_LOSS,
+    ),
+    Quantity(
+        key=TRAIN_ACC, kind=kind.ACCURACY, meaning="Accuracy on the training images, likewise", curve=CURVE_TRAIN_ACC
+    ),
+    Quantity(key=VAL_LOSS, kind=kind.LOSS, meaning="Cross-entropy over the validation images", curve=CURVE_VAL_LOSS),
+    Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images", curve=CURVE_VAL_ACC),
+    Quantity(key=LR, kind=kind.NUMBER, meaning="Learning rate at the end of the epoch", curve=CURVE_LR),
+    Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the epoch, validation included"),
+)
+"""Quantities of an epoch. Accuracies and losses are means over images."""
+OF_STEP: Final = (
+    Quantity(key="loss", kind=kind.LOSS, meaning="Cross-entropy of a step's batch", curve=CURVE_STEP_LOSS),
+)
+"""Quantities of an optimizer step: steps are counted from 0."""
+OF_BLOCK: Final = (
+    Quantity(key=BLOCK, kind=kind.TEXT, meaning="The block"),
+    Quantity(key=BESIDES, kind=kind.TEXT, meaning="Key of what is frozen besides, where it is the same in all pairs"),
+    Quantity(key=N_PAIRS, kind=kind.COUNT, meaning="Pairs of trials that differ in the block alone"),
+    Quantity(key=N_SEEDS, kind=kind.COUNT_IF_KNOWN, meaning="Seeds that all of these trials have"),
+    Quantity(key=VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block is frozen"),
+    Quantity(key=VAL_ACC_EFFECT_LOW, kind=kind.ACCURACY, meaning="Lower end of its 95 % interval"),
+    Quantity(key=VAL_ACC_EFFECT_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
+    Quantity(key=GFLOPS_TRAIN_EFFECT, kind=kind.GFLOPS, meaning="Change of `gflops_train_per_image`"),
+    Quantity(key=TRAINABLE_PARAMS_EFFECT, kind=kind.PARAMETERS, meaning="Change of `trainable_params`"),
+    Quantity(
+        key=DURATION_S_EFFECT, kind=kind.SECONDS, meaning="Change of `duration_s`, of runs that had the machine alike"
+    ),
+    Quantity(key=DURATION_S_EFFECT_LOW, kind=kind.SECONDS, meaning="Lower end of its 95 % interval"),
+    Quantity(key=DURATION_S_EFFECT_HIGH, kind=kind.SECONDS, meaning="Upper end of the same"),
+    Quantity(key=NEXT_BLOCK, kind=kind.TEXT, meaning="The block after it"),
+    Quantity(key=N_SQUARES, kind=kind.COUNT, meaning="Squares of four trials that differ in these two blocks alone"),
+    Quantity(
+        key=INTERACTION,
+        kind=kind.ACCURACY_CHANGE,
+        meaning="How much the effect on `val_acc` changes once the next block is frozen",
+    ),
+    Quantity(key=INTERACTION_LOW, kind=kind.ACCURACY_CHANGE, meaning="Lower end of its 95 % interval"),
+    Quantity(key=INTERACTION_HIGH, kind=kind.ACCURACY_CHANGE, meaning="Upper end of the same"),
+    Quantity(
+        key=PED_ANOVA, kind=kind.IMPORTANCE, meaning="PED-ANOVA's share of the block in what tells good trials apart"
+    ),
+)
+"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone."""
+OF_PRETRAINED_BLOCK: Final = (
+    Quantity(key=f"{LOGME_PREFIX}BLOCK", kind=kind.EVIDENCE, meaning="LogME of what the block gives for an image"),
+    Quantity(key=f"{GRAD_NORM_PREFIX}BLOCK", kind=kind.NUMBER, meaning="Its gradient's norm over its weights'"),
+)
+"""Scores of the pretrained network's blocks, metrics of the sweep's MLflow run; the block's name ends the key."""
+OF_COMPARISON: Final = (
+    Quantity(key=CHEAPER, kind=kind.TEXT, meaning="Label of the trial with fewer parameters"),
+    Quantity(key=OTHER, kind=kind.TEXT, meaning="Label of the other trial"),
+    Quantity(key=CHEAPER_TRIAL, kind=kind.COUNT, meaning="Number of the trial with fewer parameters"),
+    Quantity(key=OTHER_TRIAL, kind=kind.COUNT, meaning="Number of the other trial"),
+    Quantity(key=DIFFERENCE, kind=kind.ACCURACY, meaning="How much more accurate the other trial is"),
+    Quantity(key=LOW, kind=kind.ACCURACY, meaning="Lower end of the 95 % interval of `difference`"),
+    Quantity(key=HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
+    Quantity(key=STANDARD_ERROR, kind=kind.STANDARD_ERROR, meaning="Standard error of `difference`"),
+    Quantity(
+        key=P_VALUE,
+        kind=kind.P_VALUE,
+        meaning="Chance of a difference as large, in either direction, where there is none",
+    ),
+    Quantity(
+        key=P_VALUE_ADJUSTED, kind=kind.P_VALUE, meaning="The same, corrected for the number of comparisons (Holm)"
+    ),
+)
+"""What compares a trial on the front with the next one, of more parameters."""
+OF_SWEEP: Final = (
+    Quantity(key=N_TRIALS, kind=kind.COUNT, meaning="Trials"),
+    Quantity(key=N_FAILED, kind=kind.COUNT, meaning="Trials that failed"),
+    Quantity(key=N_PRUNED, kind=kind.COUNT, meaning="Trials that a race dropped"),
+    Quantity(key=FRONT_SIZE, kind=kind.COUNT, meaning="Trials on the front"),
+    Quantity(
+        key=HYPERVOLUME,
+        kind=kind.HYPERVOLUME,
+        meaning="Area below the front: accuracy times decades of parameters, up to ten times all",
+    ),
+    Quantity(key=HYPERVOLUME_LOW, kind=kind.HYPERVOLUME, meaning="Lower end of its 95 % interval"),
+    Quantity(key=HYPERVOLUME_HIGH, kind=kind.HYPERVOLUME, meaning="Upper end of the same"),
+    Quantity(key=SUPPORTED_SIZE, kind=kind.COUNT, meaning="Trials on the supported front"),
+    Quantity(
+        key=BEST_VAL_ACC,
+        kind=kind.ACCURACY,
+        meaning="Highest measured `val_acc` of a complete trial, whatever chance made of it",
+    ),
+    Quantity(
+        key=LOGME_RANK_CORRELATION, kind=kind.NUMBER, meaning="Spearman's rank correlation of `logme` with `val_acc`"
+    ),
+    Quantity(key=GRAD_SHARE_FROZEN_RANK_CORRELATION, kind=kind.NUMBER, meaning="That of `grad_share_frozen`"),
+    Quantity(
+        key=TRAINABLE_PARAMS_RANK_CORRELATION, kind=kind.NUMBER, meaning="That of `trainable_params`, for comparison"
+    ),
+)
+"""Quantities of a sweep, metrics of its MLflow run."""
+OF_STATUS: Final = (
+    Quantity(
+        key=HIGHEST_MEASURED_VAL_ACC,
+        kind=kind.ACCURACY,
+        meaning="Highest measured `val_acc` of a complete trial, whatever chance made of it",
+    ),
+)
+"""What `status` and `list` say of a sweep that has digits."""
+GROUPS: Final = (
+    Group(of="run", shown="mlflow, runs, trials", quantities=OBJECTIVES),
+    Group(of="run", shown="mlflow, runs, trials (mean)", quantities=MEANS),
+    Group(of="run", shown="mlflow, runs, trials", quantities=SHARED),
+    Group(of="run", shown="mlflow", quantities=TRACKED),
+    Group(of="trial", shown="trials, pareto", quantities=BELIEF),
+    Group(of="trial", shown="mlflow, trials, pareto", quantities=SCORES),
+    Group(of="trial", shown="trials, pareto", quantities=COUNTED),
+    Group(of="trial", shown="pareto", quantities=OF_FRONT),
+    Group(of="epoch", shown="history", quantities=OF_EPOCH),
+    Group(of="step", shown="", quantities=OF_STEP),
+    Group(of="block", shown="blocks", quantities=OF_BLOCK),
+    Group(of="block", shown="mlflow", quantities=OF_PRETRAINED_BLOCK),
+    Group(of="comparison", shown="compare", quantities=OF_COMPARISON),
+    Group(of="sweep", shown="mlflow", quantities=OF_SWEEP),
+    Group(of="sweep", shown="status, list", quantities=OF_STATUS),
+)
+"""All quantities. A key that stands in several groups is written in one way."""
+
+# What people see first, in this order.
+FIRST_IN_TENSORBOARD: Final = (VAL_ACC, TEST_ACC, TRAINABLE_PARAMS, VAL_LOSS, DURATION_S)
+FIRST_IN_MLFLOW: Final = (VAL_ACC, TEST_ACC, TRAINABLE_PARAMS, GAP_TRAIN_VAL, DURATION_S)
 
 # States.
 PUT_OFF: Final = "put_off"
 """State of what was stopped before its end and is gone on with by the next start; tag of its MLflow run."""
-
-# Reasons.
-INTERRUPTED: Final = "interrupted"
-"""Error of a run that was stopped on request, and that the next sweep continues."""

@@ -1,6 +1,5 @@
 """Fixtures that several rooms share."""
 
-import fcntl
 import gc
 import os
 import shutil
@@ -12,6 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import Root
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -44,8 +44,7 @@ def mlflow_store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     template = shared / "mlflow-template.db"
-    with (shared / "mlflow-template.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with build_lock(shared / "mlflow-template.lock"):
         if not template.exists():
             from orchestrator.tracking.mlflow.store import MlflowStore
 

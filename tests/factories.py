@@ -25,9 +25,9 @@ DATA_FINGERPRINT = "d" * 64
 WEIGHTS_SHA256 = "a" * 64
 
 
-def count_trainable(frozen: str) -> int:
+def count_trainable(frozen: FrozenSet | str) -> int:
     """Trainable parameters of a ResNet18 with three classes: all, less the frozen blocks."""
-    return TOTAL_PARAMS - sum(BLOCK_PARAMS[block] for block in FrozenSet.parse(frozen, order=RESNET18).blocks)
+    return TOTAL_PARAMS - sum(BLOCK_PARAMS[block] for block in FrozenSet.parse(str(frozen), order=RESNET18).blocks)
 
 
 def make_cost(frozen: str = "stem") -> Cost:
@@ -209,7 +209,7 @@ def make_summary(trials: Sequence[TrialRecord], front: Sequence[int], **override
         "table": tuple(
             {
                 "trial": trial.number,
-                "frozen": trial.frozen,
+                "frozen": trial.frozen.key,
                 "state": trial.state,
                 "val_acc": trial.val_acc,
                 "trainable_params": trial.trainable_params,

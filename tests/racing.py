@@ -129,7 +129,7 @@ def train(spec: RunSpec, workplace: Workplace, on_epoch: Callable[[EpochMetrics]
         on_epoch(metrics)
     for epoch in range(len(history), until):
         history.append(_epoch(spec, epoch))
-        TRAINED[0].append((spec.frozen, spec.seed, epoch))
+        TRAINED[0].append((spec.frozen.key, spec.seed, epoch))
         resuming._save(folder / f"best-{epoch:03d}.ckpt", history[-1:])
         resuming._save(folder / f"last-{epoch:03d}.ckpt", history)
         resuming._clear(folder, f"last-{epoch:03d}", f"best-{epoch:03d}")

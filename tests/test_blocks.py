@@ -1,13 +1,15 @@
 """Frozen sets and their keys, against sets written by hand and plain set arithmetic."""
 
+import pickle
 from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.backbones import BACKBONES, find_backbone
-from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
+from orchestrator.blocks import FrozenSet, Tuning, all_sets, prefix_sets
 from orchestrator.errors import ConfigError
 
 RESNET18 = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -43,6 +45,9 @@ def test_a_set_has_one_key_whatever_the_order_and_repetition(names, key):
         ("layer1+stem", "stem+layer1"),
         (" layer1 +  stem + layer1", "stem+layer1"),
         ("stem+layer1+layer2+layer3+layer4", "stem+layer1+layer2+layer3+layer4"),
+        ("layer1:frozen+stem+layer2:full", "stem+layer1"),
+        ("stem:full", "none"),
+        ("layer1+layer1:frozen", "layer1"),
     ],
 )
 def test_a_key_is_read_in_any_order(text, key):
@@ -66,6 +71,65 @@ def test_an_unknown_block_is_an_error_that_lists_the_valid_ones(text, unknown, h
     with pytest.raises(ConfigError, match=message) as caught:
         FrozenSet.parse(text, order=RESNET18)
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "layer1:ful",
+            "unknown tuning 'ful' of block 'layer1'; valid tunings: frozen, full",
+            "did you mean 'full'?",
+        ),
+        ("stem:", "unknown tuning '' of block 'stem'; valid tunings: frozen, full", None),
+        ("stem:full+stem", "the block 'stem' has two tunings: full and frozen", None),
+    ],
+)
+def test_a_tuning_that_is_none_or_of_which_there_are_two_is_refused(text, message, hint):
+    with pytest.raises(ConfigError, match=f"^{message}$") as caught:
+        FrozenSet.parse(text, order=RESNET18)
+    assert caught.value.hint == hint
+
+
+def test_what_the_key_does_not_name_trains_in_full_and_so_does_the_head():
+    frozen = FrozenSet.parse("stem+layer2", order=RESNET18)
+    does = {block: frozen.tuning(block) for block in (*RESNET18, "head")}
+    assert [block for block, tuning in does.items() if tuning is Tuning.FROZEN] == ["stem", "layer2"]
+    assert [block for block, tuning in does.items() if tuning is Tuning.FULL] == ["layer1", "layer3", "layer4", "head"]
+
+
+@pytest.mark.parametrize(
+    ("key", "length"), [("none", 0), ("layer1", 0), ("stem", 1), ("stem+layer1+layer3", 2), ("+".join(RESNET18), 5)]
+)
+def test_the_prefix_ends_before_the_first_block_that_trains(key, length):
+    assert FrozenSet.parse(key).prefix_length(RESNET18) == length
+
+
+@given(st.sampled_from(all_sets(RESNET18)), st.sampled_from(all_sets(RESNET18)))
+def test_a_set_is_found_by_its_key_and_by_no_other(one, other):
+    assert (one == other.key) == (other.key == one) == ({one: 1}.get(other.key) == 1) == (one.key == other.key)
+    assert one not in {f" {one}", one.blocks, None}
+
+
+class Place(BaseModel, frozen=True):
+    frozen: FrozenSet
+
+
+@given(st.sampled_from(all_sets(RESNET18)))
+def test_a_set_travels_as_its_key(frozen):
+    place = Place(frozen=frozen.key)
+    assert place.frozen == frozen
+    assert place == Place(frozen=frozen) == Place.model_validate_json(place.model_dump_json())
+    assert place.model_dump() == place.model_dump(mode="json") == {"frozen": frozen.key}
+    assert pickle.loads(pickle.dumps(place)) == place
+
+
+def test_a_set_is_written_down_as_a_string_and_nothing_else():
+    assert Place.model_json_schema()["properties"]["frozen"] == {"title": "Frozen", "type": "string"}
+    with pytest.raises(ValidationError, match="valid string"):
+        Place(frozen=["stem"])
+    with pytest.raises(ValidationError, match=r"unknown tuning 'ful' of block 'stem'.*did you mean 'full'"):
+        Place(frozen="stem:ful")
 
 
 @given(st.lists(st.sampled_from(RESNET18)))

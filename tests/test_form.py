@@ -134,6 +134,47 @@ def test_every_exception_has_our_base():
         assert issubclass(getattr(errors, name), errors.OrchestratorError)
 
 
+SHARED = {
+    "huggingface_hub": {"doctor", "training"},
+    "matplotlib": {"lettering", "report", "tracking"},
+    "numpy": {"report", "results", "stats", "storage", "sweep", "training"},
+    "psutil": {"machine", "storage", "viewer"},
+    "pydantic": {"config", "observers", "records", "search", "storage", "tracking", "training"},
+    "pynvml": {"machine", "tracking"},
+    "sqlalchemy": {"search", "tracking"},
+}
+"""Libraries that several rooms import. Every other one has one room, which a new adapter need not declare."""
+
+
+def imported_libraries(path: Path) -> set[str]:
+    """Libraries that a file imports, also within functions; what it imports for annotations alone is left out."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    modules = [
+        module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in typing_only
+        for module in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    ]
+    return {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"orchestrator"}
+
+
+def test_each_library_is_known_to_one_room():
+    rooms: dict[str, set[str]] = {}
+    for path in SOURCES:
+        room = path.relative_to(HERE / "orchestrator").parts[0].removesuffix(".py")
+        for library in imported_libraries(path):
+            rooms.setdefault(library, set()).add(room)
+    assert {key: found for key, found in rooms.items() if len(found) > 1} == SHARED
+    homes = {"optuna": "search", "mlflow": "tracking", "torch": "training", "yaml": "config", "rich": "cli"}
+    assert {library: rooms[library] for library in homes} == {library: {room} for library, room in homes.items()}
+
+
 def test_no_file_is_long():
     files = [*SOURCES, *BENCHMARKS, *sorted((HERE / "tests").rglob("*.py"))]
     long = {str(path.relative_to(HERE)): n for path in files if (n := len(path.read_text().splitlines())) > 400}
@@ -153,6 +194,30 @@ def test_no_function_is_long():
         if node.end_lineno is not None and node.end_lineno - node.lineno + 1 > 50
     ]
     assert long == []
+
+
+def test_public_classes_have_names_of_their_own():
+    named: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(str(path.relative_to(HERE)))
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
+def test_what_a_library_keeps_to_itself_is_used_in_one_file_alone():
+    adapters = {
+        "atexit": "cli/exits.py",
+        "multiprocessing": "execution/forkserver.py",
+        "mlflow": "tracking/mlflow/internals.py",
+        "pickle": "training/network/tensor_heads.py",
+        "pytorch_lightning": "training/run/internals.py",
+    }
+    private = re.compile(r"noqa: SLF001|^ *from (?!orchestrator)\S+ import .*\b_[a-z]", flags=re.MULTILINE)
+    users = {str(path.relative_to(HERE)) for path in (*SOURCES, *BENCHMARKS) if private.search(path.read_text())}
+    assert users == {f"orchestrator/{path}" for path in adapters.values()}
+    locks = {str(path.relative_to(HERE)) for path in SOURCES if "import fcntl" in path.read_text()}
+    assert locks == {"orchestrator/storage/flock.py"}
 
 
 # The command line

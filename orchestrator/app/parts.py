@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.config.models import Experiment
 from orchestrator.interfaces import Executor, Search, Tracker
@@ -48,43 +49,46 @@ def build_strategy(prepared: Prepared, search: Search, ledger: Ledger) -> Strate
 
 
 def build_executor(prepared: Prepared) -> Executor:
-    """Build the place where runs happen.
+    """Build the place where runs happen, as the module does that `execution.mode` names.
 
     Args:
         prepared: With its `auto` values concrete, but for `execution.workers` where nothing is to run.
     """
-    execution = prepared.experiment.execution
-    if execution.mode == "inline":
-        from orchestrator.execution.inline import InlineExecutor
-
-        return InlineExecutor(RUN_FUNCTION)
-    from orchestrator.execution.processes import ProcessExecutor
-
-    return ProcessExecutor(
-        RUN_FUNCTION,
-        workers=execution.runs_at_a_time,
-        gpus=prepared.gpus,
-        timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
-        stall_s=None if execution.stall_min is None else 60 * execution.stall_min,
-    )
+    adapter = import_module(f"orchestrator.execution.{prepared.experiment.execution.mode}")
+    executor: Executor = adapter.build(prepared, RUN_FUNCTION)
+    return executor
 
 
-def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker:
-    """Build the trackers of a sweep: MLflow, and TensorBoard where it is on. `say` hears of a store that is lost.
-
-    MLflow is loaded, and a store that is a file gets its tables: that takes seconds.
-    """
+def _build_mlflow(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker:
+    """Build the tracker of MLflow, which is loaded, and a store that is a file gets its tables: that takes seconds."""
     say(Step("loading MLflow"))
-    from orchestrator.tracking.fanout import FanoutTracker
     from orchestrator.tracking.mlflow.spooling import SpoolingTracker
     from orchestrator.tracking.mlflow.tracker import MlflowTracker
 
     mlflow = MlflowTracker(root, experiment.name, experiment.tracking.mlflow_uri, say)
     say(Step("opening the MLflow store"))
     mlflow.make_ready()
-    trackers: list[Tracker] = [SpoolingTracker(mlflow, root, experiment.name, say)]
-    if experiment.tracking.tensorboard:
-        from orchestrator.tracking.tensorboard import TensorBoardTracker
+    return SpoolingTracker(mlflow, root, experiment.name, say)
 
-        trackers.append(TensorBoardTracker(root, experiment.name, say))
-    return FanoutTracker(trackers)
+
+def _build_tensorboard(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker | None:
+    if not experiment.tracking.tensorboard:
+        return None
+    from orchestrator.tracking.tensorboard import TensorBoardTracker
+
+    return TensorBoardTracker(root, experiment.name, say)
+
+
+TRACKERS: Final[tuple[Callable[[Root, Experiment, Callable[[str], None]], Tracker | None], ...]] = (
+    _build_mlflow,
+    _build_tensorboard,
+)
+"""Build the trackers, in the order in which they are told; None: the experiment does without."""
+
+
+def build_tracker(root: Root, experiment: Experiment, say: Callable[[str], None]) -> Tracker:
+    """Build all trackers of a sweep as one. `say` hears of a store that is lost."""
+    from orchestrator.tracking.fanout import FanoutTracker
+
+    built = [build(root, experiment, say) for build in TRACKERS]
+    return FanoutTracker([tracker for tracker in built if tracker is not None])

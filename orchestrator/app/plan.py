@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.config.sources import known_classes
 from orchestrator.errors import ConfigError
@@ -20,12 +21,12 @@ class Plan:
     experiment: Experiment
     choices: tuple[Choice, ...] | None
     """Every point that fits the budget, as they run one by one; None where a sampler decides as it goes."""
-    costs: dict[str, Cost]
-    """By key, of every frozen set of the space, those over budget too."""
+    costs: dict[FrozenSet, Cost]
+    """Of every frozen set of the space, those over budget too."""
     reuse: tuple[str, ...]
     """What is computed once for all runs, and what is not and why, a sentence each."""
-    left_out: tuple[str, ...]
-    """Keys of the frozen sets that `search.max_trainable_params` leaves out."""
+    left_out: tuple[FrozenSet, ...]
+    """The frozen sets that `search.max_trainable_params` leaves out."""
     found: tuple[str, ...] = ()
     """What is known of weights and data, a sentence each."""
     unchecked: tuple[str, ...] = ()

@@ -1,13 +1,11 @@
 """Composition root: an experiment becomes the concrete parts, wired. Heavy libraries load when a sweep needs them."""
 
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from orchestrator.app.git import find_git_commit
 from orchestrator.app.parts import (
     PREPARATION,
     build_executor,
@@ -24,7 +22,6 @@ from orchestrator.errors import OrchestratorError, SweepError
 from orchestrator.interfaces import Observer
 from orchestrator.observers.group import LoggingObserver, ObserverGroup
 from orchestrator.observers.progress import ProgressFile
-from orchestrator.records.labels import label_planned
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.record import Step
 from orchestrator.records.starts import SweepStart
@@ -37,9 +34,6 @@ from orchestrator.storage.lock import hold_lock
 from orchestrator.storage.troubles import hint_at_cause
 from orchestrator.sweep.jobs import SweepOutcome
 from orchestrator.sweep.loop import SweepLoop
-
-if TYPE_CHECKING:
-    from orchestrator.search import OptunaSearch
 
 
 def run_sweep(
@@ -108,7 +102,8 @@ def _run_locked(
     command: str,
 ) -> tuple[Sweep, SweepOutcome]:
     observer.on_message(Step("loading Optuna"))
-    from orchestrator.search import OptunaSearch, archive_sweep, count_archives, finish_archive, read_scores
+    from orchestrator.app.taking_up import take_up_study
+    from orchestrator.search import finish_archive, read_scores
 
     archived = finish_archive(root, experiment.name)
     observer.on_message(Step("opening the studies"))
@@ -120,19 +115,15 @@ def _run_locked(
         observer.on_message(Step("loading PyTorch"))
         prepared: Prepared = preparation.result(observer.on_message)
     observer.on_message(Step("reading the study"))
-    if fresh and archived is None:
-        archived = archive_sweep(root, experiment.name)
-    if archived is not None:
-        observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
-    prepared = replace(prepared, generation=count_archives(root, experiment.name))
-    search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
-    _take_up(search, prepared, observer)
-    if build_strategy(prepared, search, Ledger(root)).left != []:
+    prepared, search = take_up_study(root, experiment, prepared, observer, fresh=fresh, archived=archived)
+    strategy = build_strategy(prepared, search, Ledger(root))
+    if strategy.left != []:
         prepared = settle_workers(prepared, observer)
         arrange_trials(search, prepared)
-    strategy = build_strategy(prepared, search, Ledger(root))
-    observer.on_plan(prepared.experiment, strategy.left, search.settled())
-    if strategy.left == [] and search.is_closed and not _owes_records(root, experiment.name):
+        strategy.settle(prepared)
+    left = strategy.left
+    observer.on_plan(prepared.experiment, left, search.settled())
+    if left == [] and search.is_closed and not _owes_records(root, experiment.name):
         return Sweep(root, experiment, search.trials()), SweepOutcome()
     loop = SweepLoop(
         prepared,
@@ -179,23 +170,3 @@ def _find_weights_file(root: Root, experiment: Experiment, command: str, observe
         return None
     observer.on_message(f"model.weights: {pretrained.description}")
     return str(pretrained.file)
-
-
-def _take_up(search: "OptunaSearch", prepared: Prepared, observer: Observer) -> None:
-    """Go on with a study, if it is of the same experiment; say what it leaves out and what a death left running."""
-    search.require_identity(prepared.identity, prepared.weights_file)
-    if search.left_out:
-        limit = prepared.experiment.search.max_trainable_params
-        observer.on_message(f"left out, over search.max_trainable_params={limit}: {', '.join(search.left_out)}")
-    for trial in search.reconcile():
-        label = label_planned(prepared.experiment, trial)
-        observer.on_message(f"trial {trial.number} ({label}) was left running by a dead process: it is gone on with")
-
-
-def find_git_commit() -> str | None:
-    """Find the commit of the folder that the command runs in; None outside a repository or without git."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)  # noqa: S607
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -11,24 +11,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli import cache, config, data, doctor, query, sweep, ui
+from orchestrator.cli import cache, config, data, doctor, exits, query, sweep, ui
 from orchestrator.cli.output import print_note
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
 from orchestrator.machine.streams import lost_output
 from orchestrator.masking import list_secrets, mask_credentials, remember_address
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*", re.DOTALL)
-EXIT_UNEXPECTED = 1
-EXIT_CONFIG = 2
-EXIT_NOT_FOUND = 3
-EXIT_FAILED_TRIALS = 4
-EXIT_SETUP = 5
-EXIT_INTERRUPTED = 130
-
 _EXIT_CODES: dict[type[OrchestratorError], int] = {
-    ConfigError: EXIT_CONFIG,
-    NotFoundError: EXIT_NOT_FOUND,
-    SetupError: EXIT_SETUP,
+    ConfigError: exits.CONFIG,
+    NotFoundError: exits.NOT_FOUND,
+    SetupError: exits.SETUP,
 }
 
 
@@ -109,7 +102,7 @@ def run() -> NoReturn:
             raise
         print_note(f"error: what was printed is incomplete: standard output: {lost.strerror}")
         print_note("hint: nothing else is lost; make room where it goes, and give the same command again")
-        sys.exit(EXIT_SETUP)
+        sys.exit(exits.SETUP)
 
 
 def _run() -> NoReturn:
@@ -119,11 +112,11 @@ def _run() -> NoReturn:
         print_note(f"error: {error.message}")
         if error.hint:
             print_note(f"hint: {error.hint}")
-        sys.exit(_EXIT_CODES.get(type(error), EXIT_UNEXPECTED))
+        sys.exit(_EXIT_CODES.get(type(error), exits.UNEXPECTED))
     except KeyboardInterrupt:
         print_note("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(exits.INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - a fault of this program: shown whole, but for credentials
         _show_masked(type(error), error, error.__traceback__)
-        sys.exit(EXIT_UNEXPECTED)
+        sys.exit(exits.UNEXPECTED)
     sys.exit(0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import exits
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.storage.layout import Root
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at the data.", no_args_is_help=True)
 
-_EXIT_UNUSABLE = 2
 _SHOWN = 10
 _FILE = Path("experiments.yaml")
 _COLUMNS = (
@@ -71,7 +71,7 @@ def check(
         print_rows(report.rows(), _COLUMNS, form)
     _print_findings(report)
     if not report.usable:
-        raise typer.Exit(_EXIT_UNUSABLE)
+        raise typer.Exit(exits.CONFIG)
 
 
 def _open_cache(experiment: "Experiment", root: Path | None) -> "Cache | None":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import exits
 from orchestrator.cli.options import FormatOption, RootOption
 from orchestrator.cli.output import Format, print_note, print_rows
 from orchestrator.storage.layout import DEFAULT_ROOT
@@ -14,7 +15,6 @@ from orchestrator.storage.layout import DEFAULT_ROOT
 if TYPE_CHECKING:
     from orchestrator.doctor import Finding
 
-_EXIT_SETUP = 5
 _COLUMNS = ("status", "check", "message", "hint")
 
 
@@ -44,7 +44,7 @@ def doctor(
     counts = Counter(finding.status for finding in findings)
     print_note(f"{counts['fail']} failed, {counts['warn']} warnings, {counts['ok']} in order")
     if counts["fail"]:
-        raise typer.Exit(_EXIT_SETUP)
+        raise typer.Exit(exits.SETUP)
 
 
 def _print_lines(findings: "Sequence[Finding]") -> None:

@@ -100,7 +100,8 @@ class PlainObserver:
             if self._verbosity >= 0:
                 self._write(f"{start.name}: {record.error}")
         elif record.result is None:
-            self._write(f"{start.name}: stopped" if record.was_stopped else f"{start.name}: lost: {record.error}")
+            put_off = record.state == "put_off"
+            self._write(f"{start.name}: stopped" if put_off else f"{start.name}: lost: {record.error}")
         elif self._verbosity >= 0 and record.reused_from is None:
             result = record.result
             self._write(

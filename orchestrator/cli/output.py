@@ -13,56 +13,25 @@ from orchestrator import names
 from orchestrator.cli.widths import LEAST_TEXT, Column, fit, terminal_width, wrap
 from orchestrator.machine.streams import write_data
 from orchestrator.masking import mask_credentials
+from orchestrator.quantities import NUMBER
 
 Row = Mapping[str, object]
 
-_COUNTS = frozenset({names.TRAINABLE_PARAMS, names.TOTAL_PARAMS, names.TRAINABLE_PARAMS_EFFECT})
-COMPARISON_COLUMNS = ("cheaper", "other", "difference", "low", "high", "p_value", "p_value_adjusted")
+COMPARISON_COLUMNS = (
+    names.CHEAPER,
+    names.OTHER,
+    names.DIFFERENCE,
+    names.LOW,
+    names.HIGH,
+    names.P_VALUE,
+    names.P_VALUE_ADJUSTED,
+)
 """What a comparison of two trials shows for people."""
-_FIXED_DIGITS = {
-    **dict.fromkeys(
-        (
-            names.VAL_ACC,
-            names.VAL_ACC_LOW,
-            names.VAL_ACC_HIGH,
-            names.VAL_ACC_CORRECTED,
-            names.TEST_ACC_LOW,
-            names.TEST_ACC_HIGH,
-            names.TEST_DROP,
-            *COMPARISON_COLUMNS[2:5],
-            names.TRAIN_ACC,
-            names.TEST_ACC,
-            "highest_measured_val_acc",
-            names.GAP_TRAIN_VAL,
-            names.VAL_ACC_EFFECT,
-            names.VAL_ACC_EFFECT_LOW,
-            names.VAL_ACC_EFFECT_HIGH,
-            names.INTERACTION,
-            names.INTERACTION_LOW,
-            names.INTERACTION_HIGH,
-        ),
-        4,
-    ),
-    **dict.fromkeys((names.VAL_LOSS, names.TRAIN_LOSS, names.TEST_LOSS), 4),
-    **dict.fromkeys(
-        (
-            names.DURATION_S,
-            names.DURATION_S_EFFECT,
-            names.DURATION_S_EFFECT_LOW,
-            names.DURATION_S_EFFECT_HIGH,
-            names.PEAK_MEMORY_MB,
-            names.IMAGES_PER_S,
-        ),
-        1,
-    ),
-    **dict.fromkeys((names.P_FRONT, names.LOGME, names.GRAD_SHARE_FROZEN, *COMPARISON_COLUMNS[5:]), 3),
-    **dict.fromkeys((names.TRAINABLE_PCT, names.S_PER_EPOCH, names.PED_ANOVA), 2),
-    **dict.fromkeys((names.GFLOPS_FORWARD, names.GFLOPS_TRAIN, names.GFLOPS_TRAIN_EFFECT), 3),
-}
+_KINDS = {each.key: each.kind for group in names.GROUPS for each in group.quantities}
 _MARK = "front"
 """Column of a table for people in place of `pareto` and `supported`."""
 _ON_FRONT, _ON_SUPPORTED = "*", "s"
-_FIRST = frozenset({names.TRIAL, _MARK, names.FROZEN, names.VAL_ACC, "cheaper", "other", "difference"})
+_FIRST = frozenset({names.TRIAL, _MARK, names.FROZEN, names.VAL_ACC, names.CHEAPER, names.OTHER, names.DIFFERENCE})
 """What a narrow terminal has room for before anything else."""
 
 
@@ -163,10 +132,11 @@ def format_cell(key: str, value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and key in _COUNTS:
+    kind = _KINDS.get(key, NUMBER)
+    if isinstance(value, int) and kind.grouped:
         return f"{value:,}"
     if isinstance(value, float):
-        digits = _FIXED_DIGITS.get(key)
+        digits = kind.digits
         # what rounds to 0 has no sign
         return f"{round(value, digits) + 0.0:.{digits}f}" if digits is not None else f"{value:g}"
     if isinstance(value, int):

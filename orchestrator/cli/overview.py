@@ -6,7 +6,7 @@ from orchestrator.cli.output import Format, print_note, print_rows
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.storage.layout import Root
 
-COLUMNS = ("name", names.STATE, "done", "planned", "highest_measured_val_acc", "failed", "updated", names.ERROR)
+COLUMNS = ("name", names.STATE, "done", "planned", names.HIGHEST_MEASURED_VAL_ACC, "failed", "updated", names.ERROR)
 
 
 def list_sweeps(root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
@@ -44,6 +44,6 @@ def describe_sweep(root: Root, name: str) -> dict[str, object]:
         names.STATE: "running" if read_owner(root.lock(name)) is not None else state,
         "done": done,
         "planned": planned,
-        "highest_measured_val_acc": sweep.highest.val_acc if sweep.highest else None,
+        names.HIGHEST_MEASURED_VAL_ACC: sweep.highest.val_acc if sweep.highest else None,
         "failed": len(sweep.open_failures),
     }

@@ -1,4 +1,4 @@
-"""`orchestrator status|list|trials|pareto|best|blocks|runs|history|report`: ask what a sweep knows."""
+"""`orchestrator status|list|trials|pareto|best|blocks|runs|history|metrics|report`: ask what a sweep knows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import names
+from orchestrator.cli.metrics import metrics
 from orchestrator.cli.options import (
     FRONT_COLUMNS,
     ROOT,
@@ -73,7 +74,7 @@ _RUN_COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, report):
+    for command in (status, trials, pareto, compare, recommend, best, blocks, runs, history, metrics, report):
         app.command(rich_help_panel="Ask")(command)
     app.command("list", rich_help_panel="Ask")(list_sweeps)
 

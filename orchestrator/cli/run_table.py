@@ -111,7 +111,7 @@ def _state(row: RunRow) -> Text:
     if row.record.pruned_after is not None:
         return Text.from_markup("[dim]pruned[/] ")
     if row.record.result is None:
-        return Text.from_markup("[yellow]stopped[/] " if row.record.was_stopped else "[red]lost[/] ")
+        return Text.from_markup("[yellow]stopped[/] " if row.record.state == "put_off" else "[red]lost[/] ")
     return Text.from_markup("[green]reused[/] " if row.is_reused else "[green]done[/] ")
 
 

@@ -70,7 +70,7 @@ def _is_done(experiment: "Experiment", root: Path) -> bool:
     same = all(getattr(sweep.experiment, part) == getattr(experiment, part) for part in ("data", "model", "trainer"))
     if not same or search != sweep.experiment.search or search.dimensions or search.n_trials is not None:
         return False
-    wanted = {frozen.key for frozen in experiment.frozen_sets}
+    wanted = set(experiment.frozen_sets)
     answered = {
         trial.frozen
         for trial in sweep.trials

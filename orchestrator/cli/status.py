@@ -60,14 +60,14 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
         "failures": [
             {
                 names.TRIAL: trial.number,
-                names.FROZEN: trial.frozen,
+                names.FROZEN: trial.frozen.key,
                 "label": str(sweep.label(trial)),
                 "causes": _causes(trial),
                 names.ERROR: trial.error,
             }
             for trial in sweep.open_failures
         ],
-        "highest_measured_val_acc": highest.val_acc if highest else None,
+        names.HIGHEST_MEASURED_VAL_ACC: highest.val_acc if highest else None,
         "highest_measured_trial": highest.number if highest else None,
         "highest_measured_label": str(sweep.label(highest)) if highest else None,
         names.FRONT_SIZE: len(sweep.front),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import names
+from orchestrator.cli import exits
 from orchestrator.cli.options import FRONT_COLUMNS
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
 from orchestrator.cli.query import say_recommendation, with_varied
@@ -24,11 +25,11 @@ from orchestrator.storage.layout import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from orchestrator.app.plan import Plan
+    from orchestrator.blocks import FrozenSet
     from orchestrator.config.models import Experiment
     from orchestrator.results import Sweep
     from orchestrator.sweep.jobs import SweepOutcome
 
-_EXIT_FAILED_TRIALS = 4
 _WithSource = Annotated[
     bool,
     typer.Option(
@@ -93,7 +94,7 @@ def sweep(
     if outcome.stopped:
         print_note(f"stopped; {_resuming_words()}")
     if outcome.stopped or outcome.failed_trials:
-        raise typer.Exit(stopper.exit_code if outcome.stopped else _EXIT_FAILED_TRIALS)
+        raise typer.Exit(stopper.exit_code if outcome.stopped else exits.FAILED_TRIALS)
 
 
 def _resuming_words() -> str:
@@ -211,7 +212,7 @@ def _print_plan(experiment: "Experiment", output: Format, root: Path, command: s
             {
                 "trials": rows,
                 "totals": totals,
-                "left_out": plan.left_out,
+                "left_out": [frozen.key for frozen in plan.left_out],
                 "sampled": sampled,
                 "reuse": plan.reuse,
                 "race": _plan_race(experiment),
@@ -222,7 +223,7 @@ def _print_plan(experiment: "Experiment", output: Format, root: Path, command: s
         return
     print_rows(rows, [key for key in rows[0] if key != names.TOTAL_PARAMS], output)
     if plan.left_out:
-        print_note(f"left out, over search.max_trainable_params: {', '.join(plan.left_out)}")
+        print_note(f"left out, over search.max_trainable_params: {', '.join(map(str, plan.left_out))}")
     if plan.choices is None:
         print_note(f"a sampler chooses {totals['trials']} trials among these frozen sets and the other dimensions")
     print_note(
@@ -272,19 +273,21 @@ def _plan_race(experiment: "Experiment") -> dict[str, object] | None:
 
 def _plan_rows(plan: "Plan") -> list[dict[str, object]]:
     if plan.choices is None:  # the sampler will choose: show what each frozen set would cost
-        points: list[dict[str, object]] = [{names.FROZEN: key} for key in plan.costs if key not in plan.left_out]
+        points: list[tuple[FrozenSet, dict[str, object]]] = [
+            (frozen, {}) for frozen in plan.costs if frozen not in plan.left_out
+        ]
     else:
         searched = plan.experiment.search.dimensions
         points = [
-            {names.FROZEN: choice.frozen, **{key: getattr(choice.hyperparameters, key) for key in searched}}
-            for choice in plan.choices
+            (choice.frozen, {key: getattr(choice.hyperparameters, key) for key in searched}) for choice in plan.choices
         ]
     rows: list[dict[str, object]] = []
-    for number, point in enumerate(points):
-        cost = plan.costs[str(point[names.FROZEN])]
+    for number, (frozen, point) in enumerate(points):
+        cost = plan.costs[frozen]
         rows.append(
             {
                 "order": number,
+                names.FROZEN: frozen.key,
                 **point,
                 names.TRAINABLE_PARAMS: cost.trainable_params,
                 names.TRAINABLE_PCT: cost.trainable_pct,

@@ -17,7 +17,7 @@ from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
     from orchestrator.viewer.servers import Viewer
-    from orchestrator.viewer.views import Page
+    from orchestrator.viewer.views import WebPage
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -79,7 +79,7 @@ def ui(
         print_note("stopped")
 
 
-def _print_addresses(viewer: "Viewer", views: Sequence["Page"]) -> None:
+def _print_addresses(viewer: "Viewer", views: Sequence["WebPage"]) -> None:
     for page in viewer.pages:
         typer.echo(f"{page.name:<12} {page.url}")
     for view in views:

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from orchestrator.config.fields import BatchSize, LearningRate, Optimizer, Section, WeightDecay, require_distinct
+from orchestrator.config.fields import BatchSize, LearningRate, Section, WeightDecay, require_distinct
+from orchestrator.config.optimizers import Optimizer
 
 _RANGE_KEYS = {"low", "high", "log"}
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -36,15 +36,15 @@ def _refuse_bool(value: object) -> object:
     return value
 
 
-def _normalise_key(key: str) -> str:
-    """Write a key of blocks in canonical form; whether the experiment's own backbone has them is looked at later."""
+def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
+    """Put blocks into network order; whether the experiment's own backbone has them is looked at later."""
     try:
-        return FrozenSet.parse(key, order=_list_blocks(BACKBONES.shipped)).key
+        return frozen.arrange(_list_blocks(BACKBONES.shipped))
     except ConfigError as error:
         if BACKBONES.names == BACKBONES.shipped:
             raise as_problem(error) from error
     try:  # installed packages are loaded only for blocks that no other backbone has
-        return FrozenSet.parse(key, order=_list_blocks(BACKBONES.names)).key
+        return frozen.arrange(_list_blocks(BACKBONES.names))
     except ConfigError as error:
         raise as_problem(error) from error
 
@@ -88,9 +88,8 @@ WeightDecay = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), no_bool]
 BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
-Optimizer = Literal["adam", "adamw", "sgd"]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
-FrozenKey = Annotated[str, AfterValidator(_normalise_key)]
+KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
 BackboneName = Annotated[
     str, AfterValidator(_require_backbone), WithJsonSchema({"type": "string", "enum": list(BACKBONES.shipped)})
 ]

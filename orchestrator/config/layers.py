@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from orchestrator.config.dimensions import spell_out_dimension
 from orchestrator.config.document import Document, KeyPath, parse_value
 from orchestrator.config.models import DIMENSIONS
+from orchestrator.config.schedules import spell_out_schedule
 
 _VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ValueOrigin:
     """Where a value comes from.
 
     Attributes:
@@ -44,11 +45,11 @@ class Draft:
     """
 
     values: dict[str, object] = field(default_factory=dict)
-    origins: dict[KeyPath, Origin] = field(default_factory=dict)
+    origins: dict[KeyPath, ValueOrigin] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
     unfilled: set[KeyPath] = field(default_factory=set)
 
-    def origin(self, path: KeyPath) -> Origin | None:
+    def origin(self, path: KeyPath) -> ValueOrigin | None:
         """Find who said the value at `path`, or else the nearest value around it."""
         for length in range(len(path), 0, -1):
             origin = self.origins.get(path[:length])
@@ -72,12 +73,12 @@ def lay_document(draft: Draft, document: Document, base: KeyPath) -> None:
         why = "the entry's key is its name" if key == "name" else "an experiment has it, not the defaults"
         draft.mistakes.append(f"{document.keys[(*base, key)]}: {dotted((*base, key))}: unknown key ({why})")
 
-    def locate(path: KeyPath) -> Origin:
+    def locate(path: KeyPath) -> ValueOrigin:
         full = (*base, *path)
         while full not in document.places:  # a short form that was spelled out
             full = full[:-1]
         place = document.places[full]
-        return Origin(
+        return ValueOrigin(
             place=str(place),
             key_place=str(document.keys.get(full, place)),
             path=dotted((*base, *path)),
@@ -108,7 +109,7 @@ def lay_override(draft: Draft, override: str) -> None:
     for part in reversed(path):
         value = {part: value}
     place = f"--set {override}"
-    _lay(draft, value, lambda path: Origin(place, place, dotted(path), "--set", written))
+    _lay(draft, value, lambda path: ValueOrigin(place, place, dotted(path), "--set", written))
 
 
 def fill_variables(draft: Draft) -> None:
@@ -129,7 +130,7 @@ def dotted(path: KeyPath) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], Origin]) -> None:
+def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], ValueOrigin]) -> None:
     def lay(target: dict[str, object], source: dict[str, object], path: KeyPath) -> None:
         for key, value in source.items():
             here = (*path, key)
@@ -145,6 +146,8 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], Origin]) -> N
             if here[:-1] == ("search",) and key in DIMENSIONS and len({"choices", "range"} & value.keys()) == 1:
                 # choices that are said later take the place of a range, and the other way round
                 inner.pop("range" if "choices" in value else "choices", None)
+            if here == ("trainer", "schedule") and "name" in value:
+                inner.clear()  # what an earlier layer says is of another schedule
             lay(inner, value, here)
 
     def mark(value: object, path: KeyPath) -> None:
@@ -160,11 +163,13 @@ def _lay(draft: Draft, source: object, locate: Callable[[KeyPath], Origin]) -> N
 def _spell_out(path: KeyPath, value: object) -> object:
     """Read short forms as what they stand for, so that they can be merged.
 
-    `execution: inline` is `{mode: inline}`, and of the searched dimensions a list is `{choices: ...}` and `{low: ...,
-    high: ...}` is `{range: ...}`.
+    `execution: inline` is `{mode: inline}`, `schedule: cosine` is `{name: cosine}`, and of the searched dimensions a
+    list is `{choices: ...}` and `{low: ..., high: ...}` is `{range: ...}`.
     """
     if path == ("execution",) and isinstance(value, str):
         return {"mode": value}
+    if path == ("trainer", "schedule"):
+        return spell_out_schedule(value)
     if path[:-1] == ("search",) and path[-1] in DIMENSIONS:
         return spell_out_dimension(value)
     return value

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.document import KeyPath
 from orchestrator.config.fields import BROKEN_RULE
-from orchestrator.config.layers import Draft, Origin, dotted
+from orchestrator.config.layers import Draft, ValueOrigin, dotted
 from orchestrator.config.models import DIMENSIONS, Experiment
+from orchestrator.config.schedules import SCHEDULES
 
 
 def list_problems(error: ValidationError) -> list[Mapping[str, Any]]:
@@ -30,7 +31,7 @@ def describe_problem(problem: Mapping[str, Any], draft: Draft, entry_place: Call
         entry_place: Where in the file the entry, or what it holds around a path, stands.
         name: The entry's name.
     """
-    path: KeyPath = tuple(problem["loc"])
+    path = _without_kind(problem["loc"])
     kind, received = problem["type"], problem["input"]
     if kind == BROKEN_RULE:
         path, received = (*path[:-1], *problem["ctx"]["at"]), problem["ctx"]["value"]
@@ -40,12 +41,18 @@ def describe_problem(problem: Mapping[str, Any], draft: Draft, entry_place: Call
         full = f"{entry_place(path)}: experiments.{name}.{dotted(path)}"
         return f"{full}: the key is missing" if missing else f"{full}: {_say(problem, received)}"
     if kind == "extra_forbidden":
-        known = did_you_mean(str(path[-1]), _known_keys(path[:-1]))
+        known = did_you_mean(str(path[-1]), _known_keys(problem["loc"][:-1]))
         return f"{origin.key_place}: {origin.path}: unknown key{known}"
     return f"{origin.place}: {origin.path}: {_explain(kind, path, origin, received) or _say(problem, received)}"
 
 
-def _explain(kind: str, path: KeyPath, origin: Origin, received: object) -> str | None:
+def _without_kind(path: KeyPath) -> KeyPath:
+    """Leave out what pydantic puts into the path of a value within a schedule: the schedule's name."""
+    in_schedule = path[:2] == ("trainer", "schedule") and path[2:3] and path[2] in SCHEDULES
+    return (*path[:2], *path[3:]) if in_schedule else path
+
+
+def _explain(kind: str, path: KeyPath, origin: ValueOrigin, received: object) -> str | None:
     """Say what to write where YAML or a short form misleads; None where pydantic says it well enough."""
     if kind == "string_type" and origin.written is not None and received is not None:
         kinds = {bool: "true or false", int: "a number", float: "a number"}
@@ -77,10 +84,13 @@ def show(value: object, limit: int = 80) -> str:
 
 def _say(problem: Mapping[str, Any], received: object) -> str:
     kind, message = problem["type"], str(problem["msg"])
-    if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", message)
+    if kind in ("literal_error", "union_tag_invalid"):
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected" if kind == "literal_error" else "expected_tags"])
+        received = received if kind == "literal_error" else problem["ctx"]["tag"]
         close = get_close_matches(str(received), choices, n=1)
         message = f"must be one of {', '.join(choices)}{f'; did you mean {close[0]!r}?' if close else ''}"
+    elif kind == "union_tag_not_found":
+        message = f"needs a name: {', '.join(SCHEDULES)}"
     elif kind in ("model_type", "model_attributes_type"):
         message = "must be a mapping"
     elif kind == "tuple_type":
@@ -100,7 +110,7 @@ def _known_keys(path: KeyPath) -> list[str]:
     model: type[BaseModel] | None = Experiment
     for part in path:
         annotation = model.model_fields[str(part)].annotation if model and str(part) in model.model_fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
+        options = [SCHEDULES[part]] if part in SCHEDULES else [annotation, *getattr(annotation, "__args__", ())]
         model = next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)
     keys = [key for key in (model.model_fields if model else ()) if path or key != "name"]
     return keys if path else [*keys, "extends"]

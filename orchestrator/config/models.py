@@ -18,12 +18,13 @@ from orchestrator.config.dimensions import (
     Searches,
     WeightDecayDimension,
 )
-from orchestrator.config.fields import BackboneName, FrozenKey, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
 from orchestrator.config.fields import LearningRate as LearningRate
-from orchestrator.config.fields import Optimizer as Optimizer
 from orchestrator.config.fields import WeightDecay as WeightDecay
+from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.schedules import ConstantSchedule, Schedule
 from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
@@ -37,6 +38,9 @@ SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
+Convolutions = Literal["auto", "torch"]
+ExecutionMode = Literal["processes", "inline"]
+"""Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
 
 
 class ModelConfig(Section):
@@ -78,11 +82,21 @@ class TrainerConfig(Section):
     """L2 penalty of adam and sgd, decoupled decay of adamw."""
     optimizer: Optimizer = "adam"
     """Optimizer of the trainable parameters."""
+    schedule: Schedule = ConstantSchedule()
+    """How the learning rate changes from step to step: `constant`, `cosine` or `step`; with values of its own as a
+    mapping, such as `{name: cosine, warmup_epochs: 2}`."""
+    accumulate: int = Field(default=1, ge=1, le=100_000)
+    """Batches whose gradients are averaged for one optimizer step; the last step of an epoch takes what is left."""
+    gradient_clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Largest norm of the gradient of all trainable parameters: a longer one is scaled down; null: it is left alone."""
     precision: Precision = "auto"
     """`auto`: bf16-mixed where the GPU has it natively, 16-mixed on other CUDA GPUs, 32-true on a CPU."""
     matmul_precision: MatmulPrecision = "highest"
     """What a GPU computes products of fp32 matrices and convolutions in, in torch's names: fp32 (`highest`), TF32
     (`high`), or for matrices bf16 where that is faster (`medium`)."""
+    convolutions: Convolutions = "auto"
+    """`auto`: on a CPU in fp32, 3x3 convolutions are computed with fewer products where that is faster; `torch`: all
+    are computed by torch. Results differ in their last bits."""
     accelerator: Accelerator = "auto"
     """`auto`: a CUDA GPU where there is one."""
     deterministic: bool = True
@@ -103,7 +117,7 @@ class SearchConfig(Section):
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[FrozenKey, ...] = Field(default=(), validate_default=True)
+    frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
@@ -141,7 +155,7 @@ class SearchConfig(Section):
 
     @field_validator("frozen")
     @classmethod
-    def _frozen_goes_with_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _frozen_goes_with_mode(cls, value: tuple[FrozenSet, ...], info: ValidationInfo) -> tuple[FrozenSet, ...]:
         mode = info.data.get("mode")
         if mode == "list" and not value:
             raise blame("needs search.frozen, the frozen sets to try", ("mode",), mode)
@@ -217,7 +231,7 @@ DIMENSIONS: Final = {
 class ExecutionConfig(Section):
     """Where runs happen. None of it changes a result."""
 
-    mode: Literal["processes", "inline"] = "processes"
+    mode: ExecutionMode = "processes"
     """Each run in a worker process of its own, or all in this process (for debugging)."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
     """Runs at the same time; they share the CPU's cores and the GPUs. `auto`: on a CPU as many as end the plan soonest
@@ -320,11 +334,11 @@ class Experiment(Section):
         model = info.data.get("model")
         if model is None:
             return value
-        for number, key in enumerate(value.frozen):
+        for number, frozen in enumerate(value.frozen):
             try:
-                FrozenSet.parse(key, order=find_backbone(model.backbone).blocks)
+                frozen.arrange(find_backbone(model.backbone).blocks)
             except ConfigError as error:
-                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), key) from error
+                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), frozen.key) from error
         return value
 
     @property
@@ -345,4 +359,4 @@ class Experiment(Section):
             return prefix_sets(self.blocks)
         if self.search.mode == "subset":
             return all_sets(self.blocks)
-        return list(dict.fromkeys(FrozenSet.parse(key, order=self.blocks) for key in self.search.frozen))
+        return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))

@@ -1,8 +1,8 @@
 """The JSON Schema of `experiments.yaml`, for editors."""
 
-from typing import Any
+from typing import Any, get_args
 
-from orchestrator.config.models import DIMENSIONS, Experiment
+from orchestrator.config.models import DIMENSIONS, ExecutionMode, Experiment
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -18,7 +18,7 @@ def json_schema() -> dict[str, Any]:
         definition.pop("required", None)
     parts = {key: value for key, value in schema["properties"].items() if key != "name"}
     # it has a short form
-    parts["execution"] = {"anyOf": [parts["execution"], {"enum": ["processes", "inline"]}]}
+    parts["execution"] = {"anyOf": [parts["execution"], {"enum": list(get_args(ExecutionMode))}]}
     search = definitions["SearchConfig"]["properties"]
     for name in DIMENSIONS:
         whole = search[name]["anyOf"][0]["$ref"].rpartition("/")[2]

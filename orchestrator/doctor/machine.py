@@ -1,6 +1,5 @@
 """The machine: what computes, and where a sweep writes."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from orchestrator.doctor.finding import Finding, fail, ok, warn
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.limits import read_cores, read_memory
+from orchestrator.storage.flock import lock_open
 from orchestrator.storage.layout import Root
 
 _GIB = 2**30
@@ -92,7 +92,7 @@ def check_root(root: Root) -> Finding:
             probe.write(b"x" * 4096)
             probe.flush()
             os.fsync(probe.fileno())
-            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_open(probe)
     except OrchestratorError as error:
         return fail("root", error.message, error.hint)
     except OSError as error:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -26,6 +26,15 @@ STARTING = threading.Lock()
 """Held to start a process or to take its exit code: a start polls all children, and a code can be read only once."""
 _LOG_TAIL = 2000
 """Characters of a dead worker's output that its error shows."""
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+"""Environment (bytes) in which glibc hands freed memory out again, not back to the system, which would clear its pages.
+
+A training step frees and takes the same gradients and activations each time; all goes when the process ends.
+"""
 
 
 def start_method(*modules: str) -> Any:
@@ -53,6 +62,18 @@ def leave_signals_to_the_main_thread() -> None:
     Both reach a whole terminal or service: the main thread alone decides, and workers unblock SIGTERM once they listen.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+@contextmanager
+def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for processes that are started meanwhile; what the user has set stays."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextmanager

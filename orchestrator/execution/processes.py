@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Self
@@ -19,14 +20,16 @@ from orchestrator.execution.child import (
     describe_death,
     end_process,
     hidden_main,
+    in_environment,
     kill_processes,
     leave_signals_to_the_main_thread,
     start_method,
 )
+from orchestrator.execution.delivery import Deliveries, RunFuture
+from orchestrator.execution.forkserver import find_fork_server
 from orchestrator.execution.seats import Seats
 from orchestrator.execution.server import (
     end_fork_server,
-    find_fork_server,
     is_lost,
     kill_fork_server,
     start_fork_server,
@@ -39,6 +42,7 @@ from orchestrator.execution.worker import STOP_AT_ONCE, work
 from orchestrator.interfaces import EpochSink
 from orchestrator.machine.limits import count_cores
 from orchestrator.records.place import Workplace
+from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RunOutcome
 from orchestrator.records.spec import RunSpec
 
@@ -60,7 +64,7 @@ class ProcessExecutor:
     """Runs at most `workers` specifications at a time, each in a fresh process.
 
     A fork server imports the target's module once, so a worker starts in a fraction of a second. It never touches
-    CUDA. Epochs are delivered from a thread of this process, one thread a run; one more thread looks after the
+    CUDA. A thread of this process receives what a run sends, until `wait` delivers it; one more thread looks after the
     workers, and ends those that hang, take too long or do not stop.
 
     Args:
@@ -70,8 +74,6 @@ class ProcessExecutor:
         timeout_s: Seconds after which a run is ended and lost; None: no limit.
         stall_s: Seconds without an epoch after which it likewise is; None: no limit.
     """
-
-    blocking = False
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class ProcessExecutor:
         self._running: list[Task] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._deliveries = Deliveries()
         self._stop = StopRequest()
         self._stop_deadline: float | None = None
         self._closed = threading.Event()
@@ -101,6 +104,11 @@ class ProcessExecutor:
     def workers(self) -> int:
         """Runs at the same time."""
         return self._workers
+
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Processes of the runs under way. It takes no lock: for a signal handler."""
+        return [task.process for task in list(self._running) if task.process is not None]
 
     def __enter__(self) -> Self:
         _OPEN.add(self)
@@ -114,7 +122,7 @@ class ProcessExecutor:
             self._closed.set()
             waiting, threads = list(self._waiting), list(self._threads)
             self._waiting.clear()
-            started = [task.process for task in self._running if task.process is not None]
+            started = self.processes
         for task in waiting:
             task.future.cancel()
         kill_processes(started)
@@ -127,7 +135,7 @@ class ProcessExecutor:
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunOutcome]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
-        task = Task(spec=spec, workplace=workplace, on_epoch=on_epoch, future=Future())
+        task = Task(spec=spec, workplace=workplace, on_epoch=on_epoch, future=RunFuture(self.wait))
         if self._stop.asked:
             task.future.set_exception(RunStoppedError(_NOT_BEGUN))
             return task.future
@@ -137,6 +145,10 @@ class ProcessExecutor:
             self._waiting.append(task)
         self._start_waiting()
         return task.future
+
+    def wait(self, timeout_s: float) -> None:
+        """Deliver an epoch or complete a future; where nothing has happened, wait for it."""
+        self._deliveries.wait(timeout_s)
 
     def stop(self) -> None:
         """Ask all runs to stop at the end of their epoch; those that have not after 10 s are killed.
@@ -194,7 +206,7 @@ class ProcessExecutor:
             self._waiting.clear()
         for task in waiting:
             if task.future.set_running_or_notify_cancel():
-                task.future.set_exception(RunStoppedError(_NOT_BEGUN))
+                self._deliveries.put(partial(task.settle, RunStoppedError(_NOT_BEGUN)))
 
     def _start_waiting(self) -> None:
         with self._lock:
@@ -214,7 +226,7 @@ class ProcessExecutor:
                 self._start_thread(self._watch, task)
 
     def _watch(self, task: Task) -> None:
-        """Start the worker of a task, deliver what it sends, and settle the future."""
+        """Start the worker of a task, and have what it sends and how it ends delivered."""
         leave_signals_to_the_main_thread()
         try:
             outcome = self._run(task)
@@ -224,10 +236,9 @@ class ProcessExecutor:
             self._running.remove(task)
             self._free += 1
             self._seats.leave(task.seat)
-        if not isinstance(outcome, RunError):
-            task.future.set_result(outcome)
-        else:
-            task.future.set_exception(self._judge(task, outcome))
+        if isinstance(outcome, RunError):
+            outcome = self._judge(task, outcome)
+        self._deliveries.put(partial(task.settle, outcome))
         self._start_waiting()
 
     def _judge(self, task: Task, error: RunError) -> RunError:
@@ -272,10 +283,41 @@ class ProcessExecutor:
                 return RunError(f"the worker could not be started: {error!r}", cause="died")
             try:
                 self._enter(task, process)
-                outcome = _receive(receiver, process, task)
+                outcome = self._receive(receiver, process, task)
             finally:
                 code = end_process(process)
         return outcome or describe_death(code, task.folder, memory_was_short=count_memory_kills() > kills)
+
+    def _receive(self, receiver: Connection, process: BaseProcess, task: Task) -> RunOutcome | RunError | None:
+        """Have epochs delivered until the result or error comes; None where the worker died without either.
+
+        The pipe's end alone would not tell: children of the worker may hold it open.
+        """
+        while receiver in wait([receiver, process.sentinel]):
+            try:
+                message = receiver.recv()
+            except (EOFError, OSError):
+                return None
+            if isinstance(message, EpochMetrics):
+                self._deliveries.put(partial(self._tell, task, message))
+                task.heard = time.monotonic()
+            else:
+                outcome: RunOutcome | RunError = message
+                return outcome
+        return None
+
+    @staticmethod
+    def _tell(task: Task, metrics: EpochMetrics) -> None:
+        """Deliver an epoch; a run whose sink raises is lost, and hears no more."""
+        if task.refused is not None:
+            return
+        try:
+            task.on_epoch(metrics)
+        except Exception as error:
+            task.refused = as_run_error(error)
+            if task.process is not None:
+                kill_processes([task.process])
+            raise
 
     def _enter(self, task: Task, process: BaseProcess) -> None:
         """Note the process of a task, so that closing ends it; end it where that came too late."""
@@ -295,13 +337,24 @@ class ProcessExecutor:
         return task.workplace.model_copy(update={"threads": threads, "gpu": gpu})
 
 
+def build(prepared: Prepared, target: str) -> ProcessExecutor:
+    """Build the executor of a sweep."""
+    execution = prepared.experiment.execution
+    return ProcessExecutor(
+        target,
+        workers=execution.runs_at_a_time,
+        gpus=prepared.gpus,
+        timeout_s=None if execution.timeout_min is None else 60 * execution.timeout_min,
+        stall_s=None if execution.stall_min is None else 60 * execution.stall_min,
+    )
+
+
 def end_at_once(grace_s: float = AT_ONCE_S) -> None:
     """Let the runs of this process keep their last whole epoch, if that is done in time, and end all else.
 
     For a signal handler that ends the process next: it takes no lock. Nothing is told to anybody.
     """
-    running = [task.process for executor in list(_OPEN) for task in list(executor._running)]  # noqa: SLF001 - our own
-    workers = [process for process in running if process is not None and process.pid is not None]
+    workers = [process for executor in list(_OPEN) for process in executor.processes if process.pid is not None]
     for process in workers:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid or 0, STOP_AT_ONCE)
@@ -322,34 +375,10 @@ def loading_ahead(target: str, first: str | None = None) -> Iterator[None]:
     """
     module = module_of(target)
     context = start_method(module) if first is None else start_method(first, later.__name__)
-    with STARTING, hidden_main():
-        if first is not None:
-            os.environ[later.LATER] = module
-        try:
-            start_fork_server(context)
-        finally:
-            os.environ.pop(later.LATER, None)
+    with STARTING, hidden_main(), in_environment({} if first is None else {later.LATER: module}):
+        start_fork_server(context)
     try:
         yield
     finally:
         if not _OPEN:
             end_fork_server()
-
-
-def _receive(receiver: Connection, process: BaseProcess, task: Task) -> RunOutcome | RunError | None:
-    """Deliver epochs until the result or error comes; None where the worker died without either.
-
-    The pipe's end alone would not tell: children of the worker may hold it open.
-    """
-    while receiver in wait([receiver, process.sentinel]):
-        try:
-            message = receiver.recv()
-        except (EOFError, OSError):
-            return None
-        if isinstance(message, EpochMetrics):
-            task.on_epoch(message)
-            task.heard = time.monotonic()
-        else:
-            outcome: RunOutcome | RunError = message
-            return outcome
-    return None

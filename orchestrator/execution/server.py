@@ -8,7 +8,8 @@ from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-from orchestrator.execution.child import leave_signals_to_the_main_thread
+from orchestrator.execution.child import KEEP_FREED_MEMORY, in_environment, leave_signals_to_the_main_thread
+from orchestrator.execution.forkserver import find_fork_server, stop_fork_server
 from orchestrator.execution.mortal import MORTAL
 
 _LOSS_S = 0.2
@@ -26,18 +27,8 @@ def start_fork_server(context: Any) -> None:
 def _start() -> None:
     resource_tracker.ensure_running()  # else the server's start does it, and unblocks the signals again
     leave_signals_to_the_main_thread()
-    os.environ[MORTAL] = "1"
-    try:
+    with in_environment({MORTAL: "1", **KEEP_FREED_MEMORY}):
         forkserver.ensure_running()
-    finally:
-        os.environ.pop(MORTAL, None)
-
-
-def find_fork_server() -> int | None:
-    """Name the process that is the fork server; None where there is none."""
-    server: Any = forkserver._forkserver  # noqa: SLF001
-    pid: int | None = server._forkserver_pid  # noqa: SLF001
-    return pid
 
 
 def is_lost(server: int | None) -> bool:
@@ -65,4 +56,4 @@ def kill_fork_server() -> None:
 def end_fork_server() -> None:
     """End the fork server, also one that still imports."""
     kill_fork_server()
-    forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001
+    stop_fork_server()

@@ -26,6 +26,7 @@ class Task:
         heard: When it was last heard of.
         asked: Whether it was asked to stop.
         verdict: Why the executor ended it; None where it did not.
+        refused: What its sink raised; None where it did not.
     """
 
     spec: RunSpec
@@ -39,11 +40,20 @@ class Task:
     heard: float = field(default_factory=time.monotonic)
     asked: bool = False
     verdict: RunError | None = None
+    refused: RunError | None = None
 
     @property
     def folder(self) -> Path:
         """Folder of the run."""
         return Path(self.workplace.directory)
+
+    def settle(self, outcome: RunOutcome | RunError) -> None:
+        """Complete the future."""
+        final = self.refused or outcome
+        if isinstance(final, RunError):
+            self.future.set_exception(final)
+        else:
+            self.future.set_result(final)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

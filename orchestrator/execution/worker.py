@@ -1,19 +1,16 @@
 """What happens inside a worker process."""
 
-import ctypes
 import gc
 import io
 import os
-import platform
 import signal
 import sys
 import threading
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import RunStoppedError
+from orchestrator.execution.forkserver import let_fork_server_go
 from orchestrator.execution.mortal import hear_of_parents_death
 from orchestrator.execution.stopping import StopRequest
 from orchestrator.execution.target import as_run_error, load_function
@@ -28,12 +25,6 @@ STOP_AT_ONCE = signal.SIGUSR1
 """Asks a worker to end its epoch within `LAST_S`, or else without it; what it has kept in memory is written."""
 LAST_S = 0.4
 """Seconds."""
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-"""Parameters of mallopt(3)."""
-_ANY_SIZE = 2**31 - 1
-"""Bytes: the largest number that mallopt takes."""
-_TOP_PAD = 64 * 2**20
-"""Bytes that are asked of the system beyond what is needed."""
 
 Message = EpochMetrics | RunOutcome | Exception
 """What a worker sends: epochs, then a result or an error."""
@@ -52,7 +43,6 @@ def work(target: str, spec: RunSpec, workplace: Workplace, messages: Connection,
         alive: Reaches its end when the parent is gone, however it died; then so is this process, with its children.
     """
     settle(alive)
-    keep_freed_memory()
     stop = StopRequest()
     _stop_on_sigterm(stop)
     try:
@@ -77,18 +67,6 @@ def settle(alive: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     _die_with_fork_server()
     threading.Thread(target=_die_with_parent, args=(alive,), daemon=True).start()
-
-
-def keep_freed_memory() -> None:
-    """Have glibc hand freed memory out again, not back to the system, which would clear each page of it anew.
-
-    A training step frees and takes the same gradients and activations each time; all goes when the process ends.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    for parameter, value in ((_M_MMAP_THRESHOLD, _ANY_SIZE), (_M_TRIM_THRESHOLD, _ANY_SIZE), (_M_TOP_PAD, _TOP_PAD)):
-        libc.mallopt(parameter, value)
 
 
 def _stop_on_sigterm(stop: StopRequest) -> None:
@@ -137,10 +115,7 @@ def _die_with_fork_server() -> None:
     if sys.platform != "linux":
         return
     hear_of_parents_death(signal.SIGKILL)
-    server: Any = forkserver._forkserver  # noqa: SLF001
-    if server._forkserver_alive_fd is not None:  # noqa: SLF001
-        os.close(server._forkserver_alive_fd)  # noqa: SLF001 # else the fork server lives as long as this process
-        server._forkserver_alive_fd = None  # noqa: SLF001
+    let_fork_server_go()
 
 
 def _die_with_parent(alive: Connection) -> None:

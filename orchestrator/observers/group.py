@@ -44,9 +44,9 @@ class LoggingObserver:
 
     def on_run_end(self, start: RunStart, record: RunRecord) -> None:
         """Log the result or the error."""
-        if record.pruned_after is not None:
+        if record.state == "pruned":
             _LOG.info("%s %s", start.name, record.error)
-        elif record.was_stopped:
+        elif record.state == "put_off":
             _LOG.info("%s put off", start.name)
         elif record.result is None:
             _LOG.warning("%s lost: %s", start.name, record.error)

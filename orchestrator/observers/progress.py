@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator.config.models import Experiment
+from orchestrator.errors import SetupError
+from orchestrator.records.document import read_document, write_document
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.spec import Choice
@@ -35,7 +35,7 @@ class RunProgress(Record):
     """What the user should hear of it, a sentence each."""
 
 
-class Progress(Record):
+class SweepProgress(Record):
     """How far a sweep is."""
 
     planned: int | None = None
@@ -48,11 +48,11 @@ class Progress(Record):
     """UTC, ISO 8601."""
 
 
-def read_progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> SweepProgress | None:
     """Read how far a sweep is; None where it never said so."""
     try:
-        return Progress.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return read_document(SweepProgress, path.read_bytes(), str(path))
+    except (OSError, ValueError, SetupError):
         return None
 
 
@@ -154,7 +154,7 @@ class ProgressFile:
         self._runs[start.name] = RunProgress(
             name=start.name,
             trial=start.trial,
-            frozen=start.spec.frozen,
+            frozen=start.spec.frozen.key,
             seed=start.spec.seed,
             epochs=start.resumes_from,
             max_epochs=start.spec.trainer.max_epochs,
@@ -187,10 +187,10 @@ class ProgressFile:
         self._write()
 
     def _write(self) -> None:
-        progress = Progress(
+        progress = SweepProgress(
             planned=self._planned, runs=tuple(self._runs.values()), to_go_s=self._pace.estimate_s(), updated=_now()
         )
-        write_atomically(self._path, progress.model_dump_json(indent=1))
+        write_atomically(self._path, write_document(progress, indent=1))
 
 
 def _now() -> str:

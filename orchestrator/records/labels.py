@@ -4,37 +4,37 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.blocks import NONE_KEY
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.records.spec import Choice, Hyperparameters
 from orchestrator.records.trials import TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class TrialLabel:
     """The name of a trial in tables, pictures and sentences.
 
     Attributes:
-        frozen: Key of its frozen set.
+        frozen: Its frozen set.
         values: What else tells it from others, such as `lr=0.003`.
         number: Its number, where all that would not tell it from another; None: it does.
     """
 
-    frozen: str
+    frozen: FrozenSet
     values: tuple[str, ...] = ()
     number: int | None = None
 
     def __str__(self) -> str:
         """Returns the label as tables and pictures have it: `stem+layer1 lr=0.003 #7`."""
         number = () if self.number is None else (f"#{self.number}",)
-        return " ".join([self.frozen, *self.values, *number])
+        return " ".join([str(self.frozen), *self.values, *number])
 
     @property
     def freezing(self) -> str:
         """The label as part of a sentence: `freezing stem+layer1 (lr=0.003)`."""
         number = () if self.number is None else (f"trial {self.number}",)
         known = ", ".join([*self.values, *number])
-        what = "freezing nothing" if self.frozen == NONE_KEY else f"freezing {self.frozen}"
+        what = "freezing nothing" if self.frozen == FrozenSet() else f"freezing {self.frozen}"
         return f"{what} ({known})" if known else what
 
 
@@ -58,22 +58,22 @@ def describe_values(hyperparameters: Hyperparameters, varied: Sequence[str]) -> 
     return tuple(f"{name}={format_value(getattr(hyperparameters, name))}" for name in varied)
 
 
-def label_point(frozen: str, hyperparameters: Hyperparameters, varied: Sequence[str]) -> Label:
+def label_point(frozen: FrozenSet, hyperparameters: Hyperparameters, varied: Sequence[str]) -> TrialLabel:
     """Name a point of the search space."""
-    return Label(frozen=frozen, values=describe_values(hyperparameters, varied))
+    return TrialLabel(frozen=frozen, values=describe_values(hyperparameters, varied))
 
 
-def label_planned(experiment: Experiment, choice: Choice | TrialRecord) -> Label:
+def label_planned(experiment: Experiment, choice: Choice | TrialRecord) -> TrialLabel:
     """Name a point of an experiment's search space, where no more than the experiment is known."""
     return label_point(choice.frozen, choice.hyperparameters, find_varied(experiment))
 
 
-def label_trials(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[int, Label]:
+def label_trials(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[int, TrialLabel]:
     """Name trials, by number; those whose names would be equal have their number in it."""
     labels = {trial.number: label_point(trial.frozen, trial.hyperparameters, varied) for trial in trials}
     counts = Counter(labels.values())
     return {
-        number: label if counts[label] == 1 else Label(frozen=label.frozen, values=label.values, number=number)
+        number: label if counts[label] == 1 else TrialLabel(frozen=label.frozen, values=label.values, number=number)
         for number, label in labels.items()
     }
 

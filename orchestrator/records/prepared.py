@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.blocks import NONE_KEY
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DIMENSIONS, Experiment
 from orchestrator.records.facts import Cost, DatasetInfo
+from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.record import flatten
 from orchestrator.records.scores import BlockScores, FrozenScores
@@ -19,16 +20,18 @@ class Prepared:
     experiment: Experiment
     data: DatasetInfo
     weights_sha256: str | None
-    costs: Mapping[str, Cost]
-    """By key of the frozen set."""
-    work: Mapping[str, float] = field(default_factory=dict)
-    """Floating-point operations of a whole run, in 10^9, about, by key of the frozen set; empty: not known."""
+    costs: Mapping[FrozenSet, Cost]
+    """What each frozen set costs."""
+    work: Mapping[FrozenSet, float] = field(default_factory=dict)
+    """Floating-point operations of a whole run, in 10^9, about, by frozen set; empty: not known."""
     gpus: int = 0
     """GPUs that runs use; 0 on a CPU."""
     gpu_uuids: tuple[str, ...] = ()
     """UUIDs of those GPUs, as CUDA writes them, where it knows them."""
     generation: int = 0
     """Times that the study was begun anew before."""
+    older: Mapping[str, int] = field(default_factory=dict)
+    """`trainer.log_every_n_steps` of trainings that version 0.1 named by it, by today's fingerprint: they answer."""
     cache: CachePlace | None = None
     """What its runs share."""
     weights_file: str | None = None
@@ -40,19 +43,20 @@ class Prepared:
     def identity(self) -> dict[str, object]:
         """What all trials of the study have in common and what identifies their results, as plain values."""
         base = self.experiment
-        spec = self.build_spec(Choice(frozen=NONE_KEY, hyperparameters=Hyperparameters.of(base)), seed=0)
-        varied = {"frozen", "seed", *(f"{DIMENSIONS[name]}.{name}" for name in base.search.dimensions)}
+        spec = self.build_spec(Choice(frozen=FrozenSet(), hyperparameters=Hyperparameters.of(base)), seed=0)
+        dimensions = (f"{DIMENSIONS[name]}.{name}" for name in base.search.dimensions)
+        varied = {"frozen", "seed", LOGGED_STEPS, *dimensions}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 
-    def score(self, frozen: str) -> FrozenScores | None:
-        """Give what is known of a frozen set before it trains; `frozen` is its key."""
+    def score(self, frozen: FrozenSet) -> FrozenScores | None:
+        """Give what is known of a frozen set before it trains."""
         return None if self.scores is None else self.scores.of(frozen)
 
     def build_spec(self, choice: Choice, seed: int) -> RunSpec:
         """Write down all that the run of `choice` with `seed` needs."""
         chosen = choice.hyperparameters.of_section
         base = self.experiment
-        return RunSpec(
+        spec = RunSpec(
             data=base.data.model_copy(update={**chosen("data"), "value_range": self.data.value_range}),
             model=base.model.model_copy(update={**chosen("model"), "num_classes": len(self.data.class_names)}),
             trainer=base.trainer.model_copy(update=chosen("trainer")),
@@ -62,6 +66,8 @@ class Prepared:
             weights_sha256=self.weights_sha256,
             generation=self.generation,
         )
+        steps = self.older.get(spec.fingerprint)
+        return spec if steps is None else spec.as_of_0(log_every_n_steps=steps)
 
     def build_workplace(self, directory: str, spec: RunSpec, *, until: int | None, alone: bool) -> Workplace:
         """Write down where and with what the run of `spec` happens; see `Workplace`."""

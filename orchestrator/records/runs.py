@@ -1,5 +1,8 @@
 """What a run reports of its epochs, and what it comes back with."""
 
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from orchestrator import names
 from orchestrator.records.record import Record
 
 
@@ -13,7 +16,7 @@ class StepLoss(Record):
 
 
 class EpochMetrics(Record):
-    """One epoch of a run. Accuracies are fractions in [0, 1]; losses are means over images."""
+    """One epoch of a run. What its numbers are: `names.OF_EPOCH`."""
 
     epoch: int
     """From 0, in files and between programs; see `number`."""
@@ -22,9 +25,7 @@ class EpochMetrics(Record):
     val_loss: float
     val_acc: float
     lr: float
-    """Learning rate at the end of the epoch."""
     duration_s: float
-    """Seconds that the epoch took, validation included."""
     step_losses: tuple[StepLoss, ...] = ()
     """Every `log_every_n_steps`-th step of the epoch."""
     notes: tuple[str, ...] = ()
@@ -37,18 +38,15 @@ class EpochMetrics(Record):
 
 
 class RunResult(Record):
-    """What a run found. Metrics are those of the best checkpoint (lowest `val_loss`)."""
+    """What a run found. What its numbers are: `names.OF_RUN`. Metrics are those of the best checkpoint."""
 
     fingerprint: str
     """Fingerprint of the run's specification."""
     val_acc: float
     val_loss: float
     train_acc: float
-    """Training accuracy of the best epoch."""
     train_loss: float
-    """Training loss of the best epoch."""
     test_acc: float
-    """Accuracy on the test split, evaluated once with the best checkpoint; it never chooses."""
     test_loss: float
     best_epoch: int
     """From 0, in files and between programs; see `best_epoch_number`."""
@@ -58,16 +56,10 @@ class RunResult(Record):
     gflops_forward_per_image: float
     gflops_train_per_image: float
     duration_s: float
-    """Seconds of the whole run, loading included."""
     s_per_epoch: float
-    """Median seconds an epoch."""
     images_per_s: float
-    """Training and validation images a second, over all epochs."""
     peak_memory_mb: float
-    """Peak memory in MiB: on a GPU what network, optimizer and training steps take of it, else the resident set of the
-    process."""
     resident_mb: float | None = None
-    """Memory of the GPU in MiB that images or activations take besides, all through the run; None on a CPU."""
     device: str
     """Name of the device."""
     precision: str
@@ -85,6 +77,21 @@ class RunResult(Record):
     """The curves by epoch."""
     versions: dict[str, str]
     """Versions of Python and of the libraries that trained."""
+    measured: dict[str, float] = Field(default_factory=dict)
+    """Further quantities by key: those of `names.OF_RUN` that no code asks for by name. Left out of files where empty.
+    """
+
+    @model_serializer(mode="wrap")
+    def _leave_out_nothing_measured(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        found: dict[str, object] = write(self)
+        return found if self.measured else {key: value for key, value in found.items() if key != "measured"}
+
+    def read(self, key: str) -> float | None:
+        """Return a quantity of `names.OF_RUN` by its key, epochs counted from 1; None where this run has none."""
+        if key == names.BEST_EPOCH:
+            return self.best_epoch_number
+        value: float | None = self.measured[key] if key in self.measured else getattr(self, key, None)
+        return value
 
     @property
     def best_epoch_number(self) -> int:

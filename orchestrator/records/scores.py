@@ -37,10 +37,9 @@ class BlockScores(Record):
     blocks: tuple[BlockScore, ...]
     """In network order."""
 
-    def of(self, key: str) -> FrozenScores:
-        """Give what follows for a frozen set; `key` is its key."""
+    def of(self, frozen: FrozenSet) -> FrozenScores:
+        """Return what follows for a frozen set."""
         order = tuple(each.block for each in self.blocks)
-        frozen = FrozenSet.parse(key, order=order)
         depth = frozen.prefix_length(order)
         squares = {each.block: each.grad_norm**2 for each in self.blocks}
         total = math.fsum(squares.values())

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from pydantic import create_model
 
-from orchestrator.config.data import IN_DATA_FINGERPRINT, WITHOUT_EFFECT
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DIMENSIONS, DataConfig, Experiment, ModelConfig, TrainerConfig
-from orchestrator.config.transforms import NO_TRANSFORM
+from orchestrator.records.document import DOCUMENT_VERSION
+from orchestrator.records.identity import LOGGED_STEPS_HELD, write_identity
 from orchestrator.records.record import Record
 
 RECIPE_VERSION = 6
@@ -51,8 +52,8 @@ class RunSpec(Record):
     """Model; `num_classes` is set."""
     trainer: TrainerConfig
     """Training, with this trial's hyperparameters; accelerator and precision are concrete, not `auto`."""
-    frozen: str
-    """Key of the frozen set."""
+    frozen: FrozenSet
+    """What each block does."""
     seed: int
     """Seed of the run; data order and head derive theirs from it separately."""
     data_fingerprint: str
@@ -63,24 +64,30 @@ class RunSpec(Record):
     """Version of the training recipe."""
     generation: int = 0
     """Times that the study was begun anew before: what was trained then does not answer."""
+    version: int = DOCUMENT_VERSION
+    """Version of the document. In 0 `trainer.log_every_n_steps` is part of the identity."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """What its trial may vary besides the frozen set."""
         return Hyperparameters.of(self)
 
+    def as_of_0(self, log_every_n_steps: int) -> Self:
+        """Return the specification that version 0.1 would have written of it, with how often it logged then."""
+        trainer = self.trainer.model_copy(update={"log_every_n_steps": log_every_n_steps})
+        return self.model_copy(update={"trainer": trainer, "version": 0})
+
     @property
     def identity(self) -> dict[str, object]:
         """What identifies the result, as plain values: where data and weights lie is not part of it."""
-        data = self.data.model_dump(mode="json", exclude=set(IN_DATA_FINGERPRINT | WITHOUT_EFFECT))
+        plain = write_identity(self)
         if not isinstance(self.data.value_range, tuple):  # there is no image that it would be about
-            del data["value_range"]
-        if self.data.augment == NO_TRANSFORM:  # as before it could be chosen
-            del data["augment"]
-        plain = self.model_dump(mode="json", exclude={"data": True, "model": {"weights"}})
-        if self.trainer.matmul_precision == "highest" and not self._was_tf32:
-            del plain["trainer"]["matmul_precision"]
-        return {**plain, "data": data}
+            plain["data"].pop("value_range", None)
+        if self._was_tf32:
+            plain["trainer"]["matmul_precision"] = self.trainer.matmul_precision
+        if self.version > 0:
+            plain["trainer"]["log_every_n_steps"] = LOGGED_STEPS_HELD
+        return plain
 
     @property
     def _was_tf32(self) -> bool:
@@ -94,16 +101,16 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_name(trial: int, frozen: str, seed: int, values: Iterable[str] = ()) -> str:
+def run_name(trial: int, frozen: FrozenSet, seed: int, values: Iterable[str] = ()) -> str:
     """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
-    return "_".join([f"trial_{trial:03d}", frozen, *values, f"seed{seed}"])
+    return "_".join([f"trial_{trial:03d}", str(frozen), *values, f"seed{seed}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A point of the search space."""
 
-    frozen: str
+    frozen: FrozenSet
     hyperparameters: Hyperparameters
 
 

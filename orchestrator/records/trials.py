@@ -1,10 +1,12 @@
 """Trials and their runs, finished or lost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from pydantic import model_validator
+
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import RunCause
-from orchestrator.names import INTERRUPTED
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RunResult
 from orchestrator.records.scores import FrozenScores
@@ -12,6 +14,9 @@ from orchestrator.records.spec import Hyperparameters
 
 TrialState = Literal["waiting", "running", "complete", "failed", "pruned", "put_off"]
 """`put_off`: the sweep was stopped or died before it ended; the next start of the sweep goes on with it."""
+RunState = Literal["complete", "failed", "pruned", "put_off"]
+INTERRUPTED = "interrupted"
+"""Why a run was put off that was torn down; the error of any that was, in records of before runs had a state."""
 
 
 class RunRecord(Record):
@@ -22,10 +27,12 @@ class RunRecord(Record):
     learning rate varies in the sweep."""
     seed: int
     fingerprint: str
+    state: RunState
+    """Like that of a trial; of a record that has none it follows from its other fields."""
     result: RunResult | None = None
-    """None where the run is lost."""
+    """None unless it is complete."""
     error: str | None = None
-    """Why it is lost."""
+    """Why it failed, or was dropped."""
     cause: RunCause | None = None
     """Kind of the loss."""
     attempts: int = 1
@@ -36,15 +43,22 @@ class RunRecord(Record):
     checkpoint: str | None = None
     """Best checkpoint, relative to the root."""
     pruned_after: int | None = None
-    """Epochs after which a race dropped it: it is not lost, and `error` says why it was dropped."""
+    """Epochs after which a race dropped it."""
     at_once: float | None = None
     """Runs of its sweep under way while it trained, itself among them, on average; None: not known, or it was not
     trained in one piece, so that its duration compares with no other."""
 
-    @property
-    def was_stopped(self) -> bool:
-        """Whether it was stopped on request: it is not lost, and the next sweep continues it."""
-        return self.error == INTERRUPTED
+    @model_validator(mode="before")
+    @classmethod
+    def _find_state(cls, values: object) -> object:
+        """Read the state of a record of before runs had one, which said by a text that a run was put off."""
+        if not isinstance(values, Mapping) or "state" in values:
+            return values
+        error = values.get("error")
+        if error == INTERRUPTED:
+            return {**values, "state": "put_off", "error": None}
+        dropped = values.get("pruned_after") is not None
+        return {**values, "state": "pruned" if dropped else "complete" if error is None else "failed"}
 
 
 class TrialRecord(Record):
@@ -52,8 +66,8 @@ class TrialRecord(Record):
 
     number: int
     """Optuna's number of the trial."""
-    frozen: str
-    """Key of the frozen set."""
+    frozen: FrozenSet
+    """What each block does."""
     hyperparameters: Hyperparameters
     state: TrialState
     runs: tuple[RunRecord, ...] = ()
@@ -92,7 +106,7 @@ class TrialRecord(Record):
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
     """Give the numbers of the complete trials that a later one answers with more seeds."""
-    newest: dict[tuple[str, Hyperparameters], TrialRecord] = {}
+    newest: dict[tuple[FrozenSet, Hyperparameters], TrialRecord] = {}
     old = set()
     for trial in trials:
         if trial.state != "complete" or trial.repeats is not None:

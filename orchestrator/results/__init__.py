@@ -5,7 +5,8 @@ from orchestrator.results.effects import BlockEffects
 from orchestrator.results.judgement import Recommendation
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.scores import describe_scores
-from orchestrator.results.sweep import Sweep, describe_states, load_sweep
+from orchestrator.results.snapshot import describe_states
+from orchestrator.results.sweep import Sweep, load_sweep
 from orchestrator.results.tables import Row
 from orchestrator.results.trial import Trial
 from orchestrator.stats.uncertainty import Interval

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.results import BlockEffects
-from orchestrator.stats.effects import BlockEffect, Estimate, find_supported
+from orchestrator.stats.effects import BlockEffect, Estimate, find_supported_effects
 from orchestrator.stats.timing import TimeEffect
 
 
@@ -13,7 +13,7 @@ def say_effects(effects: BlockEffects) -> str:
     freezing = "Also freezing" if effects.nested else "Freezing"
     if not known:
         return _say_largest(effects, freezing)
-    supported = find_supported(effects.blocks)
+    supported = find_supported_effects(effects.blocks)
     others = [(each, estimate) for each, estimate in known if each not in supported]
     doubtful = any(estimate.is_told_from_zero for _, estimate in others)
     if not supported:

@@ -1,14 +1,16 @@
 """Which trial is the best, by which rule, and how it stands to those that other rules name."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from orchestrator import names
 from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.records.trials import TrialRecord
+from orchestrator.results.belief import Belief
 from orchestrator.results.judgement import Judgement
+from orchestrator.results.snapshot import Snapshot, cost, gain
+from orchestrator.stats import pareto
 
 MIN_VAL_ACC = "min_val_acc"
 KNEE = "knee"
@@ -19,9 +21,6 @@ BASES = {
 }
 """What each rule goes by, in words."""
 _UNSUPPORTED = "the highest measured val_acc: without predictions of the same images no front is supported"
-
-Describe = Callable[[TrialRecord], str]
-Judge = Callable[[Sequence[TrialRecord]], Judgement | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,42 +40,32 @@ class Chosen:
 
 
 def choose_best(
-    trials: Sequence[TrialRecord],
-    judge: Judge,
+    snapshot: Snapshot,
+    belief: Belief,
     *,
-    describe: Describe,
-    name: str,
     max_trainable_params: int | None,
     min_val_acc: float | None,
     rule: names.Rule,
 ) -> Chosen:
-    """Choose the most accurate trial; for the rules, what is raised and the limits see `Sweep.best`.
-
-    Args:
-        trials: The candidates, at least one.
-        judge: Finds what the data can tell apart of some of them; None where that is not known.
-        describe: Writes a trial for a message.
-        name: The sweep's.
-        max_trainable_params: Upper limit, or None.
-        min_val_acc: Lower limit, or None.
-        rule: The rule.
-    """
+    """Choose the most accurate trial; for the arguments, the rules and what is raised see `Sweep.best`."""
+    trials, name = snapshot.require_candidates(), snapshot.experiment.name
     if rule not in get_args(names.Rule):
         raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
-    fitting, within = trials, ""
+    fitting: Sequence[TrialRecord] = trials
+    within = ""
     if max_trainable_params is not None:
         fitting = [trial for trial in trials if cost(trial) <= max_trainable_params]
         within = f" with at most {max_trainable_params:,} parameters"
         if not fitting:
             raise NotFoundError(
                 f"no complete trial of {name!r} has at most {max_trainable_params:,} trainable "
-                f"parameters; the closest is {describe(min(trials, key=cost))}"
+                f"parameters; the closest is {snapshot.describe(min(trials, key=cost))}"
             )
     if min_val_acc is not None:
-        return _choose_cheapest(fitting, min_val_acc, describe, f"{name!r}{within}", within)
+        return _choose_cheapest(snapshot, fitting, min_val_acc, within)
     used, kept, basis = rule, fitting, BASES[rule]
     if rule == "supported":
-        judgement = judge(fitting)
+        judgement = belief.judge(fitting)
         if judgement is None:
             used, basis = "point", _UNSUPPORTED
         else:
@@ -88,14 +77,21 @@ def choose_best(
     )
 
 
-def _choose_cheapest(
-    fitting: Sequence[TrialRecord], least: float, describe: Describe, whose: str, within: str
-) -> Chosen:
+def choose_knee(snapshot: Snapshot) -> Chosen:
+    """Choose the trial where the front bends; see `Sweep.knee`."""
+    snapshot.require_candidates()
+    found = pareto.knee(snapshot.front, gain=gain, cost=cost)
+    if found is None:
+        raise NotFoundError(f"the sweep {snapshot.experiment.name!r} has no front yet")
+    return Chosen(trial=found, rule=KNEE, basis=BASES[KNEE])
+
+
+def _choose_cheapest(snapshot: Snapshot, fitting: Sequence[TrialRecord], least: float, within: str) -> Chosen:
     accurate = [trial for trial in fitting if gain(trial) >= least]
     if not accurate:
         raise NotFoundError(
-            f"no complete trial of {whose} reaches val_acc {least:g}; "
-            f"the closest is {describe(max(fitting, key=gain))}",
+            f"no complete trial of {snapshot.experiment.name!r}{within} reaches val_acc {least:g}; "
+            f"the closest is {snapshot.describe(max(fitting, key=gain))}",
             hint="accuracies are fractions in [0, 1]" if least > 1 else None,
         )
     return Chosen(
@@ -110,31 +106,17 @@ def find_highest(trials: Sequence[TrialRecord]) -> TrialRecord:
     return min(trials, key=lambda trial: (-gain(trial), cost(trial)))
 
 
-def explain_choice(
-    chosen: Chosen,
-    trials: Sequence[TrialRecord],
-    judgement: Judgement | None,
-    *,
-    name: Describe,
-    describe: Describe,
-) -> str:
-    """Say by which rule a trial is chosen, and why those differ that other rules name.
-
-    Args:
-        chosen: The trial.
-        trials: All candidates.
-        judgement: What the data can tell apart; None where that is not known.
-        name: Writes a trial's number and label.
-        describe: Writes its accuracy and parameters too.
-    """
+def explain_choice(snapshot: Snapshot, belief: Belief, chosen: Chosen) -> str:
+    """Explain by which rule a trial is chosen, and why those differ that other rules name."""
+    trials, judgement, name = snapshot.candidates, belief.judgement, snapshot.name
     said = f"{name(chosen.trial)} is chosen by the rule `{chosen.rule}`: {chosen.basis}"
     highest = find_highest(trials)
     if highest.number == chosen.trial.number:
         said += "; it is the highest measured trial too"
     else:
-        said += f"; highest measured: {describe(highest)}"
+        said += f"; highest measured: {snapshot.describe(highest)}"
         if judgement is not None:
-            said += f", {_explain_highest(highest, chosen, judgement, name)}"
+            said += f", {_explain_highest(highest, chosen, judgement, snapshot)}"
     if judgement is None:
         return f"{said}; nothing is recommended: not every complete trial has predictions of the same images"
     number = judgement.recommend().number
@@ -145,25 +127,15 @@ def explain_choice(
     return f"{said}; recommended: {name(recommended)}{within}"
 
 
-def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, name: Describe) -> str:
+def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, snapshot: Snapshot) -> str:
     """Say how far the highest measured trial is above the one that was chosen, and why the rule passes it over."""
     found = judgement.compare(highest, chosen.trial)
     low, high = 100 * found.low, 100 * found.high
     gap = f"{100 * found.difference:.1f} points above it ({low:.1f} to {high:.1f}, p = {found.p_value:.2g} alone)"
-    deputies = " and ".join(name(trial) for trial in judgement.find_deputies(highest))
+    deputies = " and ".join(snapshot.name(trial) for trial in judgement.find_deputies(highest))
     if not deputies or chosen.rule != "supported":
         return gap
     return (
         f"{gap}, but not on the supported front: it is not shown to be better than {deputies}, of as few or fewer "
         "parameters, once all trials are looked at"
     )
-
-
-def gain(trial: TrialRecord) -> float:
-    """Return what the front maximises: `val_acc`; NaN where the trial is not complete."""
-    return math.nan if trial.val_acc is None else trial.val_acc
-
-
-def cost(trial: TrialRecord) -> float:
-    """Return what the front minimises: `trainable_params`; NaN where the trial is not complete."""
-    return math.nan if trial.trainable_params is None else trial.trainable_params

@@ -3,7 +3,7 @@
 from orchestrator import names
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.trials import RunRecord, TrialRecord
-from orchestrator.results.tables import CURVES, Row
+from orchestrator.results.tables import Row
 from orchestrator.storage.layout import Root
 from orchestrator.storage.ledger import Ledger
 
@@ -21,7 +21,7 @@ def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
 def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
     """Give one row a seed and epoch, epochs from 1."""
     return [
-        {"epoch": epoch.number, names.SEED: run.seed, **{curve: getattr(epoch, curve) for curve in CURVES}}
+        {"epoch": epoch.number, names.SEED: run.seed, **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH}}
         for run in trial.runs
         for epoch in history_of(run, root)
     ]

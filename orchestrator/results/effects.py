@@ -10,26 +10,14 @@ from numpy.typing import NDArray
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.errors import NotFoundError
+from orchestrator.quantities import column_types
 from orchestrator.records.trials import RunRecord, TrialRecord
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
 from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
 from orchestrator.stats.timing import Timing
 
-EFFECT_TYPES: Final = {
-    names.BLOCK: "string",
-    names.BESIDES: "string",
-    names.N_PAIRS: "int64",
-    names.N_SEEDS: "Int64",
-    **dict.fromkeys((names.VAL_ACC_EFFECT, names.VAL_ACC_EFFECT_LOW, names.VAL_ACC_EFFECT_HIGH), "float64"),
-    names.GFLOPS_TRAIN_EFFECT: "float64",
-    names.TRAINABLE_PARAMS_EFFECT: "Int64",
-    **dict.fromkeys((names.DURATION_S_EFFECT, names.DURATION_S_EFFECT_LOW, names.DURATION_S_EFFECT_HIGH), "float64"),
-    names.NEXT_BLOCK: "string",
-    names.N_SQUARES: "int64",
-    **dict.fromkeys((names.INTERACTION, names.INTERACTION_LOW, names.INTERACTION_HIGH), "float64"),
-    names.PED_ANOVA: "float64",
-}
+EFFECT_TYPES: Final = column_types(names.OF_BLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +89,7 @@ def build_effects(trials: Sequence[TrialRecord], blocks: tuple[str, ...], predic
     from orchestrator.search import measure_importance
 
     latest = {(trial.frozen, trial.hyperparameters): trial for trial in trials}
-    cells = _build_cells(latest.values(), blocks, predicted)
+    cells = _build_cells(latest.values(), predicted)
     try:
         importance, reason = measure_importance(list(latest.values()), blocks), None
     except NotFoundError as error:
@@ -109,7 +97,7 @@ def build_effects(trials: Sequence[TrialRecord], blocks: tuple[str, ...], predic
     return BlockEffects(blocks=tuple(estimate_effects(blocks, cells)), importance=importance, without_importance=reason)
 
 
-def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predicted: PredictedTrials) -> list[Cell]:
+def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> list[Cell]:
     cells = []
     image_ids: NDArray[np.str_] | None = None
     for trial in trials:
@@ -124,7 +112,7 @@ def _build_cells(trials: Iterable[TrialRecord], blocks: tuple[str, ...], predict
         first = next(iter(results.values()))
         cells.append(
             Cell(
-                frozen=frozenset(FrozenSet.parse(trial.frozen, order=blocks).blocks),
+                frozen=frozenset(trial.frozen.parts),
                 setting=trial.hyperparameters,
                 accuracies={seed: result.val_acc for seed, result in results.items()},
                 correct=dict(zip(results, right, strict=True)) if right else {},

@@ -55,7 +55,7 @@ def _find_points(text: str, experiment: Experiment, trials: Sequence[TrialRecord
     values = [word for word in words if "=" in word]
     numbers = [word for word in words if word.startswith("#")]
     rest = " ".join(word for word in words if word not in values and word not in numbers)
-    frozen = FrozenSet.parse(rest, order=experiment.blocks).key
+    frozen = FrozenSet.parse(rest, order=experiment.blocks)
     asked = dict(word.split("=", 1) for word in values)
     unknown = sorted(set(asked) - set(Hyperparameters.model_fields))
     if unknown:

@@ -9,16 +9,15 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError
-from orchestrator.records.labels import Label, label_trials
+from orchestrator.records.labels import TrialLabel, label_trials
 from orchestrator.records.trials import TrialRecord, results_of
 from orchestrator.results.neighbours import Neighbours
 from orchestrator.stats import pareto
 from orchestrator.stats.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.stats.evidence import Evidence, Floats
 from orchestrator.stats.posterior import Posterior, front_probabilities
-from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
 from orchestrator.stats.uncertainty import Interval
 
 DRAWS = 4000
@@ -33,7 +32,7 @@ class Recommendation:
 
     Attributes:
         number: Its number.
-        frozen: Its frozen set.
+        frozen: Key of its frozen set.
         label: Its name: the frozen set, and the values of whatever else varies in the sweep.
         highest_number: Number of the trial with the highest measured `val_acc`.
         comparison: How much more accurate that one is; all zero where it is the trial itself.
@@ -59,7 +58,6 @@ class Judgement:
     Args:
         trials: The candidates, by number; at least one.
         correct: For each [runs, images] of the same validation images.
-        blocks: Names of the backbone's blocks, in network order.
         reference: Lowest accuracy and highest parameters that the hypervolume is measured from.
         labels: Names of the trials, by number; None: their frozen sets.
     """
@@ -68,12 +66,10 @@ class Judgement:
         self,
         trials: Sequence[TrialRecord],
         correct: Sequence[NDArray[np.bool_]],
-        blocks: tuple[str, ...],
         reference: tuple[float, float],
-        labels: Mapping[int, Label] | None = None,
+        labels: Mapping[int, TrialLabel] | None = None,
     ) -> None:
         self._trials = tuple(trials)
-        self._blocks = blocks
         self._reference = reference
         self._params = [float(trial.trainable_params or 0) for trial in trials]
         self._places = {trial.number: place for place, trial in enumerate(trials)}
@@ -82,9 +78,9 @@ class Judgement:
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
-        """The supported front by rising parameters; see `selection.find_supported`."""
+        """The supported front by rising parameters; see `selection.find_supported_front`."""
         accuracy = self._evidence.accuracy.tolist()
-        return tuple(self._trials[place] for place in find_supported(self._better, self._params, accuracy))
+        return tuple(self._trials[place] for place in find_supported_front(self._better, self._params, accuracy))
 
     @cached_property
     def _better(self) -> NDArray[np.bool_]:
@@ -160,7 +156,7 @@ class Judgement:
         trial, top = self._trials[chosen], self._trials[best]
         return Recommendation(
             number=trial.number,
-            frozen=trial.frozen,
+            frozen=trial.frozen.key,
             label=str(self._labels[trial.number]),
             highest_number=top.number,
             comparison=comparison,
@@ -192,7 +188,7 @@ class Judgement:
 
     @cached_property
     def _draws(self) -> Floats:
-        frozen = [FrozenSet.parse(trial.frozen, order=self._blocks).blocks for trial in self._trials]
+        frozen = [trial.frozen.parts for trial in self._trials]
         return Posterior(self._evidence, frozen).draw(DRAWS)
 
     @cached_property

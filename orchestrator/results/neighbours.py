@@ -4,18 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.records.labels import Label
+from orchestrator import names
+from orchestrator.quantities import column_types
+from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.tables import Row
 from orchestrator.stats.comparison import Comparison
 
-COMPARISON_TYPES: Final = {
-    "cheaper": "string",
-    "other": "string",
-    "cheaper_trial": "int64",
-    "other_trial": "int64",
-    **dict.fromkeys(("difference", "low", "high", "standard_error", "p_value", "p_value_adjusted"), "float64"),
-}
+COMPARISON_TYPES: Final = column_types(names.OF_COMPARISON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +31,18 @@ class Neighbours:
     adjusted_p_value: float
 
 
-def build_comparison_row(found: "Neighbours", labels: Mapping[int, Label]) -> Row:
+def build_comparison_row(found: "Neighbours", labels: Mapping[int, TrialLabel]) -> Row:
     """Say how much more accurate a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {
-        "cheaper": str(labels[found.cheaper.number]),
-        "other": str(labels[found.other.number]),
-        "cheaper_trial": found.cheaper.number,
-        "other_trial": found.other.number,
-        "difference": comparison.difference,
-        "low": comparison.low,
-        "high": comparison.high,
-        "standard_error": comparison.standard_error,
-        "p_value": comparison.p_value,
-        "p_value_adjusted": found.adjusted_p_value,
+        names.CHEAPER: str(labels[found.cheaper.number]),
+        names.OTHER: str(labels[found.other.number]),
+        names.CHEAPER_TRIAL: found.cheaper.number,
+        names.OTHER_TRIAL: found.other.number,
+        names.DIFFERENCE: comparison.difference,
+        names.LOW: comparison.low,
+        names.HIGH: comparison.high,
+        names.STANDARD_ERROR: comparison.standard_error,
+        names.P_VALUE: comparison.p_value,
+        names.P_VALUE_ADJUSTED: found.adjusted_p_value,
     }

@@ -1,12 +1,16 @@
 """A complete trial, as the answer to a question."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFoundError
 from orchestrator.records.spec import Hyperparameters
+from orchestrator.results import tables
+from orchestrator.results.choosing import Chosen
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.sweep_tables import SweepTables
 from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
 
 if TYPE_CHECKING:
@@ -123,3 +127,19 @@ class Trial:
         from orchestrator.training.network.saved import load_checkpoint_network
 
         return load_checkpoint_network(path)
+
+
+def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
+    """Build the answer that names a chosen trial, from its row."""
+    trial, row = chosen.trial, of.build_row(chosen.trial)
+    values: dict[str, Any] = {field.name: row[field.name] for field in fields(Trial) if field.name in row}
+    paths = {run.seed: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
+    return Trial(
+        number=trial.number,
+        hyperparameters=trial.hyperparameters,
+        label=str(snapshot.label(trial)),
+        rule=chosen.rule,
+        basis=chosen.basis,
+        checkpoints={seed: path for seed, path in paths.items() if path is not None},
+        **values,
+    )

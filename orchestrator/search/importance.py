@@ -8,7 +8,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet
 from orchestrator.errors import NotFoundError
 from orchestrator.records.trials import TrialRecord
 
@@ -36,7 +35,7 @@ def measure_importance(trials: Sequence[TrialRecord], blocks: tuple[str, ...]) -
     Source: S. Watanabe, A. Bansal, F. Hutter, "PED-ANOVA: Efficiently quantifying hyperparameter importance in
     arbitrary subspaces", IJCAI 2023.
     """
-    frozen = [FrozenSet.parse(trial.frozen, order=blocks) for trial in trials]
+    frozen = [trial.frozen for trial in trials]
     varied = [block for block in blocks if len({block in each for each in frozen}) == 2]
     accuracies = [trial.val_acc for trial in trials if trial.val_acc is not None]
     _require_target(accuracies)

@@ -1,10 +1,10 @@
 """The plan of a finite search space: which trials run, in which order, and which are left out. Pure."""
 
-import math
 from collections.abc import Mapping
 from itertools import product
 
-from orchestrator.config.models import Experiment
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import Experiment, SearchConfig
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
 from orchestrator.records.scores import BlockScores
@@ -12,8 +12,8 @@ from orchestrator.records.spec import Choice, Hyperparameters
 
 
 def plan_choices(
-    experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
-) -> tuple[tuple[Choice, ...] | None, tuple[str, ...]]:
+    experiment: Experiment, costs: Mapping[FrozenSet, Cost], scores: BlockScores | None = None
+) -> tuple[tuple[Choice, ...] | None, tuple[FrozenSet, ...]]:
     """List the points of the space in the order in which they run one by one, and the frozen sets over budget.
 
     The points are None where a sampler decides: it is asked for by name, or the space is infinite or larger than
@@ -26,26 +26,25 @@ def plan_choices(
     """
     search = experiment.search
     limit = search.max_trainable_params
-    prefixes = {frozen.key: frozen.prefix_length(experiment.blocks) for frozen in experiment.frozen_sets}
-    keys = list(prefixes)
-    over = tuple(key for key in keys if limit is not None and costs[key].trainable_params > limit)
-    kept = [key for key in keys if key not in over]
+    every = experiment.frozen_sets
+    over = tuple(frozen for frozen in every if limit is not None and costs[frozen].trainable_params > limit)
+    kept = [frozen for frozen in every if frozen not in over]
     if not kept:
-        least = min(costs[key].trainable_params for key in keys)
+        least = min(costs[frozen].trainable_params for frozen in every)
         raise ConfigError(
             f"search.max_trainable_params={limit} leaves no frozen set: the smallest trains {least:,} parameters",
             hint=f"set it to {least} at least, or freeze more in search.frozen",
         )
-    dimensions = search.dimensions
-    if search.sampler != "auto" or any(each.span is not None for each in dimensions.values()):
+    grid = _build_grid(search)
+    if grid is None:
         return None, over
-    shares = {key: scores.of(key).grad_share_frozen or 0.0 if scores is not None else 0.0 for key in kept}
-    ordered = sorted(kept, key=lambda key: (prefixes[key], -costs[key].gflops_train_per_image, shares[key]))
-    grid = [
-        dict(zip(dimensions, values, strict=True))
-        for values in product(*(each.values or () for each in dimensions.values()))
-    ]
-    if search.n_trials is not None and len(ordered) * len(grid) > search.n_trials:
+
+    def rank(frozen: FrozenSet) -> tuple[int, float, float]:
+        share = scores.of(frozen).grad_share_frozen or 0.0 if scores is not None else 0.0
+        return frozen.prefix_length(experiment.blocks), -costs[frozen].gflops_train_per_image, share
+
+    ordered = sorted(kept, key=rank)
+    if not _may_plan(search, len(ordered) * len(grid)):
         if search.strategy == "race":
             raise ConfigError(
                 f"search.strategy race runs a planned space, and search.n_trials={search.n_trials} leaves the choice "
@@ -54,16 +53,29 @@ def plan_choices(
             )
         return None, over
     base = Hyperparameters.of(experiment)
-    choices = [Choice(frozen=key, hyperparameters=base.model_copy(update=point)) for key in ordered for point in grid]
+    choices = [
+        Choice(frozen=frozen, hyperparameters=base.model_copy(update=point)) for frozen in ordered for point in grid
+    ]
     return tuple(choices), over
 
 
 def count_points(experiment: Experiment) -> int | None:
     """Count the trials of a whole study; None where that depends on the costs (`search.max_trainable_params`)."""
     search = experiment.search
-    dimensions = list(search.dimensions.values())
-    if search.sampler == "auto" and all(each.values is not None for each in dimensions):
-        size = len(experiment.frozen_sets) * math.prod(len(each.values or ()) for each in dimensions)
-        if search.n_trials is None or size <= search.n_trials:
-            return size if search.max_trainable_params is None else None
-    return search.n_trials
+    grid = _build_grid(search)
+    if grid is None or not _may_plan(search, size := len(experiment.frozen_sets) * len(grid)):
+        return search.n_trials
+    return size if search.max_trainable_params is None else None
+
+
+def _build_grid(search: SearchConfig) -> list[dict[str, object]] | None:
+    """Build what each frozen set is combined with; None where a sampler is asked for by name, or there is no end."""
+    choices = {name: each.values for name, each in search.dimensions.items()}
+    if search.sampler != "auto" or None in choices.values():
+        return None
+    return [dict(zip(choices, values, strict=True)) for values in product(*(each or () for each in choices.values()))]
+
+
+def _may_plan(search: SearchConfig, points: int) -> bool:
+    """Whether so many points are run one by one; else a sampler chooses among them."""
+    return search.n_trials is None or points <= search.n_trials

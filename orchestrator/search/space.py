@@ -25,8 +25,8 @@ class Space:
         self._blocks = experiment.blocks
         self._base = Hyperparameters.of(experiment)
 
-    def distributions(self, keys: Sequence[str]) -> dict[str, BaseDistribution]:
-        """Give Optuna's view of the space, whose frozen sets are `keys`.
+    def distributions(self, frozen_sets: Sequence[FrozenSet]) -> dict[str, BaseDistribution]:
+        """Give Optuna's view of the space, with these frozen sets.
 
         Choices are sorted: Optuna takes those of a study in another order for others.
         """
@@ -34,7 +34,7 @@ class Space:
         if self._search.encoding == "per_block":
             space |= {f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in self._blocks}
         else:
-            space[names.FROZEN] = CategoricalDistribution(list(keys))
+            space[names.FROZEN] = CategoricalDistribution([frozen.key for frozen in frozen_sets])
         for name, dimension in self._search.dimensions.items():
             span = dimension.span
             if isinstance(span, FloatRange):
@@ -50,21 +50,20 @@ class Space:
         point = {name: getattr(choice.hyperparameters, name) for name in self._search.dimensions}
         return self.encode_frozen(choice.frozen) | point
 
-    def encode_frozen(self, key: str) -> dict[str, Any]:
+    def encode_frozen(self, frozen: FrozenSet) -> dict[str, Any]:
         """Write a frozen set as Optuna's parameters."""
         if self._search.encoding == "per_block":
-            frozen = FrozenSet.parse(key, order=self._blocks)
             return {f"{names.FREEZE_PREFIX}{block}": block in frozen for block in self._blocks}
-        return {names.FROZEN: key}
+        return {names.FROZEN: frozen.key}
 
     def decode(self, params: Mapping[str, Any]) -> Choice:
         """Read a point from Optuna's parameters; what is not searched is as configured."""
         searched = {name: params[name] for name in self._search.dimensions}
         if self._search.encoding == "per_block":
             blocks = [block for block in self._blocks if params[f"{names.FREEZE_PREFIX}{block}"]]
-            frozen = FrozenSet.of(blocks, order=self._blocks).key
+            frozen = FrozenSet.of(blocks, order=self._blocks)
         else:
-            frozen = params[names.FROZEN]
+            frozen = FrozenSet.parse(params[names.FROZEN])
         base = self._base.model_dump()
         return Choice(frozen=frozen, hyperparameters=Hyperparameters(**(base | searched)))
 

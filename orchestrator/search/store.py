@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.masking import mask_credentials
+from orchestrator.records.document import add_version, read_document
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Hyperparameters
 from orchestrator.records.trials import RunRecord, TrialRecord
@@ -67,13 +69,21 @@ def read_study(root: Root, name: str) -> tuple[Experiment, list[TrialRecord]]:
         experiment = study.user_attrs.get(EXPERIMENT)
         if experiment is None:
             raise NotFoundError(f"the study {name!r} in {root.optuna_db} was not made by this project")
-        try:
-            return Experiment.model_validate(experiment), read_trials(study, abandoned=abandoned)
-        except ValidationError as error:
-            raise SetupError(
-                f"the study {name!r} in {root.optuna_db} cannot be read: {error.errors()[0]['msg']}",
-                hint="it was written by another version of this program",
-            ) from error
+        with _readable(f"the study {name!r} in {root.optuna_db}"):
+            experiment = read_document(Experiment, experiment, f"the study {name!r}")
+        return experiment, read_trials(study, abandoned=abandoned)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn what pydantic raises of values that do not make a record into `SetupError`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise SetupError(
+            f"{name} cannot be read: {error.errors()[0]['msg']}",
+            hint="it was written by another version of this program",
+        ) from error
 
 
 def read_scores(root: Root, name: str) -> BlockScores | None:
@@ -90,8 +100,8 @@ def read_scores(root: Root, name: str) -> BlockScores | None:
 
 def _parse_scores(study: optuna.Study) -> BlockScores | None:
     try:
-        return BlockScores.model_validate(study.user_attrs.get(SCORES))
-    except ValidationError:  # there are none, or another version wrote them
+        return read_document(BlockScores, study.user_attrs.get(SCORES) or {}, f"the scores of {study.study_name!r}")
+    except (ValidationError, SetupError):  # there are none, or another version wrote them
         return None
 
 
@@ -160,6 +170,9 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
         trial: As Optuna keeps it.
         scores: What is known of the blocks; the record has what follows for its frozen set.
         abandoned: Nobody owns the study.
+
+    Raises:
+        SetupError: Another version wrote it, and it cannot be read.
     """
     choice = trial.user_attrs.get(CHOICE)
     state = _STATES.get(trial.state)
@@ -173,17 +186,22 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
     if choice is None or state is None or discarded:
         return None
     values = trial.values if trial.state == TrialState.COMPLETE else None
+    name = f"trial {trial.number}"
+    with _readable(name):
+        frozen = FrozenSet.parse(choice[names.FROZEN])
+        hyperparameters = Hyperparameters(**choice[HYPERPARAMETERS])
+        runs = tuple(read_document(RunRecord, run, name) for run in trial.user_attrs.get(RUNS, ()))
     return TrialRecord(
         number=trial.number,
-        frozen=choice[names.FROZEN],
-        hyperparameters=Hyperparameters(**choice[HYPERPARAMETERS]),
+        frozen=frozen,
+        hyperparameters=hyperparameters,
         state=state,
-        runs=tuple(RunRecord.model_validate(run) for run in trial.user_attrs.get(RUNS, ())),
+        runs=runs,
         val_acc=values[0] if values else None,
         trainable_params=int(values[1]) if values else None,
         error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),
-        scores=None if scores is None else scores.of(choice[names.FROZEN]),
+        scores=None if scores is None else scores.of(frozen),
     )
 
 
@@ -197,7 +215,7 @@ def dump_experiment(experiment: Experiment) -> dict[str, Any]:
 
 def dump_run(run: RunRecord) -> dict[str, Any]:
     """Write a run as plain values, without the step losses: they are in MLflow and in `result.json`."""
-    plain: dict[str, Any] = run.model_dump(mode="json")
+    plain = add_version(run.model_dump(mode="json"))
     if plain["result"] is not None:
         for epoch in plain["result"]["history"]:
             epoch.pop("step_losses")

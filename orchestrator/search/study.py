@@ -14,10 +14,11 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator import names
-from orchestrator.blocks import all_sets
+from orchestrator.blocks import FrozenSet, all_sets
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
+from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Choice, Proposal
 from orchestrator.records.trials import RunRecord, TrialRecord, superseded
@@ -42,8 +43,10 @@ from orchestrator.search.store import (
 )
 from orchestrator.storage.layout import Root
 
-_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-_METRICS = [names.VAL_ACC, names.TRAINABLE_PARAMS]
+_METRICS = [each.key for each in names.OBJECTIVES]
+_DIRECTIONS = [
+    StudyDirection.MAXIMIZE if each.kind.better == "higher" else StudyDirection.MINIMIZE for each in names.OBJECTIVES
+]
 _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"
@@ -58,7 +61,7 @@ class OptunaSearch:
     Args:
         root: Where the study lies; it is made where it is not there yet.
         experiment: What is searched.
-        costs: Of every frozen set of the space, by key.
+        costs: Of every frozen set of the space.
         scores: What is known of the blocks before anything trains; the study keeps it once its identity is known.
 
     Raises:
@@ -67,20 +70,21 @@ class OptunaSearch:
     """
 
     def __init__(
-        self, root: Root, experiment: Experiment, costs: Mapping[str, Cost], scores: BlockScores | None = None
+        self, root: Root, experiment: Experiment, costs: Mapping[FrozenSet, Cost], scores: BlockScores | None = None
     ) -> None:
         self._experiment = experiment
         self._root = root
         self._scores = scores
         self._plan, self.left_out = plan_choices(experiment, costs, scores)
-        self._kept = [f.key for f in experiment.frozen_sets if f.key not in self.left_out]
+        self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
         # a plan declares every frozen set of the backbone, so that it can be widened later
-        declared = [f.key for f in all_sets(experiment.blocks) if self._plan is not None or f.key in self._kept]
+        declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
         self._distributions = self._space.distributions(declared)
         self._proposed: list[Choice] = []
         self._lost = 0
         with translated(root):
+            self._storage = open_storage(root)
             self._study = self._open()
             if self.planned() != []:
                 self._require_same_space()
@@ -88,7 +92,7 @@ class OptunaSearch:
     def _open(self) -> optuna.Study:
         experiment = self._experiment
         study = optuna.create_study(
-            study_name=experiment.name, storage=open_storage(self._root), directions=_DIRECTIONS, load_if_exists=True
+            study_name=experiment.name, storage=self._storage, directions=_DIRECTIONS, load_if_exists=True
         )
         trials = study.get_trials(deepcopy=False)
         stranger = trials and EXPERIMENT not in study.user_attrs
@@ -138,6 +142,8 @@ class OptunaSearch:
             ConfigError: The study has trials of another identity; the message lists the differences.
         """
         before = self._study.user_attrs.get(_IDENTITY)
+        if before is not None:  # up to version 0.1 it held how often runs log
+            before = {key: value for key, value in before.items() if key != LOGGED_STEPS}
         now = json.loads(json.dumps(identity))
         complete = [trial for trial in self.trials() if trial.state == "complete"]
         keys = sorted(key for key in {*(before or now), *now} if (before or now).get(key) != now.get(key))
@@ -264,9 +270,9 @@ class OptunaSearch:
             elif not record.put_off:
                 left.append(self.put_off(trial.number, record.runs))
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):  # nobody would ask for them
-            storage, trial_id = self._study._storage, trial._trial_id  # noqa: SLF001 - as in `_set_attr`
-            storage.set_trial_state_values(trial_id, TrialState.RUNNING)  # Optuna copies no trial that never began
-            storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            trial_id = self._find_id(trial.number)
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)  # Optuna copies none that never began
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         self._lost = 0  # they count against that owner's call
         return left
 
@@ -361,7 +367,7 @@ class OptunaSearch:
 
     @staticmethod
     def _describe(trial: optuna.Trial, choice: Choice) -> None:
-        plain = {names.FROZEN: choice.frozen, HYPERPARAMETERS: choice.hyperparameters.model_dump(mode="json")}
+        plain = {names.FROZEN: choice.frozen.key, HYPERPARAMETERS: choice.hyperparameters.model_dump(mode="json")}
         trial.set_user_attr(CHOICE, plain)
 
     def _count_told(self, *, with_running: bool = False) -> int:
@@ -375,9 +381,12 @@ class OptunaSearch:
         self._set_attr(number, RUNS, [dump_run(run) for run in runs])
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
-        storage = self._study._storage  # noqa: SLF001 - Optuna has no public way to write to a trial of another process
-        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id  # noqa: SLF001
-        storage.set_trial_user_attr(trial_id, key, value)
+        # a study writes only to trials that it asked for itself, and not to those of another process
+        self._storage.set_trial_user_attr(self._find_id(number), key, value)
+
+    def _find_id(self, number: int) -> int:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def _record(self, number: int) -> TrialRecord:
         record = read_trial(self._study.get_trials(deepcopy=False)[number], self._scores)

@@ -120,7 +120,7 @@ def estimate_effects(blocks: Sequence[str], cells: Iterable[Cell]) -> list[Block
     return [_estimate_block(design, block, after) for block, after in zip(blocks, following, strict=True)]
 
 
-def find_supported(effects: Sequence[BlockEffect], level: float = 0.05) -> list[BlockEffect]:
+def find_supported_effects(effects: Sequence[BlockEffect], level: float = 0.05) -> list[BlockEffect]:
     """Choose the effects on accuracy that differ from 0 even though all blocks were looked at.
 
     The chance to choose any where there is none is at most `level`: p-values are corrected for their number (Holm).

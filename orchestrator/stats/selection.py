@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def find_supported(better: NDArray[np.bool_], params: Sequence[float], accuracy: Sequence[float]) -> list[int]:
+def find_supported_front(better: NDArray[np.bool_], params: Sequence[float], accuracy: Sequence[float]) -> list[int]:
     """Find the supported front: the fewest trials that stand for all.
 
     A trial stands for itself and for each trial with as many or more parameters that is not significantly better than

@@ -9,7 +9,6 @@
 The digest makes a forced write to disk superfluous: what a power cut leaves of a file does not pass for it.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.errors import CacheError
+from orchestrator.storage.files import DIGEST_SIZE, compute_digest
 
 Array = NDArray[Any]
 Write = Callable[[int, Array], None]
@@ -28,12 +28,10 @@ Write = Callable[[int, Array], None]
 
 _MAGIC = b"ORCARR\x00\x01"
 _LENGTH = 8
-_DIGEST = hashlib.sha256().digest_size
-_FOOT = _DIGEST + _LENGTH + len(_MAGIC)
-_CHUNK = 2**22
+_FOOT = DIGEST_SIZE + _LENGTH + len(_MAGIC)
 
 
-class Label(BaseModel):
+class ArrayLabel(BaseModel):
     """What an array is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +51,7 @@ class Label(BaseModel):
         """Bytes of the data."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def is_like(self, other: "Label") -> bool:
+    def is_like(self, other: "ArrayLabel") -> bool:
         """Say whether it stands for the same array, whatever is told besides."""
         mine, its = ((label.kind, label.key, label.shape, label.dtype) for label in (self, other))
         return mine == its
@@ -67,7 +65,7 @@ class Writer:
         label: What the array will be.
     """
 
-    def __init__(self, file: IO[bytes], label: Label) -> None:
+    def __init__(self, file: IO[bytes], label: ArrayLabel) -> None:
         self._file = file
         self._label = label
         self._lock = Lock()
@@ -94,7 +92,7 @@ class Writer:
         with self._lock:
             self._rows += len(rows)
 
-    def seal(self, extra: Mapping[str, object]) -> Label:
+    def seal(self, extra: Mapping[str, object]) -> ArrayLabel:
         """Put label and digest behind the data, and give the label.
 
         Raises:
@@ -109,31 +107,31 @@ class Writer:
         self._file.truncate()
         self._file.write(text)
         self._file.flush()
-        digest = _compute_digest(self._file, label.size + len(text))
+        digest = compute_digest(self._file, label.size + len(text))
         self._file.seek(0, os.SEEK_END)
         self._file.write(digest + len(text).to_bytes(_LENGTH, "little") + _MAGIC)
         self._file.flush()
         return label
 
 
-def refuse(label: Label, reason: str) -> CacheError:
+def refuse(label: ArrayLabel, reason: str) -> CacheError:
     """Say that an array cannot be kept, and why."""
     return CacheError(f"{label.of}: the cache cannot keep it: {reason}")
 
 
-def read_label(file: IO[bytes]) -> Label | None:
+def read_label(file: IO[bytes]) -> ArrayLabel | None:
     """Read what a file says it is, without a look at its data; None where it says nothing sensible."""
     size = file.seek(0, os.SEEK_END)
     if size < _FOOT:
         return None
     file.seek(size - _FOOT)
     foot = file.read(_FOOT)
-    length = int.from_bytes(foot[_DIGEST : _DIGEST + _LENGTH], "little")
-    if foot[_DIGEST + _LENGTH :] != _MAGIC or length > size - _FOOT:
+    length = int.from_bytes(foot[DIGEST_SIZE : DIGEST_SIZE + _LENGTH], "little")
+    if foot[DIGEST_SIZE + _LENGTH :] != _MAGIC or length > size - _FOOT:
         return None
     file.seek(size - _FOOT - length)
     try:
-        label = Label.model_validate_json(file.read(length))
+        label = ArrayLabel.model_validate_json(file.read(length))
         whole = label.size + length + _FOOT == size
     except (ValidationError, TypeError, ValueError):
         return None
@@ -143,33 +141,19 @@ def read_label(file: IO[bytes]) -> Label | None:
 def read_digest(file: IO[bytes]) -> bytes:
     """Read the digest that a file with a label has."""
     file.seek(-_FOOT, os.SEEK_END)
-    return file.read(_DIGEST)
+    return file.read(DIGEST_SIZE)
 
 
-def is_whole(file: IO[bytes]) -> bool:
+def matches_digest(file: IO[bytes]) -> bool:
     """Read a file with a label to its end, and say whether it is what was written."""
     size = file.seek(0, os.SEEK_END)
-    return _compute_digest(file, size - _FOOT) == read_digest(file)
+    return compute_digest(file, size - _FOOT) == read_digest(file)
 
 
-def map_array(file: IO[bytes], label: Label) -> Array:
+def map_array(file: IO[bytes], label: ArrayLabel) -> Array:
     """Map the data of a file, read-only. The map has a descriptor of its own, and with it the locks of `file`.
 
     Raises:
         OSError: It cannot be mapped.
     """
     return np.memmap(file, mode="r", dtype=np.dtype(label.dtype), shape=label.shape)
-
-
-def _compute_digest(file: IO[bytes], size: int) -> bytes:
-    """Hash the first bytes of a file. It is read, not mapped: a disk that fails raises an error, and ends nothing."""
-    digest = hashlib.sha256()
-    file.seek(0)
-    buffer = memoryview(bytearray(min(_CHUNK, size)))
-    while size:
-        read = file.readinto(buffer[: min(len(buffer), size)])  # type: ignore[attr-defined] # of every binary file
-        if not read:
-            break
-        digest.update(buffer[:read])
-        size -= read
-    return digest.digest()

@@ -11,7 +11,6 @@ Nothing here is precious: what is damaged or foreign is made anew.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -29,15 +28,16 @@ from orchestrator.records.place import CachePlace
 from orchestrator.records.record import Step
 from orchestrator.storage.arrayfile import (
     Array,
-    Label,
+    ArrayLabel,
     Write,
     Writer,
-    is_whole,
     map_array,
+    matches_digest,
     read_digest,
     read_label,
     refuse,
 )
+from orchestrator.storage.flock import build_lock, lock_open
 
 _LOG = logging.getLogger("orchestrator")
 _GIB = 2**30
@@ -57,7 +57,7 @@ Build = Callable[[Write], Mapping[str, object] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CacheEntry:
     """An array that is kept. It stays as long as `array`, or a view of it, lives.
 
     Attributes:
@@ -109,7 +109,7 @@ class Cache:
         """Name the cache at a place; nothing is created."""
         return cls(Path(place.folder), int(place.max_gb * _GIB), say)
 
-    def open(self, kind: str, key: str, *, shape: Sequence[int], dtype: str, of: str, build: Build) -> Entry:
+    def open(self, kind: str, key: str, *, shape: Sequence[int], dtype: str, of: str, build: Build) -> CacheEntry:
         """Map an array; make it where it is not there whole, or wait for another process that makes it.
 
         Args:
@@ -124,7 +124,7 @@ class Cache:
             CacheError: It cannot be kept.
             ValueError: `build` did not write each row once.
         """
-        label = Label(kind=kind, key=key, of=of, shape=tuple(shape), dtype=np.dtype(dtype).str)
+        label = ArrayLabel(kind=kind, key=key, of=of, shape=tuple(shape), dtype=np.dtype(dtype).str)
         if not label.size:
             raise refuse(label, "it is empty")
         path = self._path(kind, key)
@@ -133,9 +133,9 @@ class Cache:
             if entry is not None:
                 return entry
 
-    def find(self, kind: str, key: str, *, shape: Sequence[int], dtype: str) -> Entry | None:
+    def find(self, kind: str, key: str, *, shape: Sequence[int], dtype: str) -> CacheEntry | None:
         """Map an array that is there whole; None where it is not, or cannot be read."""
-        label = Label(kind=kind, key=key, of=f"{kind} {key}", shape=tuple(shape), dtype=np.dtype(dtype).str)
+        label = ArrayLabel(kind=kind, key=key, of=f"{kind} {key}", shape=tuple(shape), dtype=np.dtype(dtype).str)
         with suppress(CacheError):
             return self._find(self._path(kind, key), label)
         return None
@@ -145,14 +145,14 @@ class Cache:
             raise ValueError(f"{kind!r} and {key!r} are to be letters, digits, '-' and '_'")
         return self._folder / kind / f"{key}{_SUFFIX}"
 
-    def _find(self, path: Path, wanted: Label) -> Entry | None:
+    def _find(self, path: Path, wanted: ArrayLabel) -> CacheEntry | None:
         """Map an entry; None where it is not there, or not whole."""
         with _explained(wanted), ExitStack() as stack:
             try:
                 file = stack.enter_context(path.open("rb"))
             except FileNotFoundError:
                 return None
-            fcntl.flock(file, fcntl.LOCK_SH)  # who has it to himself has it for an instant
+            lock_open(file, shared=True, wait=True)  # who has it to himself has it for an instant
             if not _lies_at(file, path):
                 return None
             label = read_label(file)
@@ -160,9 +160,9 @@ class Cache:
                 return None
             with suppress(OSError):  # of a folder that is read-only
                 os.utime(path)
-            return Entry(array=map_array(file, label), extra=label.extra, built=False)
+            return CacheEntry(array=map_array(file, label), extra=label.extra, built=False)
 
-    def _make(self, path: Path, label: Label, build: Build) -> Entry | None:
+    def _make(self, path: Path, label: ArrayLabel, build: Build) -> CacheEntry | None:
         """Make an entry; None where another process has made it, or tried to, meanwhile."""
         part = path.with_name(f".{path.stem}{_PART}")
         with ExitStack() as stack:
@@ -188,10 +188,10 @@ class Cache:
                 part.replace(path)
                 stack.pop_all()  # the name is gone, and the file is not closed before it is mapped
                 with file:
-                    fcntl.flock(file, fcntl.LOCK_SH)
-                    return Entry(array=map_array(file, label), extra=label.extra, built=True)
+                    lock_open(file, shared=True, wait=True)
+                    return CacheEntry(array=map_array(file, label), extra=label.extra, built=True)
 
-    def _reserve(self, file: IO[bytes], label: Label) -> None:
+    def _reserve(self, file: IO[bytes], label: ArrayLabel) -> None:
         """Make room for an entry and take it, so that all the disk may refuse is refused now.
 
         Raises:
@@ -200,12 +200,10 @@ class Cache:
         """
         size = label.size
         file.truncate(0)
-        with (self._folder / _ROOM).open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        room = self._folder / _ROOM
+        with build_lock(room):
             if self._max_bytes is not None:
-                lock.truncate(0)
-                lock.write(str(self._max_bytes))
-                lock.flush()
+                room.write_text(str(self._max_bytes))
             self._make_room(label)
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -216,7 +214,7 @@ class Cache:
                     raise
                 os.ftruncate(file.fileno(), size)
 
-    def _make_room(self, label: Label) -> None:
+    def _make_room(self, label: ArrayLabel) -> None:
         """Remove the entries that were not used for longest, until there is room; none where that would not do."""
         size = label.size
         files = self.entries()
@@ -285,7 +283,7 @@ def format_size(size: int) -> str:
 
 
 @contextmanager
-def _explained(label: Label) -> Iterator[None]:
+def _explained(label: ArrayLabel) -> Iterator[None]:
     """Turn what a full disk or a read-only folder raises into `CacheError`."""
     try:
         yield
@@ -294,16 +292,14 @@ def _explained(label: Label) -> Iterator[None]:
         raise refuse(label, f"{error.strerror or error}{place}") from error
 
 
-def _take(file: IO[bytes], label: Label) -> bool:
+def _take(file: IO[bytes], label: ArrayLabel) -> bool:
     """Get a file for this process alone; where another one has it, wait until that is done, and give False."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _LOG.info("%s: another process makes it; waiting", label.of)
-        # shared: the maker goes on to read what it made, for as long as it lives
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return False
-    return True
+    if lock_open(file):
+        return True
+    _LOG.info("%s: another process makes it; waiting", label.of)
+    # shared: the maker goes on to read what it made, for as long as it lives
+    lock_open(file, shared=True, wait=True)
+    return False
 
 
 def _lies_at(file: IO[bytes], path: Path) -> bool:
@@ -323,7 +319,7 @@ def _identify(file: IO[bytes]) -> tuple[int, int, bytes]:
 def _verify(file: IO[bytes]) -> bool:
     """Say whether a file is what was written; it is read once in the life of a process."""
     identity = _identify(file)
-    if identity not in _verified and is_whole(file):
+    if identity not in _verified and matches_digest(file):
         _verified.add(identity)
     return identity in _verified
 
@@ -333,10 +329,9 @@ def _hold(path: Path, until: ExitStack) -> bool:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("r+b"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (FileNotFoundError, BlockingIOError):
+        except FileNotFoundError:
             return False
-        if not _lies_at(file, path):
+        if not lock_open(file) or not _lies_at(file, path):
             return False
         until.push(stack.pop_all())
     return True

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and that say whether they still are what was written."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 DIGEST_SUFFIX = ".sha256"
+DIGEST_SIZE = hashlib.sha256().digest_size
+_CHUNK = 2**22
 _SYNCED_ABOVE = 4
 """Folders above a tree that may have been made with it: the run's, the experiment's, the artifacts' and the root."""
 
@@ -39,8 +42,8 @@ def write_checked(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         write(file)
         file.flush()
         with Path(file.name).open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        write_atomically(digest_path(path), digest)
+            digest = compute_digest(written)
+        write_atomically(digest_path(path), digest.hex())
 
 
 def is_whole(path: Path) -> bool:
@@ -48,9 +51,28 @@ def is_whole(path: Path) -> bool:
     try:
         expected = digest_path(path).read_text()
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == expected
+            return compute_digest(file).hex() == expected
     except OSError:
         return False
+
+
+def compute_digest(file: IO[bytes], size: int | None = None) -> bytes:
+    """Compute the sha256 of a file, or of its first `size` bytes.
+
+    It is read, not mapped: a disk that fails raises an error, and ends nothing.
+    """
+    size = file.seek(0, os.SEEK_END) if size is None else size
+    digest = hashlib.sha256()
+    file.seek(0)
+    while size and (read := file.read(min(_CHUNK, size))):
+        digest.update(read)
+        size -= len(read)
+    return digest.digest()
+
+
+def hash_parts(parts: object) -> str:
+    """Compute the sha256 of plain values, in hex; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def digest_path(path: Path) -> Path:

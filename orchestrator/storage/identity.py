@@ -1,6 +1,5 @@
 """Which root this is, wherever it lies: what tells its runs from those of other roots on one tracking server."""
 
-import fcntl
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from orchestrator.errors import SetupError
 from orchestrator.records.record import Record
 from orchestrator.storage.files import write_atomically
+from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import Root
 
 
@@ -51,8 +51,7 @@ def take_identity(root: Root) -> tuple[Identity, str | None]:
     """
     try:
         root.path.mkdir(parents=True, exist_ok=True)
-        with root.identity.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with build_lock(root.identity.with_suffix(".lock")):
             before = read_identity(root.identity)
             now, said = _settle(before, root)
             if now != before:

@@ -10,6 +10,16 @@ from orchestrator.errors import SetupError
 
 DEFAULT_ROOT = "mlruns"
 
+# Files of a training, in its folder.
+SPEC_FILE = "spec.json"
+BEST_CHECKPOINT = "best.ckpt"
+PREDICTIONS_FILE = "predictions.npz"
+RESULT_FILE = "result.json"
+RECORD_FILE = "record.json"
+"""For which run it was made."""
+RUNG_FILE = "rung-{:03d}.json"
+"""Where it stood after so many epochs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Root:

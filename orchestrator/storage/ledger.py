@@ -1,19 +1,32 @@
 """Trainings by fingerprint: finished ones answer an equal run, interrupted ones are continued."""
 
-import fcntl
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from filelock import Timeout
+from pydantic import BaseModel
+from pydantic_core import from_json
 
-from orchestrator.names import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE
+from orchestrator.records.document import (
+    DOCUMENT_VERSION,
+    VERSION,
+    describe_problem,
+    read_document,
+    say_once,
+    write_document,
+)
+from orchestrator.records.identity import LOGGED_STEPS_HELD
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RungResult, RunResult
+from orchestrator.records.spec import RunSpec
 from orchestrator.records.trials import RunRecord
 from orchestrator.storage.files import digest_path, is_whole, make_folder, write_atomically
-from orchestrator.storage.layout import Root
+from orchestrator.storage.flock import build_lock
+from orchestrator.storage.layout import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE, Root
 
+_RecordT = TypeVar("_RecordT", bound=BaseModel)
 _CLAIM = "claim.lock"
 _RUNGS = "rung-*.json"
 _UNFINISHED = re.compile(r"(?P<hidden>\.?)(?P<kind>last|best)-(?P<epoch>\d{3,})\.ckpt(\.sha256)?(\.tmp)?")
@@ -61,18 +74,12 @@ class Ledger:
         best = folder / BEST_CHECKPOINT
         if not best.is_file() or (digest_path(best).exists() and not is_whole(best)):
             return None
-        try:
-            result = RunResult.model_validate_json((folder / RESULT_FILE).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
-        return result if result.fingerprint == fingerprint else None
+        result = _read(RunResult, folder / RESULT_FILE)
+        return result if result is not None and result.fingerprint == fingerprint else None
 
     def find_entry(self, fingerprint: str) -> LedgerEntry | None:
         """Read for which run a training was made; None where the parent died before it said so."""
-        try:
-            return LedgerEntry.model_validate_json((self.directory(fingerprint) / RECORD_FILE).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+        return _read(LedgerEntry, self.directory(fingerprint) / RECORD_FILE)
 
     def find_tracked(self, experiment: str) -> set[str]:
         """List the MLflow runs of the finished trainings that were made for an experiment."""
@@ -91,7 +98,7 @@ class Ledger:
         path = folder / RECORD_FILE
         # the result lies beside it already, so the record need not repeat it
         entry = LedgerEntry(experiment=experiment, run=run.model_copy(update={"result": None}))
-        write_atomically(path, entry.model_dump_json(indent=1))
+        write_atomically(path, write_document(entry, indent=1))
 
     def claim(self, fingerprint: str, until: ExitStack) -> bool:
         """Keep every other sweep from training this until `until` is closed; False where another one does.
@@ -100,22 +107,39 @@ class Ledger:
         """
         folder = self.directory(fingerprint)
         make_folder(folder)
-        with ExitStack() as stack:
-            file = stack.enter_context((folder / _CLAIM).open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            until.push(stack.pop_all())
+        try:
+            until.enter_context(build_lock(folder / _CLAIM, timeout_s=0))
+        except Timeout:
+            return False
         return True
 
     def find_rungs(self, fingerprint: str) -> list[RungResult]:
         """Read where a training stood each time that it paused, by epochs; what cannot be read whole is left out."""
-        found = []
-        for path in self.directory(fingerprint).glob(_RUNGS):
-            with suppress(FileNotFoundError, ValidationError):
-                found.append(RungResult.model_validate_json(path.read_bytes()))
-        return sorted((rung for rung in found if rung.fingerprint == fingerprint), key=lambda rung: rung.epochs)
+        found = (_read(RungResult, path) for path in self.directory(fingerprint).glob(_RUNGS))
+        rungs = (rung for rung in found if rung is not None and rung.fingerprint == fingerprint)
+        return sorted(rungs, key=lambda rung: rung.epochs)
+
+    def find_older(self) -> dict[str, int]:
+        """Find the trainings whose names hold how often they logged, as up to version 0.1: they answer whatever logs.
+
+        Returns:
+            `trainer.log_every_n_steps` of each, by the fingerprint that the same training has today.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for path in self._root.run_dir("*").parent.glob(f"*/{SPEC_FILE}"):
+            spec = _read_older(path)
+            if spec is None:
+                continue
+            today = spec.model_copy(update={"version": DOCUMENT_VERSION}).fingerprint
+            rank = self._rank(spec.fingerprint), spec.trainer.log_every_n_steps
+            if rank[0] > self._rank(today):
+                found[today] = max(rank, found.get(today, rank))
+        return {today: steps for today, (_, steps) in found.items()}
+
+    def _rank(self, fingerprint: str) -> int:
+        """Returns 2 for a training that is finished, 1 for one that was begun, 0 for none."""
+        folder = self.directory(fingerprint)
+        return 2 if (folder / RESULT_FILE).exists() else int((folder / SPEC_FILE).exists())
 
     def find_checkpoint(self, fingerprint: str) -> tuple[int, list[Path]]:
         """Find the newest checkpoint from which an interrupted training can continue, and set damaged ones aside.
@@ -142,3 +166,31 @@ class Ledger:
                 path.replace(damaged)
                 aside.append(damaged)
         return 0, aside
+
+
+def _read(kind: type[_RecordT], path: Path) -> _RecordT | None:
+    """Read a record; None where there is none, or, which a log message says, one that is damaged.
+
+    Raises:
+        SetupError: A later version wrote it, and it cannot be read.
+    """
+    try:
+        return read_document(kind, path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        reason = describe_problem(error)
+        say_once(f"{path} is damaged and counts as if it were not there: {reason}", str(path), reason)
+        return None
+
+
+def _read_older(path: Path) -> RunSpec | None:
+    """Read the specification of a training whose name holds how often it logged; None where it does not."""
+    try:
+        values = from_json(path.read_bytes())
+        if VERSION in values or values["trainer"]["log_every_n_steps"] == LOGGED_STEPS_HELD:
+            return None
+        spec = read_document(RunSpec, values, str(path))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # nothing that up to version 0.1 was written
+    return spec if spec.fingerprint == path.parent.name else None

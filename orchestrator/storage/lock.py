@@ -1,22 +1,23 @@
 """One owner a sweep: a file lock that the system releases when its owner dies, however it dies."""
 
-import fcntl
 import json
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+
+from filelock import Timeout
 
 from orchestrator.errors import SetupError
 from orchestrator.records.record import Record
+from orchestrator.storage.flock import build_lock, lock_open
 
 _BEAT_S = 5.0
-_TRIES, _PAUSE_S = 10, 0.03
+_LOOK_S = 0.3
+"""Seconds that the lock is tried for: who merely looks (`read_owner`) has it for an instant."""
 
 
 class Owner(Record):
@@ -36,21 +37,20 @@ def hold_lock(path: Path) -> Iterator[None]:
         SetupError: Somebody else holds it; the message names the owner.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        if not _take(file):
-            file.seek(0)
+    with ExitStack() as held:
+        try:
+            held.enter_context(build_lock(path, _LOOK_S))
+        except Timeout:
             raise SetupError(
-                f"this experiment is being swept already, by {_describe(file.read())} (lock {path})",
+                f"this experiment is being swept already, by {_describe(path.read_text())} (lock {path})",
                 hint="wait for it, stop it, or give this sweep another --root",
-            )
-        file.truncate(0)
+            ) from None
         owner = Owner(
             pid=os.getpid(),
             host=socket.gethostname(),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        file.write(owner.model_dump_json())
-        file.flush()
+        path.write_text(owner.model_dump_json())
         ended = threading.Event()
         heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
         heart.start()
@@ -59,17 +59,8 @@ def hold_lock(path: Path) -> Iterator[None]:
         finally:
             ended.set()
             heart.join()
-            file.truncate(0)
-
-
-def _take(file: IO[str]) -> bool:
-    """Take the lock; who merely looks (`read_owner`) has it for an instant, and is waited for."""
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(_PAUSE_S)
-    return False
+            with suppress(OSError):  # the root went meanwhile, or is read-only by now
+                os.truncate(path, 0)
 
 
 def _beat(path: Path, ended: threading.Event) -> None:
@@ -86,12 +77,8 @@ def read_owner(path: Path) -> Owner | None:
     except FileNotFoundError:
         return None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = file.read()
-            return Owner.model_validate_json(text) if text else None
-        return None
+        text = "" if lock_open(file, shared=True) else file.read()
+    return Owner.model_validate_json(text) if text else None
 
 
 def _describe(text: str) -> str:

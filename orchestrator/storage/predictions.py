@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import NotFoundError, RunError
-from orchestrator.names import PREDICTIONS_FILE
 from orchestrator.storage.files import write_atomically
+from orchestrator.storage.layout import PREDICTIONS_FILE
 
 _FORMS = {"logits": ("f", 2), "labels": ("i", 1), "image_ids": ("U", 1)}
 """Kind of number and number of axes of each array."""

@@ -7,7 +7,7 @@ from orchestrator.records.prepared import Prepared
 from orchestrator.records.spec import Choice
 from orchestrator.records.trials import RunRecord, TrialRecord
 from orchestrator.sweep.jobs import Job, TrialRuns
-from orchestrator.sweep.strategy import Step, build_job, fail_or_put_off
+from orchestrator.sweep.strategy import NextStep, build_job, fail_or_put_off
 
 
 class FullStrategy:
@@ -38,15 +38,21 @@ class FullStrategy:
         """Trials that were proposed and that the search has not been told of."""
         return list(self._trials.values())
 
-    def next_step(self) -> Step | None:
+    def settle(self, prepared: Prepared) -> None:
+        """Take over what is to run."""
+        self._prepared = prepared
+
+    def next_step(self) -> NextStep | None:
         """Give the runs of the next trial."""
         proposal = self._search.propose()
         if proposal is None:
             return None
         if proposal.repeats is not None:
-            return Step(repeat=proposal)
+            return NextStep(repeat=proposal)
         trial = self._trials[proposal.number] = TrialRuns(proposal=proposal)
-        return Step(jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds])
+        return NextStep(
+            jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds]
+        )
 
     def pause(self, job: Job) -> None:
         """Refuse: no run of this strategy is told to pause."""

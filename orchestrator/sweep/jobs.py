@@ -11,7 +11,7 @@ from orchestrator.interfaces import RunTracker
 from orchestrator.masking import mask_credentials
 from orchestrator.records.spec import Proposal
 from orchestrator.records.starts import RunStart
-from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import RunRecord, RunState, TrialRecord
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Job:
         """Whether it trained in one piece: it neither paused nor continued, and was not tried again."""
         return self.pieces == 1 and self.attempts == 1 and not self.start.resumes_from
 
-    def record(self, **known: Any) -> RunRecord:
+    def record(self, state: RunState, **known: Any) -> RunRecord:
         """Write down how the run ended, with `known` fields of the record; its error shows no credentials."""
         if known.get("error") is not None:
             known["error"] = mask_credentials(known["error"])
@@ -96,6 +96,7 @@ class Job:
             name=self.start.name,
             seed=self.start.spec.seed,
             fingerprint=self.start.spec.fingerprint,
+            state=state,
             attempts=max(1, self.attempts),
             at_once=self.at_once if self.trained_at_once else None,
             mlflow_run_id=self.tracker.run_id if self.tracker is not None else None,

@@ -1,36 +1,27 @@
-"""The loop of a sweep: submit, collect, track; and what happens when a run is lost or the sweep stopped.
+"""The loop of a sweep: it submits runs and collects them, until nothing is left or the sweep is stopped."""
 
-A finished run is committed in this order, and each point between is one at which the process may die:
-
-    1. the worker writes `result.json`    before: the run continues from its last checkpoint
-    2. the run's tracker is finished      before: the run is tracked to its end from the result
-    3. the ledger enters the run          before: the tracked run is found by its fingerprint
-    4. the search is told the trial       before: the trial is told from the ledger, under its number
-"""
-
-import queue
 import threading
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator import names
 from orchestrator.errors import OrchestratorError, RunError, RunStoppedError
 from orchestrator.interfaces import Executor, Observer, Search, Summarise, Tracker
 from orchestrator.records.labels import label_planned
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.record import Step
-from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
+from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome
 from orchestrator.records.starts import SweepStart, SweepStatus
-from orchestrator.records.trials import RunRecord
 from orchestrator.storage.ledger import Ledger
+from orchestrator.sweep.commits import Commits
 from orchestrator.sweep.jobs import Job, JobsUnderWay, SweepOutcome
+from orchestrator.sweep.retries import Retries
 from orchestrator.sweep.strategy import Strategy
+from orchestrator.sweep.updates import Updates
 
 _POLL_S = 0.2
 """Seconds from one look at the stop signal to the next."""
-_Event = tuple[Job, "EpochMetrics | Future[RunOutcome]"]
 
 
 class SweepLoop:
@@ -69,14 +60,23 @@ class SweepLoop:
         self._tracker = tracker
         self._observer = observer
         self._ledger = ledger
-        self._summarise = summarise
         self._stop = stop or threading.Event()
         self._stopping = False
-        self._at_once = executor.workers
         self._outcome = SweepOutcome()
+        self._updates = Updates(search, tracker, summarise)
+        self._retries = Retries(self._experiment, observer, executor.workers)
+        self._commits = Commits(
+            self._experiment.name,
+            strategy=strategy,
+            tracker=tracker,
+            ledger=ledger,
+            observer=observer,
+            updates=self._updates,
+            outcome=self._outcome,
+        )
         self._waiting: deque[Job] = deque()
         self._active = JobsUnderWay()
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._ended: deque[tuple[Job, Future[RunOutcome]]] = deque()
 
     def run(self, start: SweepStart) -> SweepOutcome:
         """Run what is left of the sweep. A lost run fails its trial; the sweep goes on.
@@ -85,7 +85,6 @@ class SweepLoop:
             SetupError: The tracking store cannot be opened; nothing has run.
             SweepError: `execution.max_failures` runs were lost, or the disk is full; what finished is kept.
         """
-        self._thread = threading.get_ident()
         self._observer.on_message(Step("opening the sweep in its stores"))
         self._tracker.start_sweep(start)
         try:
@@ -96,7 +95,7 @@ class SweepLoop:
             status = self._status()
         except BaseException as error:
             with suppress(Exception):  # what fails now follows from the first error, which says more
-                self._abandon()
+                self._commits.abandon([*self._active, *self._waiting, *self._strategy.paused], self._search)
             with suppress(Exception):
                 self._end("put_off" if isinstance(error, KeyboardInterrupt) else "killed")
             raise
@@ -108,16 +107,20 @@ class SweepLoop:
     def _loop(self) -> None:
         self._fill()
         while self._active or (self._waiting and not self._stopping):
-            if self._stop.is_set():
-                self._begin_stop()
-            try:
-                event = self._events.get(timeout=_POLL_S)
-            except queue.Empty:
-                if not self._active:  # what waits is trained by another sweep
-                    self._fill()
-                continue
-            self._handle(*event)
-            self._fill()
+            self._look()
+            if not self._ended:
+                self._executor.wait(_POLL_S)
+            if self._ended:
+                self._handle(*self._ended.popleft())
+                self._fill()
+            elif not self._active:  # what waits is trained by another sweep
+                self._fill()
+
+    def _look(self) -> None:
+        """Do what is due, between runs and between epochs."""
+        if self._stop.is_set():
+            self._begin_stop()
+        self._updates.update_if_due()
 
     def _begin_stop(self) -> None:
         """Start nothing more, and ask what runs to end with its epoch."""
@@ -130,7 +133,7 @@ class SweepLoop:
     def _fill(self) -> None:
         """Start runs while there are free workers and runs to start."""
         passed_over: list[Job] = []
-        while len(self._active) < self._at_once and not self._stopping:
+        while len(self._active) < self._retries.at_once and not self._stopping:
             if self._stop.is_set():
                 self._begin_stop()
             elif self._waiting:
@@ -140,11 +143,6 @@ class SweepLoop:
             elif not self._take_step():
                 break
         self._waiting.extendleft(reversed(passed_over))
-
-    def _fill_early(self) -> None:
-        """Give the worker of a run that is over its next one before the run is tracked, where that is known by then."""
-        if self._search.has_plan and not self._executor.blocking:
-            self._fill()
 
     def _take_step(self) -> bool:
         """Do what the strategy says next; False where it has nothing to say."""
@@ -158,7 +156,7 @@ class SweepLoop:
                 f"trial {number} ({label}) repeats trial {step.repeat.repeats}: answered from its result"
             )
         for job, reason in step.drops:
-            self._drop(job, reason)
+            self._commits.drop(job, reason)
         self._waiting.extend(step.jobs)
         return True
 
@@ -169,7 +167,7 @@ class SweepLoop:
             return False
         result = self._ledger.find_result(fingerprint)
         if result is not None:
-            self._reuse(job, result)
+            self._commits.reuse(job, result)
             return True
         if job.tracker is not None:  # it has paused
             self._start(job)
@@ -182,7 +180,7 @@ class SweepLoop:
         job.epochs = epochs
         rungs = self._ledger.find_rungs(fingerprint)
         if job.until is not None and rungs and rungs[-1].epochs >= job.until:
-            self._pause_again(job, rungs[-1])
+            self._commits.pause_again(job, rungs[-1])
             return True
         if epochs:
             self._outcome.resumed += 1
@@ -199,187 +197,66 @@ class SweepLoop:
     def _submit(self, job: Job) -> None:
         directory = str(self._ledger.directory(job.start.spec.fingerprint))
         workplace = self._prepared.build_workplace(directory, job.start.spec, until=job.until, alone=job.alone)
-        future = self._executor.submit(job.start.spec, workplace, lambda metrics: self._on_epoch(job, metrics))
-        future.add_done_callback(lambda done: self._events.put((job, done)))
 
-    def _on_epoch(self, job: Job, metrics: EpochMetrics) -> None:
-        if threading.get_ident() == self._thread:  # an executor that runs in this thread blocks the queue's reader
-            self._handle(job, metrics)
-            if self._stop.is_set():
-                self._begin_stop()
-        else:
-            self._events.put((job, metrics))
+        def on_epoch(metrics: EpochMetrics) -> None:
+            self._commits.log_epoch(job, metrics)
+            self._look()
 
-    def _handle(self, job: Job, event: "EpochMetrics | Future[RunOutcome]") -> None:
-        if isinstance(event, EpochMetrics):
-            if job.tracker is not None:
-                job.tracker.log_epoch(event)
-            if event.epoch >= job.epochs:
-                job.epochs = event.epoch + 1
-                self._observer.on_epoch(job.start, event)
-            return
-        error = event.exception()
-        if error is None:
-            self._active.discard(job)
-            result = event.result()
-            if isinstance(result, RungResult):
-                self._pause(job, result)
-            else:
-                try:
-                    self._fill_early()
-                finally:
-                    self._finish(job, result)
-        elif isinstance(error, RunStoppedError):
-            self._active.discard(job)
-            self._put_off(job)
-        elif isinstance(error, OrchestratorError):
+        future = self._executor.submit(job.start.spec, workplace, on_epoch)
+        future.add_done_callback(lambda done: self._ended.append((job, done)))
+
+    def _handle(self, job: Job, ended: "Future[RunOutcome]") -> None:
+        error = ended.exception()
+        if isinstance(error, OrchestratorError) and not isinstance(error, RunStoppedError):
             self._lose(job, error)
-        else:
-            self._active.discard(job)
+            return
+        self._active.discard(job)
+        if isinstance(error, RunStoppedError):
+            self._commits.put_off(job)
+        elif error is not None:
             raise error
-
-    def _finish(self, job: Job, result: RunResult) -> None:
-        """Keep a result, in the order that the module's docstring gives."""
-        if job.tracker is not None:
-            job.tracker.finish(result)
-        record = self._record(job, result)
-        self._ledger.enter(self._experiment.name, record)
-        self._outcome.trained += 1
-        self._end_run(job, record)
-
-    def _pause(self, job: Job, rung: RungResult) -> None:
-        """Hand a run that has paused to the strategy; it is tracked on once it goes on.
-
-        Nothing is claimed meanwhile: two races that wait for each other's runs would wait for ever.
-        """
-        job.claim.close()
-        self._observer.on_run_pause(job.start, rung.epochs)
-        self._strategy.pause(job)
-
-    def _pause_again(self, job: Job, rung: RungResult) -> None:
-        """Take up a run that paused in an earlier call, and track what that call may have missed."""
-        job.tracker = self._tracker.start_run(job.start)
-        for metrics in rung.history:
-            job.tracker.log_epoch(metrics)
-        job.epochs = rung.epochs
-        self._pause(job, rung)
-
-    def _drop(self, job: Job, reason: str) -> None:
-        """End a paused run that the strategy drops."""
-        if job.tracker is not None:
-            job.tracker.kill(reason)
-        self._end_run(job, job.record(error=reason, pruned_after=job.until))
-
-    def _put_off(self, job: Job) -> None:
-        """Close a run that was stopped on request; its checkpoint stays."""
-        if job.tracker is not None:
-            job.tracker.put_off(f"stopped after epoch {job.epochs}" if job.epochs else "stopped before its first epoch")
-        job.trial.stopped = True
-        self._end_run(job, job.record(error=names.INTERRUPTED))
+        elif isinstance(result := ended.result(), RungResult):
+            self._commits.pause(job, result)
+        else:
+            try:
+                if self._search.has_plan:  # the free worker does not wait until the run is tracked
+                    self._fill()
+            finally:
+                self._commits.finish(job, result)
 
     def _lose(self, job: Job, error: OrchestratorError) -> None:
-        cause = error.cause if isinstance(error, RunError) else "error"
+        """Try a lost run again, or end it."""
         may_pass = isinstance(error, RunError) and error.may_pass
-        if may_pass and self._stop.is_set():  # a terminal's Ctrl-C reaches more processes than this one
-            self._active.discard(job)
-            self._put_off(job)
-            return
-        if may_pass and job.attempts <= self._experiment.execution.retries and not self._stopping:
+        if may_pass and self._retries.allow(job) and not self._stopping and not self._stop.is_set():
             self._outcome.retried += 1
-            job.attempts += 1
-            crowded = cause == "out_of_memory"
-            job.alone = crowded and self._experiment.trainer.accelerator == "gpu"  # there its GPU is what was full
-            self._observer.on_message(f"{job.start.name} is tried again{' alone' * job.alone}: {error.message}")
-            if crowded and not job.alone and len(self._active) > 1:
-                self._make_room(job)
+            if self._retries.prepare(job, error, under_way=len(self._active)):
+                self._active.discard(job)
+                job.claim.close()
+                self._waiting.appendleft(job)
             else:
                 self._submit(job)
             return
         self._active.discard(job)
-        detail = f"{cause}: {error.message}\n\n{error.hint}" if error.hint else f"{cause}: {error.message}"
-        if job.tracker is not None:
-            job.tracker.fail(detail)
-        self._outcome.failed_runs += 1
-        self._end_run(job, job.record(error=error.message, cause=cause))
+        if may_pass and self._stop.is_set():  # a terminal's Ctrl-C reaches more processes than this one
+            self._commits.put_off(job)
+            return
+        self._commits.fail(job, error)
         if self._outcome.find_excess(self._experiment.execution.max_failures) is not None:
             self._begin_stop()
-
-    def _make_room(self, job: Job) -> None:
-        """Let a run that found no memory beside others wait until there is one less of them, now and from now on."""
-        self._at_once = max(1, min(self._at_once, len(self._active)) - 1)
-        self._observer.on_message(f"memory does not suffice: from now on at most {self._at_once} at a time")
-        self._active.discard(job)
-        job.claim.close()
-        self._waiting.appendleft(job)
-
-    def _reuse(self, job: Job, result: RunResult) -> None:
-        """Answer a run from a finished training.
-
-        Another experiment's training shows up here as a run of its own, marked; one of this experiment is
-        tracked already, and goes over to this trial.
-        """
-        entry = self._ledger.find_entry(result.fingerprint)
-        if entry is None:  # this or another sweep died before it could enter the run
-            self._observer.on_message(f"{job.start.name} was trained by a sweep that died before it said so")
-            self._outcome.reused += 1
-            job.start = replace(job.start, resumes_from=len(result.history))
-            self._track_finished(job, result)
-            record = self._record(job, result)
-            self._ledger.enter(self._experiment.name, record)
-            self._end_run(job, record)
-            return
-        source = f"{entry.experiment}/{entry.run.name}"
-        self._observer.on_message(f"{job.start.name} is answered from {source}: the same training is done")
-        self._outcome.reused += 1
-        if entry.experiment == self._experiment.name:
-            run_id = entry.run.mlflow_run_id  # None: the store heard of the run late, and knows it by its fingerprint
-            self._tracker.adopt_run(run_id, job.start)
-            record = self._record(job, result, reused_from=source)
-            record = record.model_copy(update={"mlflow_run_id": run_id})
-            self._ledger.enter(self._experiment.name, record)
-            self._end_run(job, record)
-            return
-        # what an earlier call tracked of it here, before its death or with fewer seeds, goes over to this trial too
-        job.start = replace(job.start, reused_from=source, resumes_from=len(result.history))
-        self._track_finished(job, result)
-        self._end_run(job, self._record(job, result, reused_from=source))
-
-    def _track_finished(self, job: Job, result: RunResult) -> None:
-        job.tracker = job.tracker or self._tracker.start_run(job.start)
-        for metrics in result.history:
-            job.tracker.log_epoch(metrics)
-        job.tracker.finish(result)
-
-    def _record(self, job: Job, result: RunResult, *, reused_from: str | None = None) -> RunRecord:
-        checkpoint = self._ledger.checkpoint(job.start.spec.fingerprint)
-        return job.record(result=result, checkpoint=checkpoint, reused_from=reused_from)
-
-    def _end_run(self, job: Job, record: RunRecord) -> None:
-        job.claim.close()
-        self._observer.on_run_end(job.start, record)
-        trial = self._strategy.end_run(job, record)
-        if trial is None:
-            return
-        if trial.has_failed:
-            self._outcome.failed_trials.append(trial)
-        elif trial.state == "pruned":
-            self._outcome.pruned.append(trial)
-        self._observer.on_trial_end(trial)
-        self._tracker.update_sweep(self._summarise(self._search.trials(), final=False))
 
     def _close(self) -> None:
         """End the runs that were not begun, or not gone on with, when the sweep was stopped; and what is whole."""
         while self._waiting:
-            self._put_off(self._waiting.popleft())
+            self._commits.put_off(self._waiting.popleft())
         for job in list(self._strategy.paused):
-            self._put_off(job)
+            self._commits.put_off(job)
         for trial in self._strategy.close():
-            self._observer.on_trial_end(trial)
+            self._commits.end_trial(trial)
 
     def _end(self, status: SweepStatus) -> None:
         self._observer.on_message(Step("drawing the pictures"))
         try:
-            self._tracker.update_sweep(self._summarise(self._search.trials(), final=True))
+            self._updates.finish()
         finally:
             self._tracker.end_sweep(status)
 
@@ -387,14 +264,3 @@ class SweepLoop:
         if self._outcome.failed_trials:
             return "failed"
         return "put_off" if self._stopping else "finished"
-
-    def _abandon(self) -> None:
-        """Close what was under way when the sweep was torn down, so that no status lies."""
-        jobs = [*self._active, *self._waiting, *self._strategy.paused]
-        for job in jobs:
-            job.claim.close()
-        for job in jobs:
-            if job.tracker is not None:
-                job.tracker.put_off(names.INTERRUPTED)
-        for trial in self._strategy.under_way:
-            self._search.put_off(trial.proposal.number, trial.runs)

@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.blocks import FrozenSet
 from orchestrator.interfaces import Search
-from orchestrator.names import PREDICTIONS_FILE
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.runs import EpochMetrics, RungResult, RunResult
 from orchestrator.records.spec import Choice
 from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.storage.layout import PREDICTIONS_FILE
 from orchestrator.storage.ledger import Ledger
 from orchestrator.storage.predictions import read_predictions
 from orchestrator.sweep.decisions import Drop, Entrant, Leg, Rules, Standing, best_so_far, next_move
 from orchestrator.sweep.jobs import Job, TrialRuns
-from orchestrator.sweep.strategy import Step, build_job, fail_or_put_off
+from orchestrator.sweep.strategy import NextStep, build_job, fail_or_put_off
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,9 +72,9 @@ class RaceStrategy:
         """Sort as a plan does; decisions draw random numbers by position, so it depends on nothing that was done."""
         blocks, cost = self._prepared.experiment.blocks, self._prepared.costs.get(choice.frozen)
         return (
-            FrozenSet.parse(choice.frozen, order=blocks).prefix_length(blocks),
+            choice.frozen.prefix_length(blocks),
             -cost.gflops_train_per_image if cost is not None else 0.0,
-            choice.frozen,
+            choice.frozen.key,
             choice.hyperparameters.model_dump_json(),
         )
 
@@ -96,7 +95,12 @@ class RaceStrategy:
         """Trials that were proposed and that the search has not been told of."""
         return [lane.trial for lane in self._lanes if lane.trial is not None]
 
-    def next_step(self) -> Step | None:
+    def settle(self, prepared: Prepared) -> None:
+        """Take over what is to run: so many runs at a time decide how many seeds are tried at once."""
+        self._prepared = prepared
+        self._rules = build_rules(prepared, len(self._lanes))
+
+    def next_step(self) -> NextStep | None:
         """Say what the race does next; None while runs are under way, and when it is over."""
         if self._outstanding:
             return None
@@ -108,7 +112,7 @@ class RaceStrategy:
             jobs = [job for leg in move.legs for job in self._run(racing[leg.entrant], leg)]
             drops = [self._drop(racing[drop.entrant], drop) for drop in move.drops]
         self._outstanding = len(jobs) + len(drops)
-        return Step(jobs=jobs, drops=drops) if self._outstanding else None
+        return NextStep(jobs=jobs, drops=drops) if self._outstanding else None
 
     def pause(self, job: Job) -> None:
         """Keep a run until all of its rung have come."""
@@ -261,7 +265,7 @@ class _Evidence:
                 reached[rung] = Standing(correct=np.array(stood.val_correct), curve=_curve(stood.history))
         return Entrant(
             params=self._prepared.costs[choice.frozen].trainable_params,
-            frozen=frozenset(FrozenSet.parse(choice.frozen, order=self._prepared.experiment.blocks).blocks),
+            frozen=frozenset(choice.frozen.parts),
             rungs=reached,
             runs=tuple(runs),
             dropped_at=dropped_at,

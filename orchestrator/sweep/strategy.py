@@ -14,7 +14,7 @@ from orchestrator.sweep.jobs import Job, TrialRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NextStep:
     """What a sweep does next.
 
     Attributes:
@@ -43,7 +43,10 @@ class Strategy(Protocol):
     def under_way(self) -> Sequence[TrialRuns]:
         """Trials that were proposed and that the search has not been told of."""
 
-    def next_step(self) -> Step | None:
+    def settle(self, prepared: Prepared) -> None:
+        """Hear how many runs there are at a time, before the first of them."""
+
+    def next_step(self) -> NextStep | None:
         """Say what to do next; None where that depends on runs under way, or where nothing is left."""
 
     def pause(self, job: Job) -> None:

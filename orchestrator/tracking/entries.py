@@ -1,17 +1,18 @@
 """What a run leaves in every tracker: its params, its summary metrics, its curves."""
 
 import json
+from collections.abc import Iterable
 from typing import Self
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet
+from orchestrator.quantities import Quantity
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.records.record import Record, flatten
 from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.records.starts import RunStart, SweepStart
 
 
-class Origin(Record):
+class CallOrigin(Record):
     """What a run says of the sweep's call that started it; holds no configuration, so no credentials."""
 
     data: DatasetInfo
@@ -27,11 +28,10 @@ class Origin(Record):
 def run_params(start: RunStart) -> dict[str, str | int | float]:
     """List what was chosen for a run: the frozen set (whole, and as 0 or 1 a block), then all that may vary."""
     spec = start.spec
-    frozen = FrozenSet.parse(spec.frozen, order=start.blocks)
     return {
-        names.FROZEN: frozen.key,
-        names.N_FROZEN: len(frozen),
-        **{f"{names.FREEZE_PREFIX}{block}": int(block in frozen) for block in start.blocks},
+        names.FROZEN: spec.frozen.key,
+        names.N_FROZEN: len(spec.frozen),
+        **{f"{names.FREEZE_PREFIX}{block}": int(block in spec.frozen) for block in start.blocks},
         **spec.hyperparameters.model_dump(mode="json"),
         names.SEED: spec.seed,
         "max_epochs": spec.trainer.max_epochs,
@@ -49,7 +49,7 @@ def run_params(start: RunStart) -> dict[str, str | int | float]:
 def run_scores(start: RunStart) -> dict[str, float]:
     """List what is known of a run before it trains, as metrics: they can be filtered and sorted by."""
     known = start.scores.model_dump() if start.scores is not None else {}
-    return {key: known[key] for key in (names.LOGME, names.GRAD_SHARE_FROZEN) if known.get(key) is not None}
+    return {each.key: known[each.key] for each in names.SCORES if known.get(each.key) is not None}
 
 
 def sweep_params(start: SweepStart) -> dict[str, str]:
@@ -68,34 +68,14 @@ def block_scores(start: SweepStart) -> dict[str, float]:
 
 
 def summary_metrics(result: RunResult, epochs_from: int = 1) -> dict[str, float]:
-    """List the summary metrics of a run, every name of that section of `names.py`; those of a GPU on a GPU only.
+    """List the summary metrics of a run: those of `names.OF_RUN` that it has.
 
     Args:
         result: What the run found.
         epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
     """
-    resident = {} if result.resident_mb is None else {names.RESIDENT_MB: result.resident_mb}
-    return {
-        names.VAL_ACC: result.val_acc,
-        names.VAL_LOSS: result.val_loss,
-        names.TRAIN_ACC: result.train_acc,
-        names.TRAIN_LOSS: result.train_loss,
-        names.TEST_ACC: result.test_acc,
-        names.TEST_LOSS: result.test_loss,
-        names.BEST_EPOCH: result.best_epoch_number - 1 + epochs_from,
-        names.EPOCHS_RUN: result.epochs_run,
-        names.TRAINABLE_PARAMS: result.trainable_params,
-        names.TRAINABLE_PCT: result.trainable_pct,
-        names.TOTAL_PARAMS: result.total_params,
-        names.DURATION_S: result.duration_s,
-        names.S_PER_EPOCH: result.s_per_epoch,
-        names.IMAGES_PER_S: result.images_per_s,
-        names.GFLOPS_FORWARD: result.gflops_forward_per_image,
-        names.GFLOPS_TRAIN: result.gflops_train_per_image,
-        names.PEAK_MEMORY_MB: result.peak_memory_mb,
-        names.GAP_TRAIN_VAL: result.gap_train_val,
-        **resident,
-    }
+    found = {each.key: value for each in names.OF_RUN if (value := result.read(each.key)) is not None}
+    return found | {names.BEST_EPOCH: result.best_epoch_number - 1 + epochs_from}
 
 
 def epoch_step(metrics: EpochMetrics, epochs_from: int = 1) -> int:
@@ -110,13 +90,9 @@ def curve_points(metrics: EpochMetrics, epochs_from: int = 1) -> list[tuple[str,
         metrics: The epoch.
         epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
     """
-    curves = {
-        names.CURVE_TRAIN_LOSS: metrics.train_loss,
-        names.CURVE_TRAIN_ACC: metrics.train_acc,
-        names.CURVE_VAL_LOSS: metrics.val_loss,
-        names.CURVE_VAL_ACC: metrics.val_acc,
-        names.CURVE_LR: metrics.lr,
-    }
-    steps = [(names.CURVE_STEP_LOSS, point.loss, point.step) for point in metrics.step_losses]
-    step = epoch_step(metrics, epochs_from)
-    return [(name, value, step) for name, value in curves.items()] + steps
+    epoch = _list_points(metrics, names.OF_EPOCH, epoch_step(metrics, epochs_from))
+    return epoch + [point for each in metrics.step_losses for point in _list_points(each, names.OF_STEP, each.step)]
+
+
+def _list_points(record: Record, quantities: Iterable[Quantity], step: int) -> list[tuple[str, float, int]]:
+    return [(each.curve, getattr(record, each.key), step) for each in quantities if each.curve is not None]

@@ -28,7 +28,6 @@ from orchestrator.tracking.entries import curve_points, run_params, summary_metr
 
 _LOG = logging.getLogger(__name__)
 _VERSION = "brain.Event:2"
-_HPARAMS_METRICS = (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS, names.VAL_LOSS, names.DURATION_S)
 _FIRST_COLUMNS = (names.FROZEN, names.N_FROZEN, names.SEED, "lr", "batch_size")
 """Only five columns are shown at first: those that "differ", then by the alphabet. What varies comes before others."""
 _SHOWN = 5
@@ -86,7 +85,7 @@ class TensorBoardRun:
     def finish(self, result: RunResult) -> None:
         """Write the HParams row's metrics and close the session as a success."""
         metrics = summary_metrics(result)
-        events = [_build_event(_build_scalar(name, metrics[name]), 0) for name in _HPARAMS_METRICS]
+        events = [_build_event(_build_scalar(name, metrics[name]), 0) for name in names.FIRST_IN_TENSORBOARD]
         self._write([*events, _build_event(_build_session_end(api_pb2.STATUS_SUCCESS))], durable=True)
         self.is_open = False
 
@@ -277,7 +276,7 @@ def _build_experiment(params: Mapping[str, str | int | float], shown: Sequence[s
             )
             for name, value in params.items()
         ],
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in _HPARAMS_METRICS],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in names.FIRST_IN_TENSORBOARD],
     )
     return _build_hparams(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment))
 

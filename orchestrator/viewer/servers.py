@@ -21,7 +21,7 @@ from orchestrator.machine.addresses import LOOPBACK, MLFLOW_PORT, TENSORBOARD_PO
 from orchestrator.machine.hosts import WILDCARDS, explain_reach, list_hosts, list_origins, name_host
 from orchestrator.masking import mask_credentials, open_address, remember_address
 from orchestrator.storage.layout import Root
-from orchestrator.viewer.views import Page
+from orchestrator.viewer.views import WebPage
 
 _START_TIMEOUT_S = 180.0  # a cold start of the MLflow server took 42 s on a busy machine
 _STOP_TIMEOUT_S = 10.0
@@ -64,8 +64,8 @@ class _Server:
     log: IO[bytes]
 
     @property
-    def page(self) -> Page:
-        return Page(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
+    def page(self) -> WebPage:
+        return WebPage(name=self.name, url=f"http://{name_host(self.host)}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Viewer:
         reach: How a browser elsewhere gets there, a sentence each.
     """
 
-    pages: tuple[Page, ...]
+    pages: tuple[WebPage, ...]
     reach: tuple[str, ...] = ()
     _servers: tuple[_Server, ...]
 
@@ -139,7 +139,7 @@ def open_viewer(
         command = tensorboard_command(root, host, port, hosts)
         servers.append(stack.enter_context(_serve("TensorBoard", command, host, port, "/")))
         _wait_until_healthy(servers)
-        pages = [Page(name="MLflow UI", url=open_address(store))] if remote else []
+        pages = [WebPage(name="MLflow UI", url=open_address(store))] if remote else []
         reach = tuple(explain_reach(host, [server.port for server in servers]))
         yield Viewer(pages=(*pages, *(server.page for server in servers)), reach=reach, _servers=tuple(servers))
 

@@ -11,7 +11,7 @@ _VIEWS = {names.VIEW_RUNS: "runs, highest val_acc first", names.VIEW_NESTED: "ru
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class WebPage:
     """A page that a browser can open.
 
     Attributes:
@@ -23,7 +23,7 @@ class Page:
     url: str
 
 
-def find_views(address: str) -> list[Page]:
+def find_views(address: str) -> list[WebPage]:
     """List the views of each sweep that the MLflow server at `address` shows: its runs with columns, and nested.
 
     The UI shows no metric of its own accord; these views, which the sweeps keep with their experiments, do. A server
@@ -43,7 +43,7 @@ def find_views(address: str) -> list[Page]:
         tags = {tag["key"] for tag in experiment.get("tags", [])}
         route = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning"
         views += [
-            Page(name=f"{experiment['name']}: {title}", url=f"{route}&{names.VIEW_KEY}={view}")
+            WebPage(name=f"{experiment['name']}: {title}", url=f"{route}&{names.VIEW_KEY}={view}")
             for view, title in _VIEWS.items()
             if f"{names.VIEW_TAG}{view}" in tags
         ]

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from benchmarks.race_replay import replay
 from benchmarks.record import RECORD_FILE, Recording, record
 from benchmarks.recorded_run import run_recorded
 from orchestrator.records.facts import Cost
 from orchestrator.records.place import Workplace
 from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
-from orchestrator.sweep.decisions import Rules, replay
+from orchestrator.sweep.decisions import Rules
 from tests.factories import make_experiment, make_history, make_result, make_run, make_trial
 from tests.training.narrow import narrow_networks
 from tests.training.tiny import make_spec

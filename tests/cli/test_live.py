@@ -47,7 +47,7 @@ def watch(observer, start):
     observer.on_run_start(start)
     observer.on_epoch(start, EPOCH)
     result = make_result(val_acc=0.75, best_epoch=2, epochs_run=3)
-    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", result=result))
+    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", state="complete", result=result))
     observer.on_trial_end(make_trial(number=0, frozen="stem", val_acc=0.75))
 
 
@@ -68,12 +68,12 @@ def test_quiet_keeps_messages_and_lost_runs(start):
     observer = PlainObserver(Console(file=out, width=40), verbosity=-1)
     watch(observer, start)
     observer.on_message("heard")
-    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", error="worker died"))
+    observer.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", state="failed", error="worker died"))
     assert out.getvalue().splitlines()[1:] == ["heard", "trial_000_stem_seed0: lost: worker died"]
 
 
 def test_a_run_that_was_stopped_is_not_lost(start):
-    stopped = RunRecord(name=start.name, seed=0, fingerprint="f", error="interrupted")
+    stopped = RunRecord(name=start.name, seed=0, fingerprint="f", state="put_off")
     out = io.StringIO()
     PlainObserver(Console(file=out, width=40)).on_run_end(start, stopped)
     assert out.getvalue() == "trial_000_stem_seed0: stopped\n"
@@ -113,7 +113,7 @@ def test_the_time_to_go_counts_runs_side_by_side_and_those_under_way(start, monk
     live.on_run_start(start)
     now[0] += 50
     assert "time to go unknown yet" in live._summary(0)
-    live.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", result=make_result()))
+    live.on_run_end(start, RunRecord(name=start.name, seed=0, fingerprint="f", state="complete", result=make_result()))
     live.on_trial_end(make_trial(number=0, frozen="stem"))
     live.on_run_start(replace(start, name="trial_001_stem_seed0"))
     now[0] += 20
@@ -123,7 +123,9 @@ def test_the_time_to_go_counts_runs_side_by_side_and_those_under_way(start, monk
 def test_a_run_that_was_answered_is_shown_as_such(start):
     live = LiveObserver(Console(file=io.StringIO(), width=120))
     result = make_result(val_acc=0.75, best_epoch=2, epochs_run=3)
-    record = RunRecord(name=start.name, seed=0, fingerprint="f", result=result, reused_from="other/trial_000")
+    record = RunRecord(
+        name=start.name, seed=0, fingerprint="f", state="complete", result=result, reused_from="other/trial_000"
+    )
     live.on_run_end(start, record)
     page = io.StringIO()
     Console(file=page, width=120).print(live._render())
@@ -190,7 +192,7 @@ def test_a_first_signal_ends_what_has_not_begun_and_stops_what_runs(monkeypatch,
 
 def pruned(start):
     reason = "pruned after 3 epochs: hopeless"
-    record = RunRecord(name=start.name, seed=0, fingerprint="f", error=reason, pruned_after=3)
+    record = RunRecord(name=start.name, seed=0, fingerprint="f", state="pruned", error=reason, pruned_after=3)
     return record, make_trial(frozen="stem").model_copy(update={"state": "pruned", "runs": (record,), "error": reason})
 
 

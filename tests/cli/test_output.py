@@ -283,6 +283,36 @@ def test_cells(key, value, text):
     assert format_cell(key, value) == text
 
 
+DIGITS = {
+    4: {
+        *("val_acc", "val_acc_low", "val_acc_high", "val_acc_corrected", "test_acc_low", "test_acc_high", "test_drop"),
+        *("difference", "low", "high", "train_acc", "test_acc", "highest_measured_val_acc", "gap_train_val"),
+        *("val_acc_effect", "val_acc_effect_low", "val_acc_effect_high"),
+        *("interaction", "interaction_low", "interaction_high", "val_loss", "train_loss", "test_loss"),
+    },
+    3: {
+        *("p_front", "logme", "grad_share_frozen", "p_value", "p_value_adjusted"),
+        *("gflops_forward_per_image", "gflops_train_per_image", "gflops_train_per_image_effect"),
+    },
+    2: {"trainable_pct", "s_per_epoch", "ped_anova"},
+    1: {
+        *("duration_s", "duration_s_effect", "duration_s_effect_low", "duration_s_effect_high"),
+        *("peak_memory_mb", "images_per_s"),
+    },
+}
+"""Decimal places by column, as written down before they came from the table of quantities."""
+PLAIN = {"lr", "weight_decay", "standard_error", "n_seeds", "best_epoch", "epochs_run", "hypervolume"}
+
+
+def test_numbers_have_their_digits():
+    thirds = {digits: f"{1 / 3:.{digits}f}" for digits in DIGITS}
+    assert {n: {key for key in keys if format_cell(key, 1 / 3) == thirds[n]} for n, keys in DIGITS.items()} == DIGITS
+    assert {key for key in PLAIN if format_cell(key, 1 / 3) == "0.333333"} == PLAIN
+    counted = {*PLAIN, "trainable_params", "total_params", "trainable_params_effect", "n_trials", "trial"}
+    grouped = {key for key in counted if format_cell(key, 1234) == "1,234"}
+    assert grouped == {"trainable_params", "total_params", "trainable_params_effect"}
+
+
 def test_notes_go_to_stderr(capsys):
     print_note("nothing yet")
     assert capsys.readouterr() == ("", "nothing yet\n")

@@ -1,6 +1,7 @@
 """One suite over every executor: what is submitted comes back, in order, and a lost run is a `RunError`."""
 
 import threading
+import time
 
 import pytest
 
@@ -82,15 +83,43 @@ def test_an_exception_that_cannot_be_pickled_arrives_all_the_same(build, tmp_pat
     assert error.message == "UnpicklableError: this and that"
 
 
-def test_a_sink_that_raises_loses_the_run(build, tmp_path):
+def test_what_a_sink_raises_comes_out_where_it_is_waited_for_and_loses_the_run(build, tmp_path):
+    heard = []
+
     def sink(epoch):
+        heard.append(epoch)
         raise OSError("the disk is full")
 
     with build("count") as executor:
-        error = error_of(executor.submit(spec(), Workplace(directory=str(tmp_path)), sink))
-        assert error.message == "OSError: the disk is full"
+        future = executor.submit(spec(), Workplace(directory=str(tmp_path)), sink)
+        with pytest.raises(OSError, match="the disk is full"):
+            error_of(future)
+        assert error_of(future).message == "OSError: the disk is full"
+        assert len(heard) == 1
         # and the next one runs
         assert executor.submit(spec(), Workplace(directory=str(tmp_path)), ignore).result(TIMEOUT_S)
+
+
+def test_nothing_is_heard_but_where_it_is_waited_for(build, tmp_path):
+    seen, done = [], []
+    with build("count") as executor:
+        future = executor.submit(
+            spec(), Workplace(directory=str(tmp_path)), lambda _: seen.append(threading.current_thread())
+        )
+        future.add_done_callback(lambda _: done.append(threading.current_thread()))
+        time.sleep(1.0)  # long enough for a run in a worker to end
+        assert (seen, done) == ([], [])
+        while not future.done():
+            executor.wait(TIMEOUT_S)
+    assert seen == [threading.current_thread()] * 4
+    assert done == [threading.current_thread()]
+
+
+def test_waiting_for_nothing_takes_as_long_as_it_says(build):
+    with build("count") as executor:
+        began = time.monotonic()
+        executor.wait(0.3)
+        assert 0.3 <= time.monotonic() - began < 3
 
 
 def test_a_target_that_is_not_there_loses_the_run(build, tmp_path):

@@ -14,7 +14,7 @@ GPUS = "ORCHESTRATOR_TEST_GPUS"
 DRIVER = "470.82.01"
 GIB = 2**30
 MEMORY, FREE = 80 * GIB, 70 * GIB
-OK, NOT_SUPPORTED, NOT_FOUND = 0, 3, 6
+OK, NOT_FOUND = 0, 6
 
 
 def uuid_of(gpu: int) -> str:

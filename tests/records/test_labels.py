@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.config.models import SearchConfig
-from orchestrator.records.labels import Label, find_varied, label_trials
+from orchestrator.records.labels import TrialLabel, find_varied, label_trials
 from orchestrator.records.spec import run_name
 from orchestrator.report.note import write_note
 from orchestrator.report.pictures.series import build_series
@@ -60,7 +60,7 @@ def test_labels_are_unique_and_short():
     labels = label_trials(trials, ("lr",))
     assert [str(label) for label in labels.values()] == ["stem lr=0.001", "stem lr=0.00123 #1", "stem lr=0.00123 #2"]
     assert labels[2].freezing == "freezing stem (lr=0.00123, trial 2)"
-    assert Label(frozen="none").freezing == "freezing nothing"
+    assert TrialLabel(frozen="none").freezing == "freezing nothing"
 
 
 def test_a_runs_name_says_what_varies():

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
+from orchestrator.config.schedules import CosineSchedule, StepSchedule
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -62,6 +63,11 @@ def with_trainer(**values):
         with_trainer(deterministic=False),
         with_trainer(matmul_precision="high"),
         with_data(augment="flip"),
+        with_trainer(convolutions="torch"),
+        with_trainer(accumulate=2),
+        with_trainer(gradient_clip=1.0),
+        with_trainer(schedule=CosineSchedule()),
+        with_trainer(schedule=StepSchedule(factor=0.5)),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -98,10 +104,11 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
     free |= {"augment"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
-    assert SPEC.identity.keys() == RunSpec.model_fields.keys()
+    assert SPEC.identity.keys() == RunSpec.model_fields.keys() - {"version"}
     assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
-    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - {"matmul_precision"}  # by default
+    later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
+    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
 def test_a_number_written_otherwise_is_the_same_number():
@@ -282,3 +289,25 @@ def test_the_range_of_values_is_identity_where_it_is_concrete():
 
     assert fingerprint("auto") == fingerprint("full") == fingerprint(None) == SPEC.fingerprint
     assert len({SPEC.fingerprint, fingerprint((0.0, 4080.0)), fingerprint((0.0, 65535.0))}) == 3
+
+
+# Quantities without a field of their own
+
+
+def test_what_was_measured_besides_is_kept_and_read_by_its_key():
+    result = make_result("stem", 0.8, measured={"val_brier": 0.25, "val_skill": math.nan})
+    again = RunResult.model_validate_json(result.model_dump_json())
+    assert again.read("val_brier") == 0.25
+    assert math.isnan(again.read("val_skill") or 0)
+    assert again.read("val_acc") == 0.8
+    assert again.read("best_epoch") == 3  # from 1; the field counts from 0
+    assert again.read("resident_mb") is None  # not on a CPU
+    assert again.read("gap_train_val") == result.train_acc - result.val_acc
+
+
+def test_a_result_without_further_measurements_is_written_as_before_they_could_be():
+    plain = make_result("stem", 0.8)
+    assert "measured" not in json.loads(plain.model_dump_json())
+    assert "measured" not in json.loads(make_run().model_dump_json())["result"]
+    assert list(plain.model_dump()) == [name for name in RunResult.model_fields if name != "measured"]
+    assert RunResult.model_validate(plain.model_dump()) == plain

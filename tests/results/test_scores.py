@@ -3,6 +3,7 @@
 import pytest
 from scipy import stats
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.report.note import write_note
 from orchestrator.results import Sweep, describe_scores
 from orchestrator.results.scores import correlate_scores
@@ -15,7 +16,9 @@ ACCURACIES = (0.95, 0.94, 0.96, 0.90, 0.85, 0.60)
 
 def make_trials(keys=PREFIXES, accuracies=ACCURACIES):
     pairs = enumerate(zip(keys, accuracies, strict=False))
-    return [make_trial(number, key, accuracy, scores=SCORES.of(key)) for number, (key, accuracy) in pairs]
+    return [
+        make_trial(number, key, accuracy, scores=SCORES.of(FrozenSet.parse(key))) for number, (key, accuracy) in pairs
+    ]
 
 
 def make_sweep(tmp_path, trials) -> Sweep:
@@ -24,7 +27,7 @@ def make_sweep(tmp_path, trials) -> Sweep:
 
 def test_rank_correlations_are_those_of_scipy_over_the_trials_that_have_the_score():
     logme, share, params = correlate_scores(make_trials())
-    known = [SCORES.of(key) for key in PREFIXES]
+    known = [SCORES.of(FrozenSet.parse(key)) for key in PREFIXES]
     assert (logme.n_trials, share.n_trials, params.n_trials) == (5, 6, 6)  # `none` has no frozen prefix
     assert logme.value == pytest.approx(stats.spearmanr([s.logme for s in known[1:]], ACCURACIES[1:]).statistic)
     assert share.value == pytest.approx(stats.spearmanr([s.grad_share_frozen for s in known], ACCURACIES).statistic)
@@ -77,7 +80,7 @@ def test_columns_metrics_and_note_have_the_scores(tmp_path):
 
 
 def test_a_failed_trial_shows_its_scores_and_counts_for_no_correlation(tmp_path):
-    failed = make_trial(6, "layer3", error="out of memory", scores=SCORES.of("layer3"))
+    failed = make_trial(6, "layer3", error="out of memory", scores=SCORES.of(FrozenSet.parse("layer3")))
     sweep = make_sweep(tmp_path, [*make_trials(), failed])
     assert sweep.trial_rows()[6]["grad_share_frozen"] == 16 / 30
     assert sweep.summary_metrics() == make_sweep(tmp_path, make_trials()).summary_metrics() | {

@@ -52,5 +52,5 @@ def run_all(search: OptunaSearch, *, limit: int = 100) -> list[Proposal]:
         assert len(proposals) < limit, "the search does not end"
         proposals.append(proposal)
         if proposal.repeats is None:
-            finish(search, proposal, 1 - 0.1 * proposal.choice.frozen.count("layer"))
+            finish(search, proposal, 1 - 0.1 * str(proposal.choice.frozen).count("layer"))
     return proposals

@@ -81,7 +81,7 @@ def test_each_encoding_has_its_parameters(root, encoding):
         frozen = (
             {"frozen": choice.frozen}
             if encoding == "categorical"
-            else {f"freeze_{block}": block in choice.frozen.split("+") for block in RESNET18}
+            else {f"freeze_{block}": block in choice.frozen for block in RESNET18}
         )
         assert trial.params == frozen | {"optimizer": choice.hyperparameters.optimizer}
 

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import TrackingConfig
 from orchestrator.errors import NotFoundError, SetupError
 from orchestrator.search import OptunaSearch, read_scores, read_study, study_names
@@ -100,9 +101,20 @@ def test_a_store_of_another_version_is_said_to_be_one(root):
 def test_a_study_that_an_older_program_wrote_is_said_to_be_one(root):
     open_search(root)
     study = optuna.load_study(study_name="demo", storage=f"sqlite:///{root.optuna_db}")
-    study.set_user_attr("experiment", {"name": "demo", "data": {"source": "x", "gone": 1}})
-    with pytest.raises(SetupError, match=r"^the study 'demo' in .* cannot be read: Extra inputs are not permitted"):
+    study.set_user_attr("experiment", {"name": "demo", "data": {"source": "x", "image_size": "large"}})
+    with pytest.raises(SetupError, match=r"^the study 'demo' in .* cannot be read: Input should be a valid integer"):
         read_study(root, "demo")
+
+
+def test_what_another_version_configured_besides_is_left_out_and_said(root, caplog):
+    open_search(root)
+    study = optuna.load_study(study_name="demo", storage=f"sqlite:///{root.optuna_db}")
+    study.set_user_attr("experiment", {"name": "demo", "data": {"source": "x", "of_another": 1}})
+    experiment, _ = read_study(root, "demo")
+    assert experiment.data.source == "x"
+    (said,) = caplog.messages
+    assert said.startswith("the study 'demo' was written by another version of this program")
+    assert said.endswith("what it says of data.of_another is not read, here and wherever it stands")
 
 
 def test_a_study_of_somebody_else_is_not_read(root):
@@ -149,7 +161,7 @@ def test_what_is_known_of_the_blocks_is_kept_and_read_with_each_trial(root):
     proposal = search.propose()
     assert proposal is not None
     told = finish(search, proposal)
-    assert told.scores == SCORES.of("none")
+    assert told.scores == SCORES.of(FrozenSet())
     assert read_study(root, "demo")[1] == [told] == search.trials()
     OptunaSearch(root, make_experiment("demo"), costs).require_identity({})
     assert read_scores(root, "demo") is None

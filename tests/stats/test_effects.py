@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.stats.effects import Cell, estimate_effects, find_supported
+from orchestrator.stats.effects import Cell, estimate_effects, find_supported_effects
 from orchestrator.stats.timing import Timing
 
 BLOCKS = ("a", "b", "c")
@@ -228,7 +228,7 @@ def test_without_predictions_of_the_same_images_an_effect_has_no_interval(correc
     assert effect.accuracy.mean == pytest.approx(frozen.accuracies[0] - training.accuracies[0])
     assert (effect.accuracy.low, effect.accuracy.high, effect.accuracy.p_value) == (None, None, None)
     assert not effect.accuracy.is_told_from_zero
-    assert find_supported([effect]) == []
+    assert find_supported_effects([effect]) == []
 
 
 @pytest.mark.parametrize("runs", [1, 3])
@@ -259,10 +259,10 @@ def test_an_effect_holds_where_its_p_value_times_their_number_is_small():
     image = rng.random(200)
     cells = [make_cell(key, [image < 0.9 - 0.1 * ("b" in key)]) for key in all_frozen()]
     effects = estimate_effects(BLOCKS, cells)
-    assert [effect.block for effect in find_supported(effects)] == ["b"]
+    assert [effect.block for effect in find_supported_effects(effects)] == ["b"]
     p_value = by_block(effects)["b"].accuracy.p_value
-    assert find_supported(effects, level=p_value * 2.9) == []
-    assert [effect.block for effect in find_supported(effects, level=p_value * 3.1)] == ["b"]
+    assert find_supported_effects(effects, level=p_value * 2.9) == []
+    assert [effect.block for effect in find_supported_effects(effects, level=p_value * 3.1)] == ["b"]
 
 
 @pytest.mark.parametrize(("runs", "blocks", "of_seeds"), [(1, "abc", 0.0), (3, "a", 0.1), (3, "abc", 0.1)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.stats.selection import choose_cheapest_within, find_supported
+from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
 
 
 def search_all(better, params, accuracy):
@@ -34,7 +34,7 @@ def test_it_is_the_smallest_set_that_stands_for_all(count, seed):
     better = rng.random((count, count)) < 0.4
     params = rng.integers(1, 5, size=count).astype(float).tolist()
     accuracy = (rng.integers(50, 100, size=count) / 100).tolist()
-    members = find_supported(better, params, accuracy)
+    members = find_supported_front(better, params, accuracy)
     size, accuracies = search_all(better, params, accuracy)
     assert len(members) == size
     assert sum(accuracy[m] for m in members) == pytest.approx(accuracies)
@@ -43,12 +43,12 @@ def test_it_is_the_smallest_set_that_stands_for_all(count, seed):
 
 
 def test_equals_leave_the_cheapest():
-    assert find_supported(np.zeros((4, 4), dtype=np.bool_), [4.0, 1.0, 3.0, 2.0], [0.9, 0.8, 0.9, 0.9]) == [1]
+    assert find_supported_front(np.zeros((4, 4), dtype=np.bool_), [4.0, 1.0, 3.0, 2.0], [0.9, 0.8, 0.9, 0.9]) == [1]
 
 
 def test_equal_in_every_respect_is_the_earlier():
-    assert find_supported(np.zeros((3, 3), dtype=np.bool_), [1.0, 1.0, 1.0], [0.9, 0.9, 0.9]) == [0]
-    assert find_supported(np.zeros((0, 0), dtype=np.bool_), [], []) == []
+    assert find_supported_front(np.zeros((3, 3), dtype=np.bool_), [1.0, 1.0, 1.0], [0.9, 0.9, 0.9]) == [0]
+    assert find_supported_front(np.zeros((0, 0), dtype=np.bool_), [], []) == []
 
 
 def test_the_cheapest_within_what_is_allowed():

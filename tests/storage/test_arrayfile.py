@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import CacheError
-from orchestrator.storage.arrayfile import Label, Writer, is_whole, map_array, read_label
+from orchestrator.storage.arrayfile import ArrayLabel, Writer, map_array, matches_digest, read_label
 
 ROWS = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
-LABEL = Label(kind="images", key="k", of="four rows", shape=ROWS.shape, dtype="<f4")
+LABEL = ArrayLabel(kind="images", key="k", of="four rows", shape=ROWS.shape, dtype="<f4")
 
 
 def write(path, rows=ROWS, label=LABEL, extra=None):
@@ -24,7 +24,7 @@ def read(path):
     """The array, or None where the file is not whole."""
     with path.open("rb") as file:
         label = read_label(file)
-        return map_array(file, label) if label is not None and is_whole(file) else None
+        return map_array(file, label) if label is not None and matches_digest(file) else None
 
 
 def test_an_array_comes_back_to_the_last_bit_with_what_is_told_besides(tmp_path):

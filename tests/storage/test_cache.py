@@ -17,7 +17,7 @@ from orchestrator.errors import CacheError
 from orchestrator.records.place import CachePlace
 from orchestrator.storage import cache as cache_module
 from orchestrator.storage.arrayfile import Writer
-from orchestrator.storage.cache import Cache, Entry
+from orchestrator.storage.cache import Cache, CacheEntry
 
 ROWS = np.arange(3000, dtype=np.uint8).reshape(10, 300)
 SIZE = 3400
@@ -43,7 +43,7 @@ def never(write):
     raise AssertionError("it is there already")
 
 
-def open_entry(cache: Cache, key: str = "a", build=build, kind: str = "images") -> Entry:
+def open_entry(cache: Cache, key: str = "a", build=build, kind: str = "images") -> CacheEntry:
     return cache.open(kind, key, shape=ROWS.shape, dtype="|u1", of=f"rows {key}", build=build)
 
 

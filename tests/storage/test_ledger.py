@@ -1,5 +1,6 @@
 """The ledger of trainings: who may train, and from where an interrupted one goes on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,9 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from orchestrator.errors import SetupError
 from orchestrator.storage.files import write_checked
 from orchestrator.storage.layout import Root
 from orchestrator.storage.ledger import Ledger
+from tests.factories import make_result, make_spec
 
 NAME = "abc"
 
@@ -86,6 +89,85 @@ def test_a_training_is_claimed_once(ledger):
         assert ledger.claim("other", second)
         first.close()
         assert ledger.claim(NAME, second)
+
+
+# Results, whole and not
+
+
+def write_result(ledger, result, **more):
+    folder = ledger.directory(result.fingerprint)
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").touch()
+    values = {**json.loads(result.model_dump_json()), **more}
+    (folder / "result.json").write_text(json.dumps(values))
+    return folder / "result.json"
+
+
+def test_a_result_with_what_a_later_version_found_besides_answers(ledger):
+    result = make_result()
+    write_result(ledger, result, version=99, val_brier=0.1)
+    assert ledger.find_result(result.fingerprint) == result
+
+
+def test_a_damaged_result_does_not_answer_and_is_named(ledger, caplog):
+    path = write_result(ledger, make_result())
+    path.write_text(path.read_text()[:-9])
+    assert ledger.find_result(make_result().fingerprint) is None
+    (said,) = caplog.messages
+    assert said.startswith(f"{path} is damaged and counts as if it were not there: ")
+
+
+def test_a_result_that_a_later_version_wrote_otherwise_is_not_trained_over(ledger):
+    path = write_result(ledger, make_result(), version=99, val_acc={"mean": 0.5})
+    with pytest.raises(SetupError, match=rf"^cannot read {path}: a later version .*; val_acc: "):
+        ledger.find_result(make_result().fingerprint)
+
+
+# Trainings that are named by how often they logged
+
+
+def begin(ledger, steps, *, version=0, finished=False, name=None, **trainer):
+    """Leave the specification of a training; returns it."""
+    spec = make_spec()
+    changed = spec.trainer.model_copy(update={"log_every_n_steps": steps, **trainer})
+    spec = spec.model_copy(update={"trainer": changed, "version": version})
+    folder = ledger.directory(name or spec.fingerprint)
+    folder.mkdir(parents=True)
+    exclude = {"version"} if version == 0 else set()
+    (folder / "spec.json").write_text(spec.model_dump_json(exclude=exclude))
+    if finished:
+        (folder / "result.json").touch()
+    return spec
+
+
+def test_a_training_of_version_0_1_is_found_whatever_it_logged(ledger):
+    begin(ledger, 7)
+    assert ledger.find_older() == {make_spec().fingerprint: 7}
+    assert make_spec().as_of_0(7).fingerprint in {path.name for path in ledger.directory("x").parent.iterdir()}
+
+
+def test_a_finished_one_goes_before_one_that_was_begun(ledger):
+    begin(ledger, 7)
+    begin(ledger, 5, finished=True)
+    begin(ledger, 9)
+    assert ledger.find_older() == {make_spec().fingerprint: 5}
+
+
+@pytest.mark.parametrize(("finished", "found"), [(True, {}), (False, {make_spec().fingerprint: 7})])
+def test_one_under_todays_name_goes_before_it_if_it_is_as_far(ledger, finished, found):
+    begin(ledger, 10, finished=finished)
+    begin(ledger, 7, finished=True)
+    assert ledger.find_older() == found
+
+
+def test_what_has_another_name_is_none_of_them(ledger):
+    begin(ledger, 10)
+    begin(ledger, 11, version=1, name="another")
+    # an older version named it otherwise, and computed otherwise: it does not answer
+    begin(ledger, 7, name="0123456789abcdef")
+    (ledger.directory("damaged")).mkdir()
+    (ledger.directory("damaged") / "spec.json").write_text("{")
+    assert ledger.find_older() == {}
 
 
 CLAIM = """

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.config.models import TrainerConfig
 from orchestrator.errors import RunError, SweepError
 from orchestrator.execution.inline import InlineExecutor
+from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.observers.group import LoggingObserver
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.spec import Choice, Hyperparameters
@@ -115,6 +116,20 @@ def test_a_torn_result_is_no_result(tmp_path, damage):
     assert (outcome.trained, outcome.reused) == (1, 3)
 
 
+def test_what_workers_send_is_heard_in_the_thread_that_sweeps(tmp_path):
+    class Threads(LoggingObserver):
+        seen = set()  # noqa: RUF012
+
+        def on_epoch(self, start, metrics):
+            self.seen.add(threading.current_thread())
+
+    bench = Bench(tmp_path)
+    bench.observer = Threads()
+    bench.executor = ProcessExecutor("tests.fake_training:train", workers=2)
+    assert bench.sweep().trained == 4
+    assert Threads.seen == {threading.current_thread()}
+
+
 class StopAfterEpoch(LoggingObserver):
     """Asks for a stop when the first epoch of a frozen set is seen."""
 
@@ -189,7 +204,7 @@ def test_a_run_whose_gpu_was_full_is_tried_again_with_nobody_beside_it(tmp_path,
 class Cramped(InlineExecutor):
     """Two workers and memory for one: whoever comes second is killed, and the first one ends later."""
 
-    workers, blocking = 2, False
+    workers = 2
 
     def __init__(self) -> None:
         super().__init__("tests.fake_training:train")
@@ -197,19 +212,15 @@ class Cramped(InlineExecutor):
         self.under_way = set()
 
     def submit(self, spec, workplace, on_epoch):
-        future = Future()
         self.beside.append((spec.frozen, sorted(self.under_way)))
         if self.under_way:
-            future.set_exception(RunError("no memory left", cause="out_of_memory"))
-            return future
+            killed = Future()
+            killed.set_exception(RunError("no memory left", cause="out_of_memory"))
+            return killed
         self.under_way.add(spec.frozen)
-        threading.Timer(1.5, self.finish, (spec, workplace, future)).start()
+        future = super().submit(spec, workplace, on_epoch)
+        future.add_done_callback(lambda _: self.under_way.discard(spec.frozen))
         return future
-
-    def finish(self, spec, workplace, future):
-        done = super().submit(spec, workplace, lambda _: None)
-        self.under_way.discard(spec.frozen)
-        future.set_result(done.result())
 
 
 def test_what_found_no_memory_is_tried_again_when_there_is_room_and_one_run_less_from_then_on(tmp_path, caplog):
@@ -322,7 +333,7 @@ def test_more_seeds_extend_a_sweep_and_train_only_what_is_new(tmp_path):
     assert [trial.val_acc for trial in sweep.candidates] == [
         pytest.approx(ACCURACY[trial.frozen] - 0.005) for trial in sweep.candidates
     ]
-    assert sorted(trial.frozen for trial in sweep.candidates) == sorted(KEYS)
+    assert sorted(trial.frozen.key for trial in sweep.candidates) == sorted(KEYS)
 
 
 class CloseAfterTrials(LoggingObserver):

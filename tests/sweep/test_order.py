@@ -7,10 +7,8 @@ from orchestrator.observers.group import LoggingObserver
 from tests.sweep_bench import KEYS, Bench
 
 
-class Background(InlineExecutor):
-    """Says that `submit` returns at once, and writes down what it is given."""
-
-    blocking = False
+class Listing(InlineExecutor):
+    """Writes down what it is given."""
 
     def __init__(self, events):
         super().__init__("tests.fake_training:train")
@@ -32,7 +30,7 @@ class Committing(LoggingObserver):
         self.events.append(("commit", start.spec.frozen))
 
 
-def make_bench(root, executor=Background, **search):
+def make_bench(root, executor=Listing, **search):
     bench, events = Bench(root), []
     if search:
         settings = bench.experiment.search.model_copy(update=search)
@@ -66,17 +64,8 @@ def test_a_sampler_hears_of_each_trial_before_it_proposes_the_next(tmp_path):
     assert [kind for kind, _ in events] == ["begin", "commit"] * (len(events) // 2)
 
 
-def test_where_submit_trains_each_run_is_committed_before_the_next(tmp_path):
-    class Blocking(Background):
-        blocking = True
-
-    bench, events = make_bench(tmp_path, Blocking)
-    bench.sweep()
-    assert [kind for kind, _ in events] == ["begin", "commit"] * 4
-
-
 def test_what_finished_is_kept_where_the_next_run_cannot_begin(tmp_path):
-    class Full(Background):
+    class Full(Listing):
         def submit(self, spec, workplace, on_epoch):
             if self.events:
                 raise OSError("No space left on device")

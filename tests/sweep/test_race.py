@@ -50,7 +50,7 @@ def test_a_race_drops_the_hopeless_and_repeats_the_close(undisturbed):
     assert {key: state for key, (state, _) in world.settled.items() if state == "PRUNED"} == dict.fromkeys(
         HOPELESS, "PRUNED"
     )
-    assert sorted(trial.frozen for trial in outcome.pruned) == sorted(HOPELESS)
+    assert sorted(trial.frozen.key for trial in outcome.pruned) == sorted(HOPELESS)
     assert outcome.failed_trials == []
     seeds = {key: seeds for key, (state, seeds) in world.settled.items() if state == "COMPLETE"}
     assert seeds == {key: [0] for key in (*CLEAR, "layer2")} | {key: [0, 1, 2] for key in CLOSE}
@@ -205,7 +205,7 @@ def lost_once(frozen, at):
 def test_a_full_sweep_runs_what_a_race_has_dropped_from_where_it_was(world):
     world.sweep(make_race(epochs=53))
     outcome, proposals = world.sweep(make_race(strategy="full", epochs=None))
-    assert sorted(proposal.choice.frozen for proposal in proposals) == sorted(HOPELESS)
+    assert sorted(proposal.choice.frozen.key for proposal in proposals) == sorted(HOPELESS)
     assert outcome.trained == len(HOPELESS)
     assert {state for state, _ in world.settled.values()} == {"COMPLETE"}
     assert_nothing_twice(world)
@@ -226,7 +226,9 @@ class FinishedByAnother(LoggingObserver):
         with claim:
             assert ledger.claim(fingerprint, claim)  # a paused run is nobody's
             result = train(start.spec, Workplace(directory=str(ledger.directory(fingerprint))), lambda metrics: None)
-            record = RunRecord(name="theirs", seed=start.spec.seed, fingerprint=fingerprint, result=result)
+            record = RunRecord(
+                name="theirs", seed=start.spec.seed, fingerprint=fingerprint, state="complete", result=result
+            )
             ledger.enter("other", record)
 
 

@@ -6,7 +6,7 @@ from orchestrator.lettering import plain
 from orchestrator.report.pictures.canvas import INK, PALE, QUIET, Page, build_point_key
 from orchestrator.results import BlockEffects
 from orchestrator.results.block_sentences import say_effects
-from orchestrator.stats.effects import BlockEffect, Estimate, find_supported
+from orchestrator.stats.effects import BlockEffect, Estimate, find_supported_effects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def draw_effects(effects: BlockEffects, caption: str) -> Page:
 
 def _key_entries(effects: BlockEffects) -> dict[str, dict[str, Any]]:
     """Name what the left panel draws; a single kind of point needs no key."""
-    supported = find_supported(effects.blocks)
+    supported = find_supported_effects(effects.blocks)
     entries = {}
     if supported:
         entries["effect that holds (Holm)"] = {**_DOT, "color": INK}
@@ -76,7 +76,7 @@ def _key_entries(effects: BlockEffects) -> dict[str, dict[str, Any]]:
 
 
 def _draw_accuracy(axes: "Axes", effects: BlockEffects) -> None:
-    supported = find_supported(effects.blocks)
+    supported = find_supported_effects(effects.blocks)
     for row, effect in enumerate(effects.blocks):
         if effect.accuracy is not None:
             strong = effect in supported
@@ -125,7 +125,7 @@ def _name_rows(axes: "Axes", effects: BlockEffects) -> None:
     labels = [f"{'+ ' if effects.nested and row else ''}{plain(each.block)}" for row, each in enumerate(effects.blocks)]
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.set_ylabel("Also frozen" if effects.nested else "Frozen block")
-    supported = find_supported(effects.blocks)
+    supported = find_supported_effects(effects.blocks)
     for tick, effect in zip(axes.get_yticklabels(), effects.blocks, strict=True):
         tick.set_color(INK if effect in supported else QUIET if effect.n_pairs else PALE)
         tick.set_fontweight("bold" if effect in supported else "normal")

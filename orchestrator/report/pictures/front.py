@@ -15,7 +15,7 @@ from orchestrator.report.pictures.canvas import (
     set_params_axis,
     set_percent_axis,
 )
-from orchestrator.report.pictures.labels import Label, place_labels
+from orchestrator.report.pictures.labels import PointLabel, place_labels
 from orchestrator.report.pictures.series import Series, grey_level
 from orchestrator.results import Recommendation
 
@@ -68,7 +68,7 @@ def draw_front(series: Sequence[Series], caption: str, knee: int, recommendation
     place_labels(
         page,
         axes,
-        [Label(x=each.params, y=each.val_acc, text=each.label, strong=each.on_front) for each in named],
+        [PointLabel(x=each.params, y=each.val_acc, text=each.label, strong=each.on_front) for each in named],
         avoid=[(each.params, each.val_acc) for each in series],
         paths=[_corners([*steps, end]), *bars],
     )

@@ -28,7 +28,7 @@ _MAX_LINE = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class PointLabel:
     """A text for a point of the axes, in data coordinates."""
 
     x: float
@@ -129,7 +129,12 @@ class _Field:
 
 
 def place_labels(
-    page: Page, axes: "Axes", labels: Sequence[Label], *, avoid: Sequence[Point], paths: Sequence[Sequence[Point]] = ()
+    page: Page,
+    axes: "Axes",
+    labels: Sequence[PointLabel],
+    *,
+    avoid: Sequence[Point],
+    paths: Sequence[Sequence[Point]] = (),
 ) -> None:
     """Write labels beside their points, each at the place that covers least. The axes' limits must be final.
 
@@ -156,14 +161,14 @@ def place_labels(
             _annotate(axes, label, "", end, {"arrowprops": arrow, "zorder": 6})
 
 
-def _annotate(axes: "Axes", label: Label, text: str, offset: Pixels, style: dict[str, Any]) -> None:
+def _annotate(axes: "Axes", label: PointLabel, text: str, offset: Pixels, style: dict[str, Any]) -> None:
     """Write at an offset in points, so that it holds at any resolution."""
     where = (float(offset[0]), float(offset[1]))
     note = axes.annotate(text, (label.x, label.y), xytext=where, textcoords="offset points", **style)
     note.set_in_layout(False)
 
 
-def _style(label: Label) -> dict[str, Any]:
+def _style(label: PointLabel) -> dict[str, Any]:
     return {
         "fontsize": 8.5 if label.strong else 8,
         "fontweight": "bold" if label.strong else "normal",

@@ -1,6 +1,5 @@
 """The database of an MLflow store, looked at without MLflow: is it there, and where does it say that artifacts lie."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from orchestrator.errors import SetupError
+from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import Root
 from orchestrator.storage.lock import read_owner
 from orchestrator.tracking.mlflow.relocation import OUR_EXPERIMENTS, find_former_roots, house_default, relocate
@@ -48,8 +48,7 @@ def holding_others_off(uri: str) -> Iterator[None]:
         return
     lock = file.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with build_lock(lock):
         yield
 
 

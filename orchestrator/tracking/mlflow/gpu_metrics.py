@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import Any, Self
 
 import pynvml
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
+from mlflow.system_metrics.metrics import gpu_monitor
 
 from orchestrator.machine import nvml
+from orchestrator.tracking.mlflow.internals import read_latest_metrics
 from orchestrator.tracking.mlflow.run import now_ms
-
-from mlflow import MlflowClient  # isort: skip - after the store, which turns telemetry off
-from mlflow.entities import Metric  # isort: skip
-from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL  # isort: skip
-from mlflow.system_metrics.metrics import gpu_monitor  # isort: skip
 
 PREFIX = "system/"
 _INTERVAL_S = 10.0
@@ -81,7 +81,7 @@ class GpuMetrics:
     def _read_earlier(self) -> tuple[int, Mapping[str, float]]:
         """Return the next step and the energy of each GPU by name, as earlier calls of the sweep left them."""
         with suppress(Exception):
-            every = self._client.get_run(self._run_id).data._metric_objs  # noqa: SLF001 - the public dict has no steps
+            every = read_latest_metrics(self._client.get_run(self._run_id))
             known = [metric for metric in every if metric.key.startswith(PREFIX)]
             values = {metric.key.removeprefix(PREFIX): float(metric.value) for metric in known}
             return max((metric.step + 1 for metric in known), default=0), values

@@ -17,6 +17,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.masking import mask_credentials
 from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.storage.files import sync_tree
+from orchestrator.storage.layout import PREDICTIONS_FILE
 from orchestrator.tracking.entries import curve_points, epoch_step, summary_metrics
 from orchestrator.tracking.mlflow.confusion import render_confusion
 from orchestrator.tracking.mlflow.relocation import to_path
@@ -166,7 +167,7 @@ class MlflowRun:
 
     def _log_predictions(self, result: RunResult) -> None:
         """Keep the predictions of each image, where the run left them (an older version did not)."""
-        file = self._store.root.run_dir(result.fingerprint) / names.PREDICTIONS_FILE
+        file = self._store.root.run_dir(result.fingerprint) / PREDICTIONS_FILE
         if file.is_file():
             self._client.log_artifact(self._run_id, str(file))
 

@@ -16,7 +16,7 @@ from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.records.starts import RunStart, SweepStatus, SweepSummary
 from orchestrator.storage.files import make_folder, write_atomically
 from orchestrator.storage.layout import Root
-from orchestrator.tracking.entries import Origin
+from orchestrator.tracking.entries import CallOrigin
 
 
 class Started(Record):
@@ -28,7 +28,7 @@ class Started(Record):
     at_ms: int
     """When it was: Unix time, milliseconds."""
     start: RunStart
-    origin: Origin
+    origin: CallOrigin
 
 
 class Epoch(Record):

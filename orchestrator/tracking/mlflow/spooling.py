@@ -12,17 +12,13 @@ from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, Sweep
 from orchestrator.storage.layout import Root
 from orchestrator.tracking.mlflow.run import MlflowRun, now_ms
 from orchestrator.tracking.mlflow.spool import Adopted, Ended, Epoch, Latest, Line, Message, Spool, Started
-from orchestrator.tracking.mlflow.store import impatient, is_rebuff, is_refusal
+from orchestrator.tracking.mlflow.store import is_rebuff, is_refusal
 from orchestrator.tracking.mlflow.tracker import MlflowTracker
 
 _PAUSE_S = 5.0
 """Shortest pause between two tries."""
 _SHARE = 0.1
 """Share of the time that may go into tries: a server that swallows requests costs seconds each."""
-_PATIENCE_S = 10
-"""Longest time that an answer of a store that is not lost is waited for."""
-_PROBE_S = 5
-"""Likewise of one that is lost."""
 _DELIVERY_S = 2.0
 """Longest time that a call delivers what waits, once the store is back; the rest comes with the next calls."""
 _LOSSES = (OrchestratorError, OSError)
@@ -164,8 +160,7 @@ class SpoolingTracker:
             self._try()
             return
         try:
-            with impatient(_PATIENCE_S):
-                refused = self._offer(message, again=False)
+            refused = self._offer(message, again=False)
         except _LOSSES as error:
             self._append(message)
             self._lose(error)
@@ -189,8 +184,7 @@ class SpoolingTracker:
     def _try(self, budget_s: float | None = _DELIVERY_S) -> None:
         """Deliver what waits, unless the last try is too short ago."""
         if time.monotonic() >= self._next_try:
-            with impatient(_PROBE_S, retries=0):
-                self._deliver_all(budget_s)
+            self._deliver_all(budget_s)
 
     def _deliver_all(self, budget_s: float | None) -> None:
         """Deliver messages in order, then the state, until the store fails or the time is up."""

@@ -3,7 +3,6 @@
 import glob
 import json
 import logging
-import os
 import re
 import shlex
 import sys
@@ -11,13 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
-
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import names
@@ -36,6 +32,7 @@ from orchestrator.tracking.mlflow.database import (
     is_own,
     mend_places,
 )
+from orchestrator.tracking.mlflow.internals import forget_artifact_places
 
 _LOG = logging.getLogger(__name__)
 _SERVERS = ("http://", "https://", "databricks", "uc:")
@@ -46,7 +43,6 @@ _FOREIGN = (
     ImportError,  # the database's driver
     ValueError,  # a URI that cannot be read
 )
-_TIMEOUT_S = 20
 _REFUSALS = {
     "RESOURCE_DOES_NOT_EXIST",
     "RESOURCE_ALREADY_EXISTS",
@@ -58,8 +54,7 @@ _OF_THE_SERVER = {401, 403, 404, 407, 408, 421, 425, 429}
 """Status codes that say nothing of the very request: who asks, where, and how often."""
 _STATUS = re.compile(r"^API request to endpoint \S* ?failed with error code (\d{3}) != ")
 _FRONT_COLUMNS = [
-    *(f"metrics.`{name}`" for name in (names.VAL_ACC, names.TEST_ACC, names.TRAINABLE_PARAMS)),
-    *(f"metrics.`{name}`" for name in (names.GAP_TRAIN_VAL, names.DURATION_S)),
+    *(f"metrics.`{name}`" for name in names.FIRST_IN_MLFLOW),
     f"tags.`{names.PARETO}`",
 ]
 _HIGHEST_FIRST = {
@@ -154,14 +149,13 @@ class MlflowStore:
 
     @contextmanager
     def translated(self, action: str, kind: type[OrchestratorError] = SweepError) -> Iterator[None]:
-        """Turn what MLflow raises into `kind`; a server is not waited for longer than some seconds a call.
+        """Turn what MLflow raises into `kind`.
 
         Raises:
             OrchestratorError: Of type `kind`, naming the store without its credentials.
         """
         try:
-            with impatient():
-                yield
+            yield
         except _FOREIGN as error:
             detail = mask_credentials(str(error)).strip().partition("\n")[0]
             raise kind(
@@ -193,7 +187,7 @@ class MlflowStore:
             client = MlflowClient(tracking_uri=self._uri)
             self._take_identity()
             for said in mend_places(self._uri, self._root, self._former_roots()):
-                artifact_places.clear()  # it remembers where the artifacts of a run lie, as long as the process lives
+                forget_artifact_places()
                 self._say(said)
         return client
 
@@ -230,7 +224,6 @@ class MlflowStore:
 
 
 def _quieten() -> None:
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for data
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # it shows a traceback of what it then raises, ahead of our own line
@@ -283,21 +276,3 @@ def _find_status(cause: BaseException | None) -> int | None:
         return status
     said = _STATUS.search(str(cause)) if isinstance(cause, MlflowException) else None
     return int(said[1]) if said else None
-
-
-@contextmanager
-def impatient(timeout_s: int = _TIMEOUT_S, retries: int = 1) -> Iterator[None]:
-    """Let MLflow give up on a server soon, not after minutes; a value that the user has set stays.
-
-    Args:
-        timeout_s: Seconds that it waits for an answer.
-        retries: Times that it asks again; one helps where a server was restarted and the connection is a dead one.
-    """
-    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)}
-    added = {key: value for key, value in quick.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]

@@ -12,9 +12,9 @@ from orchestrator.errors import NotFoundError, OrchestratorError, SetupError
 from orchestrator.masking import mask_credentials
 from orchestrator.records.labels import find_varied
 from orchestrator.records.starts import RunStart, SweepStart, SweepStatus, SweepSummary
-from orchestrator.storage.layout import Root
+from orchestrator.storage.layout import SPEC_FILE, Root
 from orchestrator.storage.ledger import Ledger
-from orchestrator.tracking.entries import Origin, block_scores, run_params, run_scores, sweep_params
+from orchestrator.tracking.entries import CallOrigin, block_scores, run_params, run_scores, sweep_params
 from orchestrator.tracking.mlflow.dataset import build_dataset_input
 from orchestrator.tracking.mlflow.run import (
     MlflowRun,
@@ -72,7 +72,7 @@ class MlflowTracker:
         self._name = experiment_name
         self._opened: tuple[MlflowClient, str] | None = None
         self._parent_id: str | None = None
-        self._origin: Origin | None = None
+        self._origin: CallOrigin | None = None
         self._live: list[MlflowRun] = []
         self._gpus: GpuMetrics | None = None
         self._parents: dict[str, str] = {}
@@ -86,7 +86,7 @@ class MlflowTracker:
         return self._store.uri
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> CallOrigin:
         """What runs say of this call of the sweep."""
         if self._origin is None:
             raise RuntimeError("start_sweep comes first")
@@ -106,7 +106,7 @@ class MlflowTracker:
             SetupError: The store cannot be reached or opened.
         """
         client, _ = self._open()
-        self._origin = Origin.of(start)
+        self._origin = CallOrigin.of(start)
         self._start = start
         with self._store.translated("write to", SetupError):
             runs = self._runs
@@ -130,7 +130,7 @@ class MlflowTracker:
         self,
         start: RunStart,
         *,
-        origin: Origin | None = None,
+        origin: CallOrigin | None = None,
         key: str | None = None,
         again: bool = False,
         at_ms: int | None = None,
@@ -174,7 +174,7 @@ class MlflowTracker:
             log_metrics(client, run.run_id, known, at_ms)
             client.log_inputs(run.run_id, [build_dataset_input(origin.data, start.spec.data)])
             specification = mask_credentials(start.spec.model_dump_json(indent=1))
-            client.log_text(run.run_id, specification, names.SPEC_FILE)
+            client.log_text(run.run_id, specification, SPEC_FILE)
         return run
 
     def find_run(self, key: str) -> MlflowRun:
@@ -354,7 +354,7 @@ class MlflowTracker:
         self._say(f"the MLflow run {before} of {self._name!r} was deleted: {self._parent_id} takes its place")
         return self._parent_id
 
-    def _tags(self, kind: str, origin: Origin) -> dict[str, str]:
+    def _tags(self, kind: str, origin: CallOrigin) -> dict[str, str]:
         tags = {names.KIND: kind, names.SWEEP: self._name, names.CONFIG_HASH: origin.config_hash, **user_tag()}
         tags |= self._runs.tags
         if origin.git_commit is not None:
@@ -369,7 +369,7 @@ class MlflowTracker:
         set_tags(client, run_id, self._tags(names.KIND_SWEEP, self.origin))
         client.log_text(run_id, mask_credentials(start.config_yaml), CONFIG_FILE)
 
-    def _run_tags(self, start: RunStart, origin: Origin, key: str) -> dict[str, str]:
+    def _run_tags(self, start: RunStart, origin: CallOrigin, key: str) -> dict[str, str]:
         tags = self._tags(names.KIND_RUN, origin) | {
             # a run of the study before may have waited in the spool
             PARENT: self._parents.get(str(start.spec.generation), self._require_parent()),

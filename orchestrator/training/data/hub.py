@@ -12,9 +12,10 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict, DatasetInfo, Features
+from datasets import Dataset, DatasetDict, Features
 from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError, DatasetsError
+from datasets.info import DatasetInfosDict
 from huggingface_hub.errors import HfHubHTTPError
 
 from orchestrator.config.front_matter import read_front_matter
@@ -98,9 +99,11 @@ def find_features(folder: Path, files: Mapping[str, Sequence[Path]]) -> Features
     if first.suffix.lower() != ".parquet" or b"huggingface" in (pq.read_schema(first).metadata or {}):
         return None
     info = read_front_matter(folder / "README.md").get("dataset_info")
-    listed = info.get("features") if isinstance(info, dict) else None
+    if not isinstance(info, dict) or not info.get("features"):
+        return None
     try:
-        return DatasetInfo._from_yaml_dict({"features": listed}).features if listed else None  # noqa: SLF001 - no other
+        card = {"dataset_info": {"features": info["features"]}}
+        return DatasetInfosDict.from_dataset_card_data(card)["default"].features
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
 

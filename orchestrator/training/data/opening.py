@@ -14,7 +14,7 @@ from orchestrator.training.data.rows import Bounds, FileRows
 from orchestrator.training.folders.kinds import ARCHIVES, needs_head
 from orchestrator.training.folders.labelled import (
     SUFFIXES,
-    Entry,
+    ListRow,
     find_splits,
     order_labels,
     read_entries,
@@ -103,7 +103,7 @@ def open_list(path: Path, config: DataConfig, _: Problems) -> Opened:
     )
 
 
-def _note_unlisted(folder: Path, entries: Sequence[Entry], source: str) -> list[str]:
+def _note_unlisted(folder: Path, entries: Sequence[ListRow], source: str) -> list[str]:
     """Note images that lie beside listed ones and are not listed."""
     listed: dict[Path, set[str]] = {}
     for entry in entries:

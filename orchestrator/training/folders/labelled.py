@@ -21,7 +21,7 @@ _SPLITS = ("split", "set", "subset", "partition", "fold")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListRow:
     """A row of a list.
 
     Attributes:
@@ -59,7 +59,7 @@ def require_list(path: Path, source: str) -> None:
         )
 
 
-def read_entries(file: Path, *, path_column: str | None, label_column: str | None, source: str) -> list[Entry]:
+def read_entries(file: Path, *, path_column: str | None, label_column: str | None, source: str) -> list[ListRow]:
     """Read a list: CSV, TSV (with a header) or JSON lines.
 
     Args:
@@ -90,7 +90,7 @@ def read_entries(file: Path, *, path_column: str | None, label_column: str | Non
             f"data.source: {source}: {len(empty)} rows name no file in column {path!r}, the first in line {empty[0]}",
             hint="remove the rows, or complete them",
         )
-    return [Entry(row[path], row.get(label) or None, row.get(split) or None if split else None) for row in rows]
+    return [ListRow(row[path], row.get(label) or None, row.get(split) or None if split else None) for row in rows]
 
 
 def order_labels(labels: Sequence[str | None]) -> dict[str, int]:
@@ -100,7 +100,7 @@ def order_labels(labels: Sequence[str | None]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(names, key=int if numbers else None))}
 
 
-def find_splits(entries: Sequence[Entry], told: Mapping[str, str], source: str) -> list[str | None]:
+def find_splits(entries: Sequence[ListRow], told: Mapping[str, str], source: str) -> list[str | None]:
     """Return the split of each entry; `train` for all where the list has no splits, None where a row says none.
 
     Args:

@@ -185,18 +185,3 @@ class AugmentedBatches:
 
 
 Batches = PlainBatches | AugmentedBatches
-
-
-class WholeEpochs:
-    """Batches as Lightning gets them: an epoch of them at once, which are read as it goes through them."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-        self.batch_sampler = batches.batch_sampler
-        """Is told the epoch."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Batches]:
-        yield self._batches

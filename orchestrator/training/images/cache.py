@@ -1,7 +1,6 @@
 """Decoded images that are kept for other runs: each is decoded once, whichever split and run it is for."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,8 @@ from orchestrator.config.models import DataConfig, ValueRange
 from orchestrator.errors import CacheError
 from orchestrator.records.record import Step
 from orchestrator.storage.arrayfile import Write
-from orchestrator.storage.cache import Cache, Entry
+from orchestrator.storage.cache import Cache, CacheEntry
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.images.decoding import Pixels, describe_decoder
 
 KIND = "images"
@@ -151,12 +151,12 @@ def name_entry(identity: str, size: int, value_range: ValueRange | None = None) 
     parts = {"format": FORMAT, "images": identity, "size": size, "decoder": describe_decoder()}
     if value_range is not None:
         parts["values"] = list(value_range)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hash_parts(parts)[:32]
 
 
 def _open(
     cache: Cache, identity: str, count: int, config: DataConfig, read: Read, value_range: ValueRange | None = None
-) -> Entry | None:
+) -> CacheEntry | None:
     size = config.image_size
     shape = (count, 3, size, size)
     of = f"{count} images of {config.source} at {size} px"
@@ -195,6 +195,6 @@ def _decode(
     return {"broken": {str(row): reason for row, reason in enumerate(reasons) if reason is not None}}
 
 
-def _read_broken(entry: Entry) -> dict[int, str]:
+def _read_broken(entry: CacheEntry) -> dict[int, str]:
     broken = entry.extra.get("broken")
     return {int(row): str(reason) for row, reason in broken.items()} if isinstance(broken, dict) else {}

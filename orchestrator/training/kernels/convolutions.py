@@ -1,6 +1,7 @@
 """Convolutions on a CPU with fewer products than `torch.nn.Conv2d` computes, where that is faster.
 
-Which ones are computed so follows from the configuration only: the last bit of a result depends on it.
+Which ones are computed so follows from the shapes in the network, the size of the images and the configuration: the
+last bit of a result depends on it.
 """
 
 from typing import Any
@@ -8,83 +9,83 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.backbones import find_backbone
 from orchestrator.config.models import TrainerConfig
 from orchestrator.training.kernels.taps import SumOfTaps
 from orchestrator.training.kernels.winograd import TILE, Winograd
 
 _CHANNELS = 128
 """With fewer, the additions that Winograd's algorithm takes cost about as much as the products that it saves."""
+_Size = tuple[int, int]
+"""Rows and columns."""
 
 
 def has_quick_convolutions(trainer: TrainerConfig) -> bool:
-    """Say whether convolutions are computed with fewer products.
+    """Return whether convolutions are computed with fewer products.
 
-    They are on a CPU in fp32; for a GPU and for other precisions nothing was measured.
+    They are on a CPU in fp32, unless the configuration says otherwise; for a GPU and for other precisions nothing was
+    measured.
 
     Args:
         trainer: With accelerator and precision in concrete terms.
     """
-    return trainer.accelerator == "cpu" and trainer.precision == "32-true"
+    return trainer.convolutions == "auto" and trainer.accelerator == "cpu" and trainer.precision == "32-true"
 
 
-def quicken_convolutions(
-    network: nn.Module, backbone: str, image_size: int, memory_format: torch.memory_format
-) -> None:
-    """Put quicker convolutions into the blocks of a network, in place.
+def quicken_convolutions(network: nn.Module, sample: Tensor, memory_format: torch.memory_format) -> None:
+    """Put quicker convolutions into a network or a part of one, in place.
 
     Args:
-        network: A ResNet, with its weights, what is frozen in it frozen.
-        backbone: Its name.
-        image_size: Pixels along a side.
-        memory_format: How activations lie in memory.
-    """
-    modules = find_backbone(backbone).modules
-    for block in list(modules)[1:]:
-        side = map_side(backbone, block, image_size)
-        for path in modules[block]:
-            quicken_block(network.get_submodule(path), side, memory_format)
-
-
-def map_side(backbone: str, block: str, image_size: int) -> int:
-    """Give the pixels along a side of the maps that a block of a ResNet gives; of the stem, what its pooling gives."""
-    halvings = 1 + max(1, find_backbone(backbone).blocks.index(block))
-    side = image_size
-    for _ in range(halvings):
-        side = (side + 1) // 2
-    return side
-
-
-def quicken_block(block: nn.Module, side: int, memory_format: torch.memory_format) -> None:
-    """Put quicker convolutions into one block, in place.
-
-    Args:
-        block: Of a ResNet: its convolutions have no bias, groups or dilation, and are square. Their weights become new
+        network: With its weights, what is frozen in it frozen. The weights of quicker convolutions become new
             parameters, which train where the old ones did.
-        side: Pixels along a side of the maps that it gives.
+        sample: An input of it, from which the sizes of all maps are measured: [1, ...] is enough.
         memory_format: How activations lie in memory.
     """
-    for module in list(block.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and (function := _choose(child, side)) is not None:
-                setattr(module, name, QuickConv2d(child, function, memory_format))
+    quick = {
+        conv: QuickConv2d(conv, function, memory_format)
+        for conv, size in _measure_outputs(network, sample).items()
+        if (function := _choose(conv, size)) is not None
+    }
+    for path, module in list(network.named_modules(remove_duplicate=False)):
+        if module in quick:
+            parent, _, name = path.rpartition(".")
+            setattr(network.get_submodule(parent), name, quick[module])
 
 
-def _choose(conv: nn.Conv2d, side: int) -> type[SumOfTaps | Winograd] | None:
-    plain = conv.groups == 1 and conv.bias is None and conv.dilation == (1, 1)
-    if conv.kernel_size == (1, 1) or not plain:
+def _measure_outputs(network: nn.Module, sample: Tensor) -> dict[nn.Conv2d, _Size]:
+    """Measure the maps that each convolution gives; those that give maps of several sizes are left out."""
+    found: dict[nn.Conv2d, set[_Size]] = {}
+
+    def note(conv: nn.Module, _: object, output: Tensor) -> None:
+        found.setdefault(conv, set()).add((output.shape[-2], output.shape[-1]))  # type: ignore[arg-type]
+
+    modes = {module: module.training for module in network.modules()}
+    # a subclass may compute something else
+    hooks = [module.register_forward_hook(note) for module in modes if type(module) is nn.Conv2d]
+    try:
+        with torch.inference_mode():
+            network.eval()(sample)  # no statistics move
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return {conv: sizes.pop() for conv, sizes in found.items() if len(sizes) == 1}
+
+
+def _choose(conv: nn.Conv2d, size: _Size) -> type[SumOfTaps | Winograd] | None:
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.bias is None and conv.padding_mode == "zeros"
+    if not plain or conv.kernel_size != (3, 3) or conv.padding != (1, 1) or conv.stride not in ((1, 1), (2, 2)):
         return None
-    fits = (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
-    if fits and side >= TILE and conv.in_channels >= _CHANNELS:
+    if conv.stride == (1, 1) and min(size) >= TILE and conv.in_channels >= _CHANNELS:
         return Winograd
-    return SumOfTaps if side <= TILE else None
+    return SumOfTaps if max(size) <= TILE else None
 
 
 class QuickConv2d(nn.Module):
     """A convolution computed in another way. Its state dict is that of the `torch.nn.Conv2d` that it replaces.
 
     Args:
-        conv: The convolution to compute; square, without bias, groups and dilation.
+        conv: The convolution to compute; square, without bias, groups and dilation, padded with zeros.
         function: How it is computed.
         memory_format: How the output is to lie in memory.
 

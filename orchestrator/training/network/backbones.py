@@ -9,7 +9,7 @@ from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.training.network.architectures import build_empty, build_random
-from orchestrator.training.network.freezing import freeze
+from orchestrator.training.network.freezing import tune
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.seeds import derive_seed
 
@@ -33,13 +33,13 @@ class WeightsInfo:
 def build_network(
     model: ModelConfig, num_classes: int, head_seed: int, frozen: FrozenSet, weights: LoadedWeights | None = None
 ) -> nn.Module:
-    """Build the network: a new head, frozen blocks frozen.
+    """Build the network: a new head, and blocks that do what their tunings say.
 
     Args:
         model: The network's configuration.
         num_classes: Outputs of the head.
         head_seed: Seed of the head; random backbone weights take theirs from it. Neither depends on `frozen`.
-        frozen: Blocks that do not train.
+        frozen: Says what each block does.
         weights: What the backbone starts from, as `load_weights` gives it; None: random weights.
     """
     known = find_backbone(model.backbone)
@@ -58,7 +58,7 @@ def build_network(
                 reset()
     if weights is not None:
         network.load_state_dict(weights.state, strict=False)
-    freeze(frozen_modules(network, model, frozen), model.frozen_batchnorm)
+    tune(block_modules(network, model.backbone), frozen, model.frozen_batchnorm)
     return network
 
 
@@ -74,13 +74,6 @@ def network_stages(network: nn.Module, backbone: str) -> dict[str, nn.Module]:
     blocks = {block: nn.Sequential(*modules) for block, modules in block_modules(network, backbone).items()}
     pool = nn.Sequential(*map(network.get_submodule, known.pool), nn.Flatten())
     return {**blocks, POOL: pool, "head": network.get_submodule(known.head)}
-
-
-def frozen_modules(network: nn.Module, model: ModelConfig, frozen: FrozenSet) -> list[nn.Module]:
-    """List the modules of the frozen blocks."""
-    return [
-        module for block, parts in block_modules(network, model.backbone).items() if block in frozen for module in parts
-    ]
 
 
 def describe_weights(model: ModelConfig, file: str | None = None) -> WeightsInfo:

@@ -1,33 +1,66 @@
-"""Freezing, truly: no gradients, and BatchNorm statistics that stay."""
+"""What the tunings of blocks mean for their modules: which parameters train, and which BatchNorm statistics stay."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
+from orchestrator.blocks import FrozenSet, Tuning
+
 FrozenBatchNorm = Literal["eval", "track"]
+BlockModules = Mapping[str, Iterable[nn.Module]]
 
 
-def freeze(modules: Iterable[nn.Module], batchnorm: FrozenBatchNorm = "eval") -> None:
-    """Stop modules from changing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meaning:
+    """What a tuning means for a module of its block.
+
+    Attributes:
+        trainable: Lists the parameters that train.
+        holds_batchnorm: BatchNorm statistics stay, unless the model lets those of frozen blocks follow the data.
+    """
+
+    trainable: Callable[[nn.Module], Iterable[nn.Parameter]]
+    holds_batchnorm: bool
+
+
+_MEANINGS = {
+    Tuning.FROZEN: _Meaning(trainable=lambda _: (), holds_batchnorm=True),
+    Tuning.FULL: _Meaning(trainable=nn.Module.parameters, holds_batchnorm=False),
+}
+
+
+def tune(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm = "eval") -> None:
+    """Let each block do what its tuning says.
 
     A later `train()` of the network undoes the held statistics; whoever calls it calls `hold` after it.
 
     Args:
-        modules: Modules of the frozen blocks.
-        batchnorm: `eval` holds the BatchNorm statistics too; `track` lets them follow the data.
+        blocks: Modules by block.
+        frozen: Says what each block does.
+        batchnorm: `eval` holds the BatchNorm statistics of frozen blocks too; `track` lets them follow the data.
     """
-    modules = list(modules)
-    for module in modules:
-        module.requires_grad_(requires_grad=False)
-    hold(modules, batchnorm)
-
-
-def hold(modules: Iterable[nn.Module], batchnorm: FrozenBatchNorm) -> None:
-    """Put frozen modules into eval mode; with `track` leave them as they are."""
-    if batchnorm == "eval":
+    for block, modules in blocks.items():
         for module in modules:
-            module.eval()
+            choose_trainable(module, frozen.tuning(block))
+    hold(blocks, frozen, batchnorm)
+
+
+def choose_trainable(module: nn.Module, tuning: Tuning) -> None:
+    """Let those parameters of a module have gradients that train with a tuning, and no others."""
+    module.requires_grad_(requires_grad=False)
+    for parameter in _MEANINGS[tuning].trainable(module):
+        parameter.requires_grad_()
+
+
+def hold(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm) -> None:
+    """Put the modules whose statistics stay into eval mode; with `track` leave all as they are."""
+    if batchnorm == "eval":
+        for block, modules in blocks.items():
+            if _MEANINGS[frozen.tuning(block)].holds_batchnorm:
+                for module in modules:
+                    module.eval()
 
 
 def count_parameters(network: nn.Module) -> tuple[int, int]:

@@ -6,6 +6,7 @@ The fork server of the workers loads this module before what runs need, which ta
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment, TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.machine.gpus import GpuShare, explain_no_share
@@ -64,7 +65,7 @@ def prepare(
     costs = count_costs(experiment, classes)
     limit = experiment.search.max_trainable_params
     boundaries = list_boundaries(
-        plan for key, plan in plans.items() if limit is None or costs[key].trainable_params <= limit
+        plan for frozen, plan in plans.items() if limit is None or costs[frozen].trainable_params <= limit
     )
     prepared = Prepared(
         experiment=concrete,
@@ -119,6 +120,6 @@ def measure_gpu_share(experiment: Experiment, classes: int, images: int, say: Sa
         return None
 
 
-def count_costs(experiment: Experiment, classes: int) -> dict[str, Cost]:
-    """Count what each frozen set of an experiment costs, by key; no data are needed."""
+def count_costs(experiment: Experiment, classes: int) -> dict[FrozenSet, Cost]:
+    """Count what each frozen set of an experiment costs; no data are needed."""
     return measure_costs(experiment.model, classes, experiment.data.image_size, experiment.frozen_sets)

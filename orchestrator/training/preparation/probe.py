@@ -77,7 +77,7 @@ def _measure_busy(experiment: Experiment, num_classes: int, device: torch.device
     """Measure the share of the time in which the GPU computes; 0 where the profiler sees nothing."""
     data, trainer, model = experiment.data, experiment.trainer, experiment.model
     batch = largest_batch(experiment)
-    network = build_network(model, num_classes, 0, FrozenSet(())).train()
+    network = build_network(model, num_classes, 0, FrozenSet()).train()
     network.to(device, memory_format=choose_memory_format("gpu", data.image_size))  # type: ignore[call-overload]
     parts = GraphedParts(tuple(network_stages(network, model.backbone).values()), trainer.precision)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)  # it holds most

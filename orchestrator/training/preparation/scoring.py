@@ -1,12 +1,11 @@
 """Scores before anything trains: kept ones, or worked out anew; a sweep goes on without them."""
 
-import hashlib
-import json
 from collections.abc import Callable
 
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.record import Step
 from orchestrator.records.scores import BlockScores
+from orchestrator.storage.files import hash_parts
 
 _VERSION = 1
 """Raised when the same images and weights would be scored otherwise than before."""
@@ -53,4 +52,4 @@ def _name_scores(prepared: Prepared) -> str:
         "network": [experiment.model.backbone, prepared.weights_sha256],
         "seed": experiment.search.seeds[0],
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hash_parts(parts)[:32]

@@ -59,7 +59,7 @@ def score_blocks(
     seed = experiment.search.seeds[0]
     pixels, labels = _read_images(experiment.data, place, derive_seed(seed, "scores"))
     weights = load_weights(experiment.model, weights_file)
-    network = build_network(experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(()), weights)
+    network = build_network(experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(), weights)
     return score_network(network, experiment.model.backbone, _normalise(pixels, experiment.data), labels)
 
 

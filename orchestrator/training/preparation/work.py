@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.records.facts import Cost
 from orchestrator.training.reuse.plan import PrefixPlan
@@ -14,8 +15,11 @@ def list_boundaries(plans: Iterable[PrefixPlan]) -> tuple[int, ...]:
 
 
 def estimate_work(
-    experiment: Experiment, costs: Mapping[str, Cost], plans: Mapping[str, PrefixPlan], split_sizes: Mapping[str, int]
-) -> dict[str, float]:
+    experiment: Experiment,
+    costs: Mapping[FrozenSet, Cost],
+    plans: Mapping[FrozenSet, PrefixPlan],
+    split_sizes: Mapping[str, int],
+) -> dict[FrozenSet, float]:
     """Count the floating-point operations of a run of each frozen set, in 10^9, as if none stopped early.
 
     A run does not compute the first parts whose activations are kept, but for its share: those are computed once for
@@ -23,7 +27,7 @@ def estimate_work(
 
     Args:
         experiment: The sweep.
-        costs: Of each frozen set, by key.
+        costs: Of each frozen set.
         plans: Of their first parts, likewise.
         split_sizes: Images in `train`, `validation` and `test`.
     """
@@ -33,10 +37,10 @@ def estimate_work(
     before = dict(zip(boundaries[1:], boundaries, strict=False))
     sets = Counter(plan.image_flops for plan in plans.values() if plan.kept)
     work = {}
-    for key, plan in plans.items():
+    for frozen, plan in plans.items():
         prefix = plan.image_flops if plan.kept else 0
         once = (prefix - before[prefix]) / (sets[prefix] * seeds) if plan.kept else 0
-        training = epochs * split_sizes["train"] * (costs[key].gflops_train_per_image - prefix / 1e9)
-        evaluation = evaluated * (costs[key].gflops_forward_per_image - prefix / 1e9)
-        work[key] = training + evaluation + sum(split_sizes.values()) * once / 1e9
+        training = epochs * split_sizes["train"] * (costs[frozen].gflops_train_per_image - prefix / 1e9)
+        evaluation = evaluated * (costs[frozen].gflops_forward_per_image - prefix / 1e9)
+        work[frozen] = training + evaluation + sum(split_sizes.values()) * once / 1e9
     return work

@@ -97,8 +97,8 @@ def plan_prefix(
     return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused)
 
 
-def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str, PrefixPlan]:
-    """Decide for each frozen set of a sweep, by key, whether the activations of its first blocks are kept.
+def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[FrozenSet, PrefixPlan]:
+    """Decide for each frozen set of a sweep whether the activations of its first blocks are kept.
 
     Args:
         experiment: The sweep; where its accelerator is `auto`, the machine says which that is.
@@ -110,7 +110,7 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[str
         trainer = trainer.model_copy(update={"accelerator": found})
     data, cache = experiment.data, experiment.cache
     return {
-        frozen.key: plan_prefix(experiment.model, data, frozen, trainer=trainer, cache=cache, images=images)
+        frozen: plan_prefix(experiment.model, data, frozen, trainer=trainer, cache=cache, images=images)
         for frozen in experiment.frozen_sets
     }
 

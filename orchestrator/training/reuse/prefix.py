@@ -6,7 +6,6 @@ size and in its precision, so a run gives the same with them as without, on a CP
 """
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orchestrator.backbones import find_backbone
-from orchestrator.blocks import FrozenSet
 from orchestrator.errors import CacheError, RunError
 from orchestrator.records.place import CachePlace
 from orchestrator.records.spec import RECIPE_VERSION, RunSpec
 from orchestrator.storage.arrayfile import Array, Write
 from orchestrator.storage.cache import Cache
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.data.loading import LoadedData
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.images.batches import BatchOrder, DecodedImages
@@ -90,9 +88,8 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
     """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
     if place is None or not data.in_memory:
         return None
-    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     images = sum(data.size(split) for split in data.pixels)
-    plan = plan_prefix(spec.model, spec.data, frozen, trainer=spec.trainer, cache=place, images=images)
+    plan = plan_prefix(spec.model, spec.data, spec.frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
 
 
@@ -117,9 +114,7 @@ def open_activations(
     Returns:
         They, by split; None where the cache cannot keep them, which it has said.
     """
-    computing = _Computing(
-        cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries)
-    )
+    computing = Computing(cache=cache, prefix=prefix, data=data, spec=spec, device=device, boundaries=tuple(boundaries))
     try:
         return {split: computing.open(split, len(prefix.parts)) for split in data.pixels}
     except CacheError as error:
@@ -128,7 +123,7 @@ def open_activations(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Computing:
+class Computing:
     """How the activations of a run's prefix are computed."""
 
     cache: Cache
@@ -177,7 +172,9 @@ class _Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        if spec.trainer.convolutions != "auto":
+            parts["convolutions"] = spec.trainer.convolutions
+        return hash_parts(parts)[:32]
 
     @property
     def _value_range(self) -> list[float]:
@@ -188,7 +185,7 @@ class _Computing:
     def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
         """Give the shape of what each part gives for all images."""
         shapes = []
-        with self._computing():
+        with self.computing():
             value = self._normalise(images[torch.tensor([0])])
             for module in self.prefix.modules:
                 value = module(value)
@@ -201,7 +198,7 @@ class _Computing:
         begun, given = self._open_boundary(split, depth, shapes)
         source = images if given is None else given
         for rows in BatchOrder(len(images), self.spec.data.batch_size, None):
-            with self._computing():
+            with self.computing():
                 value = source[torch.tensor(rows)].to(self.device)
                 value = value if begun else self._normalise(value)
                 for module in self.prefix.modules[begun:depth]:
@@ -222,7 +219,8 @@ class _Computing:
         return 0, None
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
+        """Compute as a run does; what is written is not within."""
         with torch.inference_mode(), autocast(self.device.type, self.spec.trainer.precision):
             yield
 

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from pytorch_lightning.plugins import CheckpointIO
 
 from orchestrator.errors import RunError
-from orchestrator.names import BEST_CHECKPOINT, PREDICTIONS_FILE
+from orchestrator.records.document import describe_problem, read_document, say_once
 from orchestrator.records.record import Record
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.storage.files import digest_path, is_whole, write_atomically, write_checked
+from orchestrator.storage.layout import BEST_CHECKPOINT, PREDICTIONS_FILE
 from orchestrator.storage.ledger import list_unfinished
 from orchestrator.training.network.saved import read_checkpoint
 
 PROGRESS = "progress"
-"""Key of a checkpoint that holds the run's `Progress`."""
+"""Key of a checkpoint that holds the run's `TrainingProgress`."""
 _LAST, _BEST = "last", "best"
 
 
-class Progress(Record):
+class TrainingProgress(Record):
     """How far a run has come."""
 
     history: tuple[EpochMetrics, ...]
@@ -145,7 +145,7 @@ class CheckpointFolder:
         """Name the weights of `epoch`, while the run trains."""
         return self._path / f"{_BEST}-{epoch:03d}.ckpt"
 
-    def find_progress(self, fingerprint: str) -> Progress | None:
+    def find_progress(self, fingerprint: str) -> TrainingProgress | None:
         """Find the newest checkpoint of the run `fingerprint` from which it can continue; None: it starts over."""
         epochs = [int(match["epoch"]) for match, _ in list_unfinished(self._path)]
         for epoch in sorted(set(epochs), reverse=True):
@@ -174,14 +174,18 @@ class CheckpointFolder:
         for path in (self._path / PREDICTIONS_FILE, published, digest_path(published)):
             path.unlink(missing_ok=True)
 
-    def _read_progress(self, epoch: int, fingerprint: str) -> Progress | None:
+    def _read_progress(self, epoch: int, fingerprint: str) -> TrainingProgress | None:
         path = self.last(epoch)
         if not is_whole(path):
             return None
         try:
             checkpoint = read_checkpoint(path)
-            progress = Progress.model_validate(checkpoint[PROGRESS])
-        except (RunError, KeyError, ValidationError):
+            progress = read_document(TrainingProgress, checkpoint[PROGRESS], str(path))
+        except (RunError, KeyError):
+            return None
+        except ValueError as error:
+            reason = describe_problem(error)
+            say_once(f"{path} cannot be read, and the run does not go on from it: {reason}", str(path), reason)
             return None
         is_ours = checkpoint["hyper_parameters"].get("fingerprint") == fingerprint
         return progress if is_ours and len(progress.history) == epoch + 1 else None

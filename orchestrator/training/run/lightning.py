@@ -22,11 +22,13 @@ from orchestrator.config.models import MatmulPrecision
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
+from orchestrator.records.document import add_version
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.device import AUTOCAST
-from orchestrator.training.run.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.run.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
+from orchestrator.training.run.internals import dump_checkpoint, leave_signals_alone
 from orchestrator.training.run.randomness import random_state, set_random_state
 
 _FIRST_S = 0.25
@@ -47,6 +49,7 @@ _SILENCED = (
     "Checkpoint directory .* exists and is not empty",  # the specification lies there
     ".*GPU available but not used",  # it was configured so
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own call of torch
+    "You're resuming from a checkpoint that ended before the epoch",  # it takes each batch for a step
     "The AccumulateGrad node's stream does not match",  # a graph's gradients come from the stream that captured it
 )
 
@@ -120,19 +123,22 @@ class EpochCheckpoint(Checkpoint):
 
     Attributes:
         paused: Whether training ended because it was to pause, and would go on.
+        seen_batches: Batches of an epoch as Lightning sees them in this attempt; in an earlier one they may have been
+            others.
     """
 
     def __init__(
         self,
         folder: CheckpointFolder,
         history: Sequence[EpochMetrics],
-        progress: Callable[[bool], Progress],
+        progress: Callable[[bool], TrainingProgress],
         on_epoch: EpochSink,
         files: CheckedIO,
         share: float,
         until: int | None = None,
     ) -> None:
         self.paused = False
+        self.seen_batches = 1
         self._files = files
         self._until = until
         self._folder = folder
@@ -201,9 +207,8 @@ class EpochCheckpoint(Checkpoint):
 
     def _hold(self, trainer: pl.Trainer) -> None:
         began = perf_counter()
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # noqa: SLF001 - as a save does
         before = None if self._held is None else self._held.checkpoint
-        self._held = _Held(self._history[-1].epoch, _copy(checkpoint, before))
+        self._held = _Held(self._history[-1].epoch, _copy(dump_checkpoint(trainer), before))
         self._held_at = perf_counter()
         self._copying_s = self._held_at - began
 
@@ -225,15 +230,17 @@ class EpochCheckpoint(Checkpoint):
     ) -> None:
         """Add what Lightning does not keep: the epochs, whether they were the last ones, the random generators."""
         del pl_module
-        checkpoint[PROGRESS] = self._progress(self._is_over(trainer)).model_dump()
+        checkpoint[PROGRESS] = add_version(self._progress(self._is_over(trainer)).model_dump())
         checkpoint[_RANDOM] = random_state()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take the random generators along."""
+        """Take the random generators along, and let Lightning find that it saw the last epoch to its end."""
         del trainer, pl_module
         self._random_state = checkpoint[_RANDOM]
+        seen = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        seen.update(dict.fromkeys(seen, self.seen_batches))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random generators where they stood, after all that draws from them to set things up."""
@@ -270,8 +277,7 @@ def build_trainer(
         use_distributed_sampler=False,
         plugins=plugins,
     )
-    # else SIGTERM ends the training in the middle of an epoch, as SystemExit; whoever stops it asks the sink for that
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign] # noqa: SLF001
+    leave_signals_alone(trainer)  # whoever stops the training asks the sink for that
     return trainer
 
 

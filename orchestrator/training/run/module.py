@@ -1,9 +1,9 @@
 """The LightningModule of a run: a network of which some blocks are frozen."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import Any, Self
+from typing import Self
 
 import pytorch_lightning as pl
 import torch
@@ -11,27 +11,25 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from orchestrator.backbones import find_backbone
-from orchestrator.blocks import FrozenSet
+from orchestrator.config.optimizers import OPTIMIZERS
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
 from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
-from orchestrator.training.images.batches import Batch
+from orchestrator.training.images.batches import Batch, Batches
 from orchestrator.training.kernels.graphs import GraphedParts
-from orchestrator.training.network.backbones import frozen_modules, network_stages
+from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import hold
 from orchestrator.training.run.outcomes import Outcomes
-
-_SGD_MOMENTUM = 0.9
 
 
 class FreezingModule(pl.LightningModule):
     """Trains what is not frozen with cross-entropy, and reports each epoch to a sink.
 
-    What Lightning takes for a batch is an epoch of them (`WholeEpochs`), so that its loop does not go round with each
-    step; and it leaves the optimizer to the module.
+    What Lightning takes for a batch may be an epoch of them (`Epochs`). It leaves the optimizer to the module, so that
+    steps are the same either way: gradients of several batches are averaged, clipped, and the learning rate follows its
+    schedule, which is a function of the steps before.
 
     Args:
         network: With its frozen blocks frozen; takes normalised images [n, 3, h, w], gives logits [n, classes].
@@ -40,6 +38,7 @@ class FreezingModule(pl.LightningModule):
         spec: What the run is.
         class_names: Names of the classes, by label.
         on_epoch: Called after each epoch, in this thread.
+        batches: Batches of an epoch.
 
     Attributes:
         eval_outcomes: What became of the images that were evaluated last, with their logits.
@@ -52,6 +51,7 @@ class FreezingModule(pl.LightningModule):
         class_names: Sequence[str],
         on_epoch: EpochSink,
         computed: int = 0,
+        batches: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -62,7 +62,7 @@ class FreezingModule(pl.LightningModule):
                 "backbone": model.backbone,
                 "num_classes": len(class_names),
                 "class_names": list(class_names),
-                "frozen": spec.frozen,
+                "frozen": spec.frozen.key,
                 "image_size": data.image_size,
                 "mean": list(data.mean),
                 "std": list(data.std),
@@ -71,14 +71,16 @@ class FreezingModule(pl.LightningModule):
         )
         self.network = network
         self._trainer_config = spec.trainer
-        self._frozen_modules = frozen_modules(
-            network, model, FrozenSet.parse(spec.frozen, order=find_backbone(model.backbone).blocks)
-        )
-        self._frozen_batchnorm = model.frozen_batchnorm
+        self._blocks = block_modules(network, model.backbone)
+        self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
         self._computed = computed
         # a tuple, so that no part is registered under a second name
         self._left = tuple(network_stages(network, model.backbone).values())[computed:]
-        self._graphed = GraphedParts(self._left, spec.trainer.precision) if spec.trainer.accelerator == "gpu" else None
+        # the gradients that a graph gives lie in its own memory, where the next batch overwrites what is to be added to
+        graphed = spec.trainer.accelerator == "gpu" and spec.trainer.accumulate == 1
+        self._graphed = GraphedParts(self._left, spec.trainer.precision) if graphed else None
+        self._batches = batches
+        self._batch = 0
         self._on_epoch = on_epoch
         self._epoch_began = 0.0
         self._mean: Tensor
@@ -93,7 +95,7 @@ class FreezingModule(pl.LightningModule):
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         """Switch to training mode, but for frozen blocks whose BatchNorm statistics are held."""
         super().train(mode)
-        hold(self._frozen_modules, self._frozen_batchnorm)
+        hold(self._blocks, self._frozen, self._frozen_batchnorm)
         return self
 
     def forward(self, batch: Tensor) -> Tensor:
@@ -109,40 +111,75 @@ class FreezingModule(pl.LightningModule):
         """Normalise images; activations are as the next part takes them."""
         return batch if self._computed else (batch.float() - self._mean) / self._std
 
-    def training_step(self, epoch: Iterable[Batch]) -> None:
-        """Train on all batches of an epoch."""
+    def training_step(self, given: Batch | Batches) -> None:
+        """Train on a batch, or on all batches of an epoch."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)  # noqa: S101 - there is one
-        for batch in self._on_device(epoch):
+        for batch in self._list_batches(given):
             loss = self.train_on(batch)
-            optimizer.zero_grad()
-            with torch.autocast(self.device.type, enabled=False):  # Lightning's is for the forward pass only
-                self.manual_backward(loss)
-                optimizer.step()
+            self._descend(optimizer, loss)
+            self._batch += 1
 
-    def _on_device(self, epoch: Iterable[Batch]) -> Iterator[Batch]:
-        return map(self.trainer.strategy.batch_to_device, epoch)
+    def _list_batches(self, given: Batch | Batches) -> Iterable[Batch]:
+        """Return the batches; Lightning has put one that it knows as such on the device."""
+        return [given] if isinstance(given, tuple | list) else map(self.trainer.strategy.batch_to_device, given)
 
     def train_on(self, batch: Batch) -> Tensor:
-        """Give a batch's mean cross-entropy, and add the batch to the metrics."""
+        """Return a batch's mean cross-entropy, and add the batch to the metrics."""
         images, labels = batch
         logits = self(images)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         loss = losses.mean()
         self.train_outcomes.add(losses, logits, labels)
         step = self.global_step
-        if (step + 1) % self._trainer_config.log_every_n_steps == 0:
+        if self._ends_step and (step + 1) % self._trainer_config.log_every_n_steps == 0:
             self._step_losses.append((step, loss.detach()))
         return loss
 
-    def validation_step(self, epoch: Iterable[Batch]) -> None:
-        """Evaluate all batches."""
-        for batch in self._on_device(epoch):
+    @property
+    def _ends_step(self) -> bool:
+        """Whether the optimizer steps after this batch."""
+        seen = self._batch + 1
+        return seen % self._trainer_config.accumulate == 0 or seen == self._batches
+
+    def _descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        """Add the gradients of a batch's loss to those of its step, and step after the last of them."""
+        accumulate = self._trainer_config.accumulate
+        place = self._batch % accumulate
+        if place == 0:
+            optimizer.zero_grad()
+        with torch.autocast(self.device.type, enabled=False):  # Lightning's is for the forward pass only
+            together = min(accumulate, self._batches - (self._batch - place))
+            self.manual_backward(loss if accumulate == 1 else loss / together)
+            if self._ends_step:
+                self._clip_gradient(optimizer)
+                self._set_lr(optimizer)
+                optimizer.step()
+
+    def _clip_gradient(self, optimizer: LightningOptimizer) -> None:
+        limit = self._trainer_config.gradient_clip
+        if limit is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:  # the limit is for the gradient itself
+            scaler.unscale_(optimizer.optimizer)
+        nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], limit)
+
+    def _set_lr(self, optimizer: LightningOptimizer) -> None:
+        config = self._trainer_config
+        per_epoch = math.ceil(self._batches / config.accumulate)
+        scale = config.schedule.scale(self.global_step, per_epoch, config.max_epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * scale
+
+    def validation_step(self, given: Batch | Batches) -> None:
+        """Evaluate a batch, or all of them."""
+        for batch in self._list_batches(given):
             self.evaluate(batch)
 
-    def test_step(self, epoch: Iterable[Batch]) -> None:
-        """Evaluate all batches."""
-        for batch in self._on_device(epoch):
+    def test_step(self, given: Batch | Batches) -> None:
+        """Evaluate a batch, or all of them."""
+        for batch in self._list_batches(given):
             self.evaluate(batch)
 
     def evaluate(self, batch: Batch) -> None:
@@ -154,6 +191,7 @@ class FreezingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock and metrics."""
         self._epoch_began = perf_counter()
+        self._batch = 0
         self.train_outcomes = self.train_outcomes.start_anew()
         self._step_losses.clear()
 
@@ -202,18 +240,16 @@ class FreezingModule(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimizer over the trainable parameters only; it steps all of them in one pass over the memory."""
-        config = self._trainer_config
-        options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+        """Build the optimizer over the trainable parameters only."""
+        config, kind = self._trainer_config, OPTIMIZERS[self._trainer_config.optimizer]
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        if config.optimizer == "sgd":
-            optimizer = torch.optim.SGD(trainable, momentum=_SGD_MOMENTUM, **options)
-            if config.precision == "16-mixed":
-                # torch would only allocate the momenta in the first step, which the scaler of the loss skips where it
-                # overflows; the second one then reads what the memory happened to hold
-                for parameter in trainable:
-                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-            return optimizer
-        if config.optimizer == "adamw":
-            return torch.optim.AdamW(trainable, **options)
-        return torch.optim.Adam(trainable, **options)
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, kind.torch_name)(
+            trainable, lr=config.lr, weight_decay=config.weight_decay, **kind.arguments
+        )
+        if config.precision == "16-mixed":
+            # torch would only allocate these in the first step, which the scaler of the loss skips where it overflows;
+            # the second one then reads what the memory happened to hold
+            for parameter in trainable:
+                for name in kind.late_state:
+                    optimizer.state[parameter][name] = torch.zeros_like(parameter)
+        return optimizer

@@ -14,21 +14,19 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from orchestrator.backbones import find_backbone
-from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
+from orchestrator.records.document import write_document
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.runs import EpochMetrics, RungResult, RunOutcome, RunResult
 from orchestrator.records.spec import RunSpec
 from orchestrator.storage.cache import Cache
 from orchestrator.storage.files import write_atomically
+from orchestrator.storage.layout import PREDICTIONS_FILE, RESULT_FILE, RUNG_FILE, SPEC_FILE
 from orchestrator.storage.predictions import Predictions, write_predictions
 from orchestrator.training.data.loading import LoadedData, load_data, order_seed
 from orchestrator.training.data.splits import TEST, TRAIN, VALIDATION
 from orchestrator.training.device import choose_memory_format, device_name, open_device
-from orchestrator.training.images.batches import WholeEpochs
 from orchestrator.training.kernels.convolutions import has_quick_convolutions, quicken_convolutions
 from orchestrator.training.network.backbones import build_network
 from orchestrator.training.network.costs import measure_costs
@@ -36,7 +34,8 @@ from orchestrator.training.network.freezing import count_parameters
 from orchestrator.training.network.saved import network_state, read_checkpoint
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.reuse.prefix import Prefix, find_prefix, open_activations
-from orchestrator.training.run.checkpoints import CheckedIO, CheckpointFolder, Progress, best_epoch
+from orchestrator.training.run.checkpoints import CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
+from orchestrator.training.run.epochs import Epochs, are_steps_short
 from orchestrator.training.run.failures import explain
 from orchestrator.training.run.lightning import EpochCheckpoint, build_trainer, own_interrupts, quiet, torch_settings
 from orchestrator.training.run.memory import MemoryMeter
@@ -70,7 +69,7 @@ class _Attempt:
     workplace: Workplace
     folder: CheckpointFolder
     began: float
-    earlier: Progress | None
+    earlier: TrainingProgress | None
     memory: MemoryMeter = field(default_factory=MemoryMeter)
     history: list[EpochMetrics] = field(default_factory=list)
     validated: Outcomes | None = None
@@ -85,10 +84,10 @@ class _Attempt:
         if best_epoch(self.history).epoch == metrics.epoch:
             self.validated = validated
 
-    def progress(self, finished: bool) -> Progress:  # noqa: FBT001 - the only thing that it is told
+    def progress(self, finished: bool) -> TrainingProgress:  # noqa: FBT001 - the only thing that it is told
         """Say how far the run is; time and memory count earlier attempts in."""
         earlier = self.earlier
-        return Progress(
+        return TrainingProgress(
             history=tuple(self.history),
             finished=finished,
             duration_s=perf_counter() - self.began + (earlier.duration_s if earlier else 0.0),
@@ -141,7 +140,7 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
     if isinstance(trained, RungResult):
-        write_atomically(path / RUNG_FILE.format(trained.epochs), trained.model_dump_json())
+        write_atomically(path / RUNG_FILE.format(trained.epochs), write_document(trained))
         return trained
     result, predictions = trained
     _publish(folder, result, predictions)
@@ -152,11 +151,11 @@ def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str,
     """Leave what a finished run leaves, in this order: whoever finds the result finds the checkpoint too."""
     folder.publish(result.best_epoch)
     write_predictions(folder.path / PREDICTIONS_FILE, predictions)
-    write_atomically(folder.path / RESULT_FILE, result.model_dump_json())
+    write_atomically(folder.path / RESULT_FILE, write_document(result))
     folder.keep()
 
 
-def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> Progress | None:
+def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> TrainingProgress | None:
     """Find what an interrupted run left, and remove all that the run will write anew."""
     result = folder.path / RESULT_FILE
     earlier = None if result.exists() else folder.find_progress(spec.fingerprint)
@@ -184,8 +183,9 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     data = _load_data(spec, attempt.workplace.cache)
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
-    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
-    network = build_network(spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), frozen, weights)
+    network = build_network(
+        spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), spec.frozen, weights
+    )
     data, prefix = _compute_prefix(network, data, attempt, device)
     attempt.memory.start(device, data)
     module = FreezingModule(
@@ -194,23 +194,26 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         data.info.class_names,
         lambda metrics: attempt.add_epoch(metrics, module.eval_outcomes),
         computed=len(prefix.parts) if prefix else 0,
+        batches=len(data.batches(TRAIN)),
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
     epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)
     trainer = build_trainer(spec, attempt.workplace, folder, epochs, files, device)
-    module.train()
+    whole = are_steps_short(module, data, spec, device, attempt.workplace.cost)
     with own_interrupts(), _keeping_the_last_epoch(epochs):
-        paused = _fit(trainer, module, data, attempt, epochs)
+        paused = _fit(trainer, module, data, attempt, epochs, whole=whole)
         files.write_held()
         best = attempt.progress(finished=True).best
         network.load_state_dict(network_state(read_checkpoint(folder.best(best.epoch))))
         if prefix is not None:
             prefix.require_unmoved()
-        validation = _sum_up(attempt.validated or _evaluate(trainer, module, data, VALIDATION), data, VALIDATION)
+        validation = _sum_up(
+            attempt.validated or _evaluate(trainer, module, data, VALIDATION, whole=whole), data, VALIDATION
+        )
         if paused:
             correct = tuple(validation.predictions.correct.tolist())
             return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
-        test = _sum_up(_evaluate(trainer, module, data, TEST), data, TEST)
+        test = _sum_up(_evaluate(trainer, module, data, TEST, whole=whole), data, TEST)
     result = _build_result(attempt, data, network, attempt.progress(finished=True), validation, test)
     return result, {VALIDATION: validation.predictions, TEST: test.predictions}
 
@@ -226,7 +229,13 @@ def _keeping_the_last_epoch(epochs: EpochCheckpoint) -> Iterator[None]:
 
 
 def _fit(
-    trainer: pl.Trainer, module: FreezingModule, data: LoadedData, attempt: _Attempt, epochs: EpochCheckpoint
+    trainer: pl.Trainer,
+    module: FreezingModule,
+    data: LoadedData,
+    attempt: _Attempt,
+    epochs: EpochCheckpoint,
+    *,
+    whole: bool,
 ) -> bool:
     """Train from where the run is, as far as it is to go. Returns whether it pauses there: epochs may be left."""
     earlier, until = attempt.earlier, attempt.workplace.until_epoch
@@ -234,10 +243,12 @@ def _fit(
         return False
     if until is not None and len(attempt.history) >= until:  # it died once it was there, before it said so
         return True
+    training = Epochs(data.batches(TRAIN, seed=order_seed(attempt.spec.seed)), whole=whole)
+    epochs.seen_batches = len(training)
     trainer.fit(
         module,
-        WholeEpochs(data.batches(TRAIN, seed=order_seed(attempt.spec.seed))),
-        WholeEpochs(data.batches(VALIDATION)),
+        training,
+        Epochs(data.batches(VALIDATION), whole=whole),
         ckpt_path=attempt.folder.last(earlier.epoch) if earlier is not None else None,
         weights_only=True,
     )
@@ -269,7 +280,8 @@ def _compute_prefix(
     memory_format = choose_memory_format(spec.trainer.accelerator, spec.data.image_size)
     network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     if has_quick_convolutions(spec.trainer):
-        quicken_convolutions(network, spec.model.backbone, spec.data.image_size, memory_format)
+        size = spec.data.image_size
+        quicken_convolutions(network, torch.zeros(1, 3, size, size), memory_format)
     prefix = find_prefix(network, data, spec, place)
     if prefix is not None and place is not None:
         activations = open_activations(Cache.at(place), prefix, data, spec, device, place.boundaries)
@@ -291,9 +303,9 @@ def _load_weights(spec: RunSpec, file: str | None) -> LoadedWeights | None:
     return weights
 
 
-def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str) -> Outcomes:
+def _evaluate(trainer: pl.Trainer, module: FreezingModule, data: LoadedData, split: str, *, whole: bool) -> Outcomes:
     run = trainer.test if split == TEST else trainer.validate
-    run(module, WholeEpochs(data.batches(split)), verbose=False)
+    run(module, Epochs(data.batches(split), whole=whole), verbose=False)
     return module.eval_outcomes
 
 
@@ -314,16 +326,15 @@ def _build_result(
     attempt: _Attempt,
     data: LoadedData,
     network: torch.nn.Module,
-    progress: Progress,
+    progress: TrainingProgress,
     validation: _Evaluation,
     test: _Evaluation,
 ) -> RunResult:
     spec, workplace = attempt.spec, attempt.workplace
     best, history = progress.best, progress.history
-    frozen = FrozenSet.parse(spec.frozen, order=find_backbone(spec.model.backbone).blocks)
     cost = workplace.cost
     if cost is None:
-        cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [frozen])[frozen.key]
+        cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [spec.frozen])[spec.frozen]
     trainable, total = count_parameters(network)
     seconds = [metrics.duration_s for metrics in history]
     images = (data.size(TRAIN) + data.size(VALIDATION)) * len(history)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from orchestrator.storage.layout import Root
-from orchestrator.tracking.entries import Origin
+from orchestrator.tracking.entries import CallOrigin
 from orchestrator.tracking.mlflow.spool import Adopted, Ended, Epoch, Latest, Spool, Started
 from tests.factories import make_history, make_result, make_run_start, make_summary, make_sweep_start, make_trials
 
@@ -46,7 +46,7 @@ def names_of(messages):
 def test_every_message_comes_back_as_it_was(root):
     epoch = make_history((0.6,))[0].model_copy(update={"train_loss": NAN, "val_loss": float("inf")})
     messages = [
-        Started(key="k", at_ms=1, start=make_run_start(7, "stem+layer1"), origin=Origin.of(make_sweep_start())),
+        Started(key="k", at_ms=1, start=make_run_start(7, "stem+layer1"), origin=CallOrigin.of(make_sweep_start())),
         Epoch(key="k", at_ms=2, metrics=epoch),
         Ended(key="k", at_ms=3, status="finished", result=make_result()),
         Ended(key="k", at_ms=4, status="failed", reason="line 1\nline 2\u2028 \N{SNOWMAN}"),

@@ -117,8 +117,7 @@ def test_a_server_killed_and_restarted_in_the_middle_of_a_run(server, mlflow_roo
 
 
 def test_a_server_that_hangs_holds_a_run_up_for_seconds_alone(server, mlflow_root, monkeypatch):
-    monkeypatch.setattr("orchestrator.tracking.mlflow.spooling._PROBE_S", 1)
-    monkeypatch.setattr("orchestrator.tracking.mlflow.spooling._PATIENCE_S", 2)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # of the user
     said = []
     tracker = SpoolingTracker(MlflowTracker(mlflow_root, "hangs", server.uri), mlflow_root, "hangs", said.append)
     tracker.start_sweep(make_sweep_start("hangs"))
@@ -128,7 +127,7 @@ def test_a_server_that_hangs_holds_a_run_up_for_seconds_alone(server, mlflow_roo
         began = time.monotonic()
         for epoch in EPOCHS[:3]:
             run.log_epoch(epoch)
-        assert time.monotonic() - began < 15  # the first two times two seconds; then tries are seconds apart
+        assert time.monotonic() - began < 15  # twice two seconds, asked twice each; tries are seconds apart
         assert len(said) == 1
     finally:
         server.signal(signal.SIGCONT)

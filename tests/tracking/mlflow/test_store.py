@@ -1,8 +1,11 @@
 """Opening the store: once, quickly, and with errors that say where."""
 
 import logging
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -39,6 +42,18 @@ def test_an_unreachable_server_is_reported_soon_and_without_its_password(tmp_pat
     assert "s3cret" not in f"{message}{caught.value.hint}"
     assert "anna" not in message
     assert caught.value.hint.startswith("start the server, or correct tracking.mlflow_uri")
+
+
+def test_a_server_is_given_up_soon_in_the_whole_process_and_what_the_user_has_set_stays():
+    code = (
+        "import orchestrator.tracking.mlflow\n"
+        "from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT\n"
+        "print(MLFLOW_HTTP_REQUEST_TIMEOUT.get(), MLFLOW_HTTP_REQUEST_MAX_RETRIES.get())"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    for given, expected in (({}, "10 1"), ({"MLFLOW_HTTP_REQUEST_TIMEOUT": "77"}, "77 1")):
+        said = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment | given, timeout=60)
+        assert said.split() == expected.split()
 
 
 def test_a_damaged_file_is_reported_at_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from orchestrator.config.models import ModelConfig, TrainerConfig
@@ -10,13 +11,11 @@ from orchestrator.training.kernels import convolutions
 from orchestrator.training.kernels.convolutions import (
     QuickConv2d,
     has_quick_convolutions,
-    map_side,
-    quicken_block,
     quicken_convolutions,
 )
 from orchestrator.training.kernels.taps import SumOfTaps
 from orchestrator.training.kernels.winograd import Winograd
-from orchestrator.training.network.backbones import build_network, network_stages
+from orchestrator.training.network.backbones import build_network
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
 from tests.training.tiny import make_data, make_spec, parse
@@ -124,6 +123,16 @@ def test_winograds_algorithm_refuses_what_it_does_not_compute():
         quick(torch.randn(3, 6, 4, 4, dtype=torch.float64))
 
 
+def sample(size: int) -> torch.Tensor:
+    return torch.zeros(1, 3, size, size)
+
+
+def list_quick(network: nn.Module) -> dict[str, str]:
+    return {
+        name: module.function.__name__ for name, module in network.named_modules() if isinstance(module, QuickConv2d)
+    }
+
+
 @pytest.mark.parametrize(("backbone", "image_size"), [("resnet18", 64), ("resnet18", 128), ("resnet50", 64)])
 def test_a_network_gives_the_same_and_keeps_its_state_and_what_is_frozen_in_it(backbone, image_size):
     model = ModelConfig(backbone=backbone, weights="none")
@@ -131,55 +140,104 @@ def test_a_network_gives_the_same_and_keeps_its_state_and_what_is_frozen_in_it(b
     images = torch.randn(2, 3, image_size, image_size, dtype=torch.float64)
     trains = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     expected, state = network(images), {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    quicken_convolutions(network, backbone, image_size, CONTIGUOUS)
+    quicken_convolutions(network, sample(image_size).double(), CONTIGUOUS)
+    assert list_quick(network)
     torch.testing.assert_close(network(images), expected, rtol=1e-9, atol=1e-9)
     assert state.keys() == network.state_dict().keys()
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
     assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == trains
 
 
-def list_quick(block: nn.Module) -> list[str]:
-    return [module.function.__name__ for module in block.modules() if isinstance(module, QuickConv2d)]
+def list_by_name(backbone: str, image_size: int) -> dict[str, str]:
+    """Return which convolutions are computed how, by what is known of ResNets alone.
+
+    All but the stem's have a kernel of 1x1 or 3x3; the side of the maps halves, rounded up, in the stem, in its pooling
+    and at the start of layer2 to layer4; one 3x3 convolution of each of these three has a stride of 2.
+    """
+    network, found = build_network(ModelConfig(backbone=backbone, weights="none"), 3, 0, parse("none")), {}
+    for number in (1, 2, 3, 4):
+        side = image_size
+        for _ in range(1 + number):
+            side = (side + 1) // 2
+        for name, module in network.get_submodule(f"layer{number}").named_modules():
+            if not isinstance(module, nn.Conv2d) or module.kernel_size != (3, 3):
+                continue
+            if module.stride == (1, 1) and module.in_channels >= 128 and side >= 4:
+                found[f"layer{number}.{name}"] = "Winograd"
+            elif side <= 4:
+                found[f"layer{number}.{name}"] = "SumOfTaps"
+    return found
 
 
-@pytest.mark.parametrize(
-    ("side", "stride_2", "stride_1"),
-    [(1, "SumOfTaps", "SumOfTaps"), (3, "SumOfTaps", "SumOfTaps"), (4, "SumOfTaps", "Winograd"), (5, None, "Winograd")],
-)
-def test_the_side_of_the_maps_decides_how_a_convolution_is_computed(side, stride_2, stride_1):
-    block = build_network(ModelConfig(weights="none"), 3, 0, parse("none")).get_submodule("layer3")
-    quicken_block(block, side, CONTIGUOUS)
-    assert list_quick(block) == [stride_2] * (stride_2 is not None) + [stride_1] * 3
+@pytest.mark.parametrize("image_size", [8, 32, 33, 64, 100, 128, 224])
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_in_a_resnet_the_measured_maps_are_those_that_its_blocks_are_known_to_give(backbone, image_size):
+    network = build_network(ModelConfig(backbone=backbone, weights="none"), 3, 0, parse("none"))
+    quicken_convolutions(network, sample(image_size), CONTIGUOUS)
+    assert list_quick(network) == list_by_name(backbone, image_size)
 
 
-def test_maps_of_128_channels_are_enough_for_winograds_algorithm_and_those_of_64_are_not():
-    network = build_network(ModelConfig(weights="none"), 3, 0, parse("none"))
-    quicken_convolutions(network, "resnet18", 224, CONTIGUOUS)
-    assert list_quick(network.get_submodule("layer2")) == ["Winograd"] * 3  # the fourth one takes 64, and has a stride
-    assert list_quick(network.get_submodule("layer1")) == []
+def test_measuring_moves_no_statistics_no_random_number_and_no_mode():
+    network = build_network(ModelConfig(weights="none"), 3, 0, parse("layer1"))
+    network.layer1.eval()
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    random = torch.get_rng_state()
+    quicken_convolutions(network, sample(64), CONTIGUOUS)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert [module.training for module in network.modules() if not isinstance(module, QuickConv2d)] == [
+        mode for mode, module in zip(modes, network.modules(), strict=True) if not isinstance(module, QuickConv2d)
+    ]
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_kernels_of_one_pixel_are_left_to_torch():
-    network = build_network(ModelConfig(backbone="resnet50", weights="none"), 3, 0, parse("none"))
-    quicken_convolutions(network, "resnet50", 224, CONTIGUOUS)
-    assert list_quick(network.get_submodule("layer4")) == ["Winograd"] * 2  # of 9, 6 have 1x1, one a stride
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "densenet121", "vgg11_bn"])
+def test_any_network_gives_about_the_same(name):
+    """Depthwise convolutions, concatenations, and convolutions with a bias, which stay torch's."""
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None, num_classes=3).eval()
+    images = torch.randn(2, 3, 64, 64)
+    convs = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    others = {name for name, conv in convs.items() if conv.groups > 1 or conv.bias is not None}
+    expected = network(images)
+    quicken_convolutions(network, images[:1], CONTIGUOUS)
+    assert not others & list_quick(network).keys()
+    assert bool(list_quick(network)) == (name == "densenet121")
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("image_size", [32, 33, 64, 100, 224])
-def test_the_side_of_the_maps_is_that_of_what_the_blocks_give(image_size):
-    network = build_network(ModelConfig(weights="none"), 3, 0, parse("none")).eval()
-    value = torch.zeros(1, 3, image_size, image_size)
-    for name, stage in network_stages(network, "resnet18").items():
-        if name == "pool":
-            break
-        value = stage(value)
-        assert map_side("resnet18", name, image_size) == value.shape[-1]
+class Odd(nn.Module):
+    """Convolutions that no rule fits: used at two sizes, used under two names, never used, of a class of their own."""
+
+    class Scaled(nn.Conv2d):
+        def forward(self, maps):
+            return 2 * super().forward(maps)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_two_sizes, self.twice, self.unused = (nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in range(3))
+        self.again, self.scaled = self.twice, Odd.Scaled(3, 3, 3, padding=1, bias=False)
+
+    def forward(self, maps):
+        maps = self.at_two_sizes(self.at_two_sizes(maps)[..., ::2, ::2])
+        return self.scaled(self.again(self.twice(maps)))
+
+
+def test_what_is_used_otherwise_is_left_to_torch_and_what_has_two_names_stays_one():
+    network, maps = Odd().double(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    expected = network(maps)
+    quicken_convolutions(network, maps[:1], CONTIGUOUS)
+    assert list_quick(network) == {"twice": "SumOfTaps"}
+    assert network.again is network.twice
+    torch.testing.assert_close(network(maps), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("trainer", "expected"),
     [
         ({"accelerator": "cpu", "precision": "32-true"}, True),
+        ({"accelerator": "cpu", "precision": "32-true", "convolutions": "torch"}, False),
         ({"accelerator": "cpu", "precision": "bf16-mixed"}, False),
         ({"accelerator": "gpu", "precision": "32-true"}, False),
     ],
@@ -191,7 +249,6 @@ def test_convolutions_are_quick_on_a_cpu_in_fp32(trainer, expected):
 @pytest.mark.usefixtures("narrow")
 def test_a_run_uses_quick_convolutions_and_ends_where_one_without_them_does(tmp_path, monkeypatch):
     monkeypatch.setattr(convolutions, "_CHANNELS", 1)  # the network of this test has few
-    spec = make_spec("stem", data=make_data(image_size=64), max_epochs=1, optimizer="sgd")
     results, seen = [], set()
     forward = QuickConv2d.forward
 
@@ -201,12 +258,12 @@ def test_a_run_uses_quick_convolutions_and_ends_where_one_without_them_does(tmp_
 
     monkeypatch.setattr(QuickConv2d, "forward", note)
     of_64 = {("Winograd", 16), ("Winograd", 8), ("Winograd", 4), *(("SumOfTaps", side) for side in (8, 4, 2))}
-    for expected in (of_64, set()):
+    for chosen, expected in (("auto", of_64), ("torch", set())):
+        spec = make_spec("stem", data=make_data(image_size=64), max_epochs=1, optimizer="sgd", convolutions=chosen)
         place = Workplace(directory=str(tmp_path / str(len(results))), threads=1, cost=make_cost(spec.frozen))
         results.append(run_training(spec, place, lambda _: None))
         assert seen == expected
         seen.clear()
-        monkeypatch.setattr("orchestrator.training.run.run.has_quick_convolutions", lambda _: False)
     quick, without = results
     for value in ("train_loss", "val_loss", "test_loss"):
         assert getattr(quick, value) == pytest.approx(getattr(without, value), rel=1e-5)

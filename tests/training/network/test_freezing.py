@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.training.network.backbones import block_modules, build_network
-from orchestrator.training.network.freezing import count_parameters, freeze
+from orchestrator.training.network.freezing import count_parameters, tune
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run import run
 from orchestrator.training.run.module import FreezingModule
@@ -152,6 +153,6 @@ def test_the_optimizer_steps_what_trains_in_one_pass(optimizer):
 
 def test_freezing_alone_counts_what_is_left():
     network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
-    freeze([network[0], network[1]])
+    tune({"first": [network[0], network[1]], "last": [network[2]]}, FrozenSet.parse("first"))
     # of 2*3 + 3 and 3 + 3 and 3 + 1 the last is left
     assert count_parameters(network) == (4, 19)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.app import sweep as app
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, ExecutionConfig, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.records.prepared import Prepared
 from orchestrator.records.record import Step
@@ -27,12 +28,15 @@ from tests.scored import SCORES
     ],
 )
 def test_a_frozen_set_has_the_logme_of_its_prefix_and_the_share_of_its_blocks(key, logme, share):
-    assert (SCORES.of(key).logme, SCORES.of(key).grad_share_frozen) == (logme, pytest.approx(share))
+    assert (SCORES.of(FrozenSet.parse(key)).logme, SCORES.of(FrozenSet.parse(key)).grad_share_frozen) == (
+        logme,
+        pytest.approx(share),
+    )
 
 
 def test_without_any_gradient_there_is_no_share():
     still = [block.model_copy(update={"grad_norm": 0.0}) for block in SCORES.blocks]
-    assert BlockScores(key="k", blocks=tuple(still)).of("stem") == FrozenScores(logme=-0.5)
+    assert BlockScores(key="k", blocks=tuple(still)).of(FrozenSet.parse("stem")) == FrozenScores(logme=-0.5)
 
 
 # Kept, or worked out
@@ -143,7 +147,9 @@ def test_a_sweep_keeps_its_scores_and_does_not_work_them_out_again(sweep, mlflow
     assert kept is not None
     assert kept.blocks == SCORES.blocks
     wider, _ = sweep(mode="list", frozen=("none", "stem", "layer3"))
-    assert [trial.scores for trial in wider.trials] == [kept.of(key) for key in ("none", "stem", "layer3")]
+    assert [trial.scores for trial in wider.trials] == [
+        kept.of(FrozenSet.parse(key)) for key in ("none", "stem", "layer3")
+    ]
     assert len(scored) == 1
 
 

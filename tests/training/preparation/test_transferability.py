@@ -132,7 +132,7 @@ def scored(images):
 
     Its BatchNorm has statistics of its own, so that its mode matters.
     """
-    network = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet(()))
+    network = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet())
     with torch.no_grad():
         network.train()(images[0])
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -182,7 +182,7 @@ def test_scoring_leaves_the_network_as_it_was(scored):
 
 
 def test_a_network_that_gives_no_number_is_refused(images):
-    broken = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet(()))
+    broken = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet())
     nn.init.constant_(broken.get_parameter("conv1.weight"), torch.nan)
     with pytest.raises(ValueError, match="not finite"):
         score_network(broken, "resnet18", images[0][:6], images[1][:6])

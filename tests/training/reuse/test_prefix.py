@@ -90,7 +90,7 @@ def test_the_frozen_blocks_are_computed_once_for_all_seeds_and_sets(tmp_path, mo
     torch.save(state, tmp_path / "weights.pt")
     model = ModelConfig(weights=str(tmp_path / "weights.pt"), num_classes=3)
     filled = []
-    monkeypatch.setattr(prefixes._Computing, "_fill", noting(prefixes._Computing._fill, filled))
+    monkeypatch.setattr(prefixes.Computing, "_fill", noting(prefixes.Computing._fill, filled))
     monkeypatch.setattr("orchestrator.training.run.run._load_weights", lambda spec, _: load_weights(spec.model))
     place = place_in(tmp_path)
     for number, (frozen, seed) in enumerate([("stem", 0), ("stem", 1), (GAP, 1), ("stem+layer1", 0)]):
@@ -104,7 +104,7 @@ def test_a_run_leaves_what_it_computes_on_the_way_where_other_runs_begin(tmp_pat
     longest = make_spec(ALL, max_epochs=1)
     result, weights = train(tmp_path / "longest", longest, place)
     assert kept_parts(place) == ["stem", "stem+layer1+layer2", f"{ALL}+pool"]
-    monkeypatch.setattr(prefixes._Computing, "_fill", None)  # nothing is computed any more
+    monkeypatch.setattr(prefixes.Computing, "_fill", None)  # nothing is computed any more
     for number, frozen in enumerate(["stem+layer1+layer2", "stem"]):
         spec = make_spec(frozen, max_epochs=1)
         found, _ = train(tmp_path / str(number), spec, place)
@@ -135,7 +135,7 @@ def test_a_longer_prefix_goes_on_from_a_shorter_one_and_gives_the_same(tmp_path,
     train(tmp_path / "shorter", make_spec("stem+layer1+layer2+layer3", max_epochs=1, precision=precision), place)
     spec = make_spec(ALL, max_epochs=1, precision=precision)
     from_images = []
-    monkeypatch.setattr(prefixes._Computing, "_normalise", noting(prefixes._Computing._normalise, from_images))
+    monkeypatch.setattr(prefixes.Computing, "_normalise", noting(prefixes.Computing._normalise, from_images))
     result, weights = train(tmp_path / "longer", spec, place)
     assert {len(images) for _, images in from_images} == {1}  # one image tells the shapes; no batch begins with images
     plain, expected = train(tmp_path / "plain", spec, None)
@@ -148,7 +148,7 @@ def test_other_weights_in_front_are_no_shorter_prefix(tmp_path, monkeypatch):
     place = place_in(tmp_path)
     train(tmp_path / "shorter", make_spec("stem", max_epochs=1), place)
     from_images = []
-    monkeypatch.setattr(prefixes._Computing, "_normalise", noting(prefixes._Computing._normalise, from_images))
+    monkeypatch.setattr(prefixes.Computing, "_normalise", noting(prefixes.Computing._normalise, from_images))
     train(tmp_path / "longer", make_spec("stem+layer1", seed=1, max_epochs=1), place)
     assert max(len(images) for _, images in from_images) > 1
 
@@ -156,7 +156,7 @@ def test_other_weights_in_front_are_no_shorter_prefix(tmp_path, monkeypatch):
 def test_what_another_recipe_computed_is_none_either(tmp_path, monkeypatch):
     """The recipe says how convolutions are computed, and with it the last bit of what they give."""
     filled, place = [], place_in(tmp_path)
-    monkeypatch.setattr(prefixes._Computing, "_fill", noting(prefixes._Computing._fill, filled))
+    monkeypatch.setattr(prefixes.Computing, "_fill", noting(prefixes.Computing._fill, filled))
     for number, recipe in enumerate((RECIPE_VERSION, RECIPE_VERSION, RECIPE_VERSION + 1)):
         monkeypatch.setattr(prefixes, "RECIPE_VERSION", recipe)
         train(tmp_path / str(number), make_spec("stem", max_epochs=1), place)

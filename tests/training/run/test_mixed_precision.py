@@ -11,6 +11,7 @@ from orchestrator.config.models import SyntheticConfig
 from orchestrator.records.place import Workplace
 from orchestrator.training.data.loading import load_data, order_seed
 from orchestrator.training.network.backbones import build_network
+from orchestrator.training.run import epochs
 from orchestrator.training.run import run as run_module
 from orchestrator.training.run.lightning import torch_settings
 from orchestrator.training.run.module import FreezingModule
@@ -21,6 +22,7 @@ from tests.factories import make_cost
 from tests.training.tiny import make_data, make_spec, normalise, parse
 
 pytestmark = pytest.mark.usefixtures("narrow")
+ALL_OF_IT = {"accumulate": 2, "gradient_clip": 0.5, "schedule": {"name": "step", "every_epochs": 1}}
 DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -47,6 +49,7 @@ def train_by_hand(spec, scale):
     module = FreezingModule(network, spec, ("a", "b", "c"), print)
     module.train()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    given = spec.trainer
     kinds = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
     optimizer = kinds[spec.trainer.optimizer](trained, lr=spec.trainer.lr)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=spec.trainer.precision == "16-mixed")
@@ -55,11 +58,18 @@ def train_by_hand(spec, scale):
         torch.use_deterministic_algorithms(True)
         for epoch in range(spec.trainer.max_epochs):
             batches.batch_sampler.set_epoch(epoch)
-            for images, labels in batches:
-                with torch.autocast("cpu", dtype=DTYPES[spec.trainer.precision]):
-                    loss = nn.functional.cross_entropy(network(normalise(images)), labels)
+            every = list(batches)
+            for group in (every[first : first + given.accumulate] for first in range(0, len(every), given.accumulate)):
                 optimizer.zero_grad()
-                scaler.scale(loss).backward()
+                for images, labels in group:
+                    with torch.autocast("cpu", dtype=DTYPES[given.precision]):
+                        loss = nn.functional.cross_entropy(network(normalise(images)), labels)
+                    scaler.scale(loss / len(group)).backward()
+                if given.gradient_clip is not None:
+                    scaler.unscale_(optimizer)
+                    assert nn.utils.clip_grad_norm_(trained, given.gradient_clip) > given.gradient_clip
+                if given.schedule.name == "step":  # the learning rate falls to a tenth each epoch
+                    optimizer.param_groups[0]["lr"] = given.lr / 10**epoch
                 scaler.step(optimizer)
                 scaler.update()
     return network.state_dict(), scaler
@@ -69,11 +79,15 @@ def last_checkpoint(folder):
     return torch.load(max(folder.glob("last-*.ckpt")), weights_only=True)
 
 
+@pytest.mark.parametrize("more", [{}, ALL_OF_IT], ids=["plain", "accumulated"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("precision", DTYPES)
-def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer):
-    spec = spec_of(precision, optimizer=optimizer, max_epochs=1)
-    run(spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"max_epochs": 2})}), tmp_path, until_epoch=1)
+def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer, more):
+    """Of three batches an epoch two make a step, and then the third one; a scaled gradient is clipped unscaled."""
+    epochs = 2 if more else 1
+    spec = spec_of(precision, optimizer=optimizer, max_epochs=epochs, **more)
+    longer = spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"max_epochs": 3})})
+    run(longer, tmp_path, until_epoch=epochs)
     expected, scaler = train_by_hand(spec, 2.0**16)
     found = last_checkpoint(tmp_path)
     for name, tensor in expected.items():
@@ -82,11 +96,27 @@ def test_a_run_is_what_torch_documents(tmp_path, precision, optimizer):
         assert found["MixedPrecision"]["scale"] == scaler.get_scale()
 
 
+@pytest.mark.parametrize("precision", DTYPES)
+def test_lightnings_batches_and_an_epoch_as_one_give_the_same(tmp_path, monkeypatch, precision):
+    """Lightning's autocast then spans a step or an epoch."""
+    found = []
+    for least in (0.0, float("inf")):
+        monkeypatch.setattr(epochs, "SHORT_S", least)
+        run(spec_of(precision, max_epochs=3, **ALL_OF_IT), tmp_path / str(least), until_epoch=2)
+        found.append(last_checkpoint(tmp_path / str(least)))
+    each, whole = found
+    counts = [checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] for checkpoint in found]
+    assert counts == [3, 1]
+    assert all(torch.equal(tensor, whole["state_dict"][name]) for name, tensor in each["state_dict"].items())
+    assert each.get("MixedPrecision") == whole.get("MixedPrecision")
+
+
+@pytest.mark.parametrize("more", [{}, {"gradient_clip": 0.5, "schedule": "cosine"}], ids=["plain", "clipped"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_steps_that_overflow_are_skipped_and_a_run_that_continues_has_the_scale(tmp_path, monkeypatch, optimizer):
+def test_steps_that_overflow_are_skipped_and_a_run_that_continues_has_the_scale(tmp_path, monkeypatch, optimizer, more):
     scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**40, backoff_factor=2.0**-8)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
-    spec = spec_of(optimizer=optimizer, max_epochs=3)
+    spec = spec_of(optimizer=optimizer, max_epochs=3, **more)
     run(spec, tmp_path / "whole", until_epoch=2)
     whole = last_checkpoint(tmp_path / "whole")["state_dict"]
     run(spec, tmp_path / "parts", until_epoch=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import RunStoppedError
+from orchestrator.records.document import read_document
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import RungResult, RunResult
 from orchestrator.training.run.module import FreezingModule
@@ -46,7 +47,7 @@ def test_a_run_that_pauses_at_each_rung_ends_as_if_left_alone_and_trains_nothing
         assert names(tmp_path) == interrupted_names(until - 1, best) | {
             f"rung-{n:03d}.json" for n in range(1, until + 1)
         }
-        written = RungResult.model_validate_json((tmp_path / f"rung-{until:03d}.json").read_bytes())
+        written = read_document(RungResult, (tmp_path / f"rung-{until:03d}.json").read_bytes(), "the rung")
         assert written == stands
     result, seen = train(tmp_path, None)
     for path in tmp_path.glob("rung-*.json"):

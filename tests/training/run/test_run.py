@@ -10,8 +10,10 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.nn.functional import cross_entropy
 
+from orchestrator import names
 from orchestrator.config.models import ModelConfig, SyntheticConfig
 from orchestrator.errors import ConfigError, RunError
+from orchestrator.records.document import read_document
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import RunResult
 from orchestrator.records.spec import RunSpec
@@ -60,6 +62,13 @@ def test_the_result_is_that_of_the_best_checkpoint_recomputed_by_hand(stopped):
         assert found[1] == pytest.approx(loss, rel=1e-4)
         assert [list(row) for row in found[2]] == confusion
     assert (result.n_val, result.n_test) == (12, 9)
+
+
+def test_a_run_states_every_quantity_of_the_table_and_no_other(stopped):
+    _, _, result, _ = stopped
+    unknown = [each.key for each in names.OF_RUN if result.read(each.key) is None]
+    assert unknown == ["resident_mb"]  # this is a CPU
+    assert set(result.measured) <= {each.key for each in names.OF_RUN}
 
 
 def test_the_predictions_are_those_of_the_best_checkpoint_image_by_image(stopped):
@@ -127,7 +136,7 @@ def test_what_was_written_says_the_same(stopped):
         "predictions.npz",
         "result.json",
     }
-    assert RunResult.model_validate_json((folder / "result.json").read_text()) == result
+    assert read_document(RunResult, (folder / "result.json").read_text(), "the result") == result
     assert is_whole(folder / "best.ckpt")
     assert RunSpec.model_validate_json((folder / "spec.json").read_text()) == spec
     written = [

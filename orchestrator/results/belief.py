@@ -1,0 +1,74 @@
+"""How far the accuracies of a sweep can be believed, by what its runs predict of each image."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import final
+
+from orchestrator import names
+from orchestrator.errors import NotFoundError
+from orchestrator.records.labels import label_trials
+from orchestrator.records.trials import TrialRecord
+from orchestrator.results.effects import BlockEffects, build_effects
+from orchestrator.results.judgement import Judgement
+from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.tables import Row
+
+
+@final
+class Belief:
+    """What the predictions of a sweep's trials support. Everything is computed when it is first asked for."""
+
+    def __init__(self, snapshot: Snapshot, predicted: PredictedTrials) -> None:
+        self._snapshot = snapshot
+        self.predicted = predicted
+
+    @cached_property
+    def judgement(self) -> Judgement | None:
+        """What the data can tell apart; None where no trial is complete or one has no predictions that can be read."""
+        return self._judge(self._snapshot.candidates)
+
+    @cached_property
+    def effects(self) -> BlockEffects:
+        """What freezing each block changes."""
+        return build_effects(self._snapshot.candidates, self._snapshot.experiment.blocks, self.predicted)
+
+    def judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
+        """Return what the data can tell apart of some of the candidates; None likewise."""
+        return self.judgement if len(trials) == len(self._snapshot.candidates) else self._judge(trials)
+
+    def require_judgement(self) -> Judgement:
+        """Return the judgement.
+
+        Raises:
+            NotFoundError: No trial is complete, or one of them has no predictions.
+        """
+        self._snapshot.require_candidates()
+        if self.judgement is None:
+            name = self._snapshot.experiment.name
+            raise NotFoundError(
+                f"some complete trial of {name!r} has no predictions of the same images as the others",
+                hint="an older version trained it: `--fresh` trains everything anew",
+            )
+        return self.judgement
+
+    def build_row(self, trial: TrialRecord) -> Row:
+        """Return the columns that say how far a trial's `val_acc` can be believed."""
+        low, high = self.predicted.interval(trial) or (None, None)
+        judged = self.judgement
+        chance = judged.front_probability(trial) if judged else None
+        return {
+            names.VAL_ACC_LOW: low,
+            names.VAL_ACC_HIGH: high,
+            names.VAL_ACC_CORRECTED: judged.corrected(trial) if judged else None,
+            names.P_FRONT: chance,
+            names.SUPPORTED: judged.is_supported(trial) if judged and chance is not None else None,
+        }
+
+    def _judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
+        correct = self.predicted.align(trials)
+        if correct is None:
+            return None
+        snapshot = self._snapshot
+        labels = label_trials(trials, snapshot.varied)
+        return Judgement(trials, correct, snapshot.reference, labels)
