@@ -49,7 +49,7 @@ def make_spec(
     frozen: str = "stem", seed: int = 0, *, hyperparameters: Hyperparameters | None = None, **overrides: Any
 ) -> RunSpec:
     """A run's specification, with `accelerator` and `precision` concrete."""
-    chosen = hyperparameters or make_hyperparameters()
+    chosen: Any = hyperparameters or make_hyperparameters()
     fields: dict[str, Any] = {
         "data": DataConfig(source="synthetic", image_size=32, batch_size=chosen.batch_size),
         "model": ModelConfig(weights="none", num_classes=3),

@@ -61,7 +61,7 @@ def example(site, tmp_path):
 def test_it_is_planned_with_its_own_blocks_classes_and_parameters(example):
     plan = plan_sweep(load_experiment("tiny", example))
     assert {key: cost.trainable_params for key, cost in plan.costs.items()} == PARAMS
-    assert sorted(choice.frozen for choice in plan.choices) == sorted(PARAMS)
+    assert sorted(choice.frozen.key for choice in plan.choices) == sorted(PARAMS)
 
 
 @pytest.mark.slow

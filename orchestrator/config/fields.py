@@ -37,7 +37,7 @@ def _refuse_bool(value: object) -> object:
 
 
 def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
-    """Put blocks into network order; whether the experiment's own backbone has them is looked at later."""
+    """Arrange a set in network order; whether the experiment's own backbone has its blocks is looked at later."""
     try:
         return frozen.arrange(_list_blocks(BACKBONES.shipped))
     except ConfigError as error:

@@ -44,8 +44,7 @@ class Prepared:
         """What all trials of the study have in common and what identifies their results, as plain values."""
         base = self.experiment
         spec = self.build_spec(Choice(frozen=FrozenSet(), hyperparameters=Hyperparameters.of(base)), seed=0)
-        dimensions = (f"{DIMENSIONS[name]}.{name}" for name in base.search.dimensions)
-        varied = {"frozen", "seed", LOGGED_STEPS, *dimensions}
+        varied = {"frozen", "seed", LOGGED_STEPS, *(f"{DIMENSIONS[name]}.{name}" for name in base.search.dimensions)}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 
     def score(self, frozen: FrozenSet) -> FrozenScores | None:

@@ -77,7 +77,7 @@ def test_a_stage_counts_as_this_project_computes_it_where_that_is_faster(monkeyp
         return 4 * (1.0 if any(isinstance(module, QuickConv2d) for module in call.args[0].modules()) else 2.0)
 
     monkeypatch.setattr(throughput, "_median_seconds", seconds)
-    monkeypatch.setattr(throughput.torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
+    monkeypatch.setattr(torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
     workload = Workload(name="x", frozen=("none",), image_size=64, batch_size=4, accelerator=accelerator, threads=1)
     stages = measure_stages(workload, 3, repeats=1)
     assert {name: stage.weights for name, stage in stages.items()} == {

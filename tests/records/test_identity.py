@@ -81,7 +81,7 @@ def test_a_field_that_comes_later_to_a_section_that_came_later_orphans_nothing()
     wider = create_model("Wider", __base__=Turning, more=(int, 0))
     chosen = grow(spec, "trainer", Turning, Turning(), later=Turning(degrees=10.0))
     again = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0))
-    other = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0, more=1))
+    other = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0, more=1))  # type: ignore[call-arg]
     assert again.fingerprint == chosen.fingerprint != other.fingerprint
 
 

@@ -71,9 +71,19 @@ def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float
     data = load_data(spec.data)
     labels = data.images[split].labels.tolist()
     with torch.no_grad():
-        logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+        logits = torch.cat([network(normalise(image)[None]) for image in torch.as_tensor(data.pixels[split])])
     confusion = [[0] * 3 for _ in range(3)]
     for label, predicted in zip(labels, logits.argmax(1).tolist(), strict=True):
         confusion[label][predicted] += 1
     right = sum(confusion[label][label] for label in range(3))
     return right / len(labels), float(cross_entropy(logits, torch.tensor(labels))), confusion
+
+
+TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
+
+
+def without_times(result: RunResult) -> dict:
+    values = result.model_dump(exclude=TIMES)
+    for epoch in values["history"]:
+        del epoch["duration_s"]
+    return values

@@ -1,5 +1,7 @@
 """The handwritten digits of scikit-learn."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,7 @@ def test_the_head_has_to_fit():
 
 
 def test_without_the_library_it_is_said_what_is_missing(monkeypatch):
-    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     digits.read_digits.cache_clear()
     with pytest.raises(SetupError, match=r"^data\.source: sklearn/digits needs scikit-learn$"):
         describe_data(DATA)

@@ -7,7 +7,7 @@ from orchestrator.config.models import CacheConfig, DataConfig, Experiment, Mode
 from orchestrator.training.network.costs import measure_costs
 from orchestrator.training.preparation.work import estimate_work, list_boundaries
 from orchestrator.training.reuse.plan import plan_prefixes
-from tests.training.network.test_costs import CONV1, FORWARD, HEAD, LAYER1
+from tests.training.counted import CONV1, FORWARD, HEAD, LAYER1
 
 SIZES = {"train": 10, "validation": 4, "test": 3}
 ALL = "+".join(find_backbone("resnet18").blocks)

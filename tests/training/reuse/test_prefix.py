@@ -22,8 +22,7 @@ from orchestrator.training.reuse.plan import first_frozen, plan_prefix
 from orchestrator.training.reuse.prefix import Prefix
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.run.test_run import without_times
-from tests.training.tiny import make_data, make_spec, parse
+from tests.training.tiny import make_data, make_spec, parse, without_times
 
 RESNET18 = find_backbone("resnet18").blocks
 pytestmark = pytest.mark.usefixtures("narrow")

@@ -11,8 +11,7 @@ from orchestrator.records.spec import RunSpec
 from orchestrator.storage.cache import Cache
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.run.test_run import without_times
-from tests.training.tiny import make_data, make_spec
+from tests.training.tiny import make_data, make_spec, without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
 

@@ -14,6 +14,7 @@ from orchestrator.execution.target import as_run_error
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.records.place import Workplace
 from orchestrator.training.data import loading as data_module
+from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.loading import load_data
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
@@ -68,7 +69,7 @@ class Stumbling:
 @pytest.fixture
 def stumble(monkeypatch):
     """Make the sixth image of each split do something else than be read."""
-    opened = data_module.open_collection
+    opened = open_collection
 
     def install(action):
         def open_collection(config) -> tuple[dict, DatasetInfo]:
