@@ -14,6 +14,7 @@ from orchestrator.config.models import DataConfig
 from orchestrator.config.sources import SOURCES
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import DatasetInfo
+from orchestrator.storage.files import hash_parts
 from orchestrator.training.data.splits import SPLITS
 from orchestrator.training.data.subset import Subset, choose_subset
 from orchestrator.training.images.batches import Images
@@ -148,4 +149,4 @@ def _fingerprint(whole: Collection, subset: Subset) -> str:
         "classes": subset.class_names,
         "rows": {split: rows.tolist() for split, rows in subset.rows.items()},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hash_parts(parts)
