@@ -98,7 +98,7 @@ def test_fields_that_come_later_to_drawn_images_leave_their_fingerprint_as_it_wa
     text = 'synthetic:1:32:{"classes":3,"train":24,"validation":12,"test":9,"seed":0}'  # as version 0.1 hashed it
     before = hashlib.sha256(text.encode()).hexdigest()
     known = {"train": 24, "validation": 12, "test": 9}
-    grown = create_model("Grown", __base__=SyntheticConfig, noise=(float, 0.0))
+    grown: Any = create_model("Grown", __base__=SyntheticConfig, noise=(float, 0.0))
     assert fingerprint_synthetic(SyntheticConfig(**known), 32) == before
     assert fingerprint_synthetic(grown(**known), 32) == before
     assert fingerprint_synthetic(grown(**known, noise=0.5), 32) != before
