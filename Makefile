@@ -5,7 +5,7 @@ SET ?=
 PYTHON ?= python3
 # Installs where it is there; UV= (nothing) leaves it to pip.
 UV ?= uv
-# Further arguments for pytest, such as PYTEST_ARGS="-n 2" or PYTEST_ARGS="-k pareto".
+# Further arguments for pytest, such as PYTEST_ARGS="-n 2".
 PYTEST_ARGS ?=
 # Further arguments for the benchmark, such as BENCH_ARGS="--image-size 64 224 --waterfall --scale".
 BENCH_ARGS ?=
@@ -24,12 +24,19 @@ PROGRESS := awk '/^(Collecting|Processing)/ {sub(/.*\//, "", $$2); if (++n % 10 
 # Each word of SET becomes one --set, quoted for the shell.
 OVERRIDES = $(foreach word,$(SET),--set '$(subst ','\'',$(word))')
 
+# $(call sweep_small,ENVIRONMENT) sweeps the demo for an epoch, offline, from within a folder that holds no package.
+define sweep_small
+	rm -rf build/small && mkdir -p build/small
+	cd build/small && $(CURDIR)/$(1)/bin/orchestrator sweep demo --with-source --config $(CURDIR)/experiments.yaml \
+	  --root . --set trainer.max_epochs=1
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo study ui status pareto test test-faults test-gpu bench calibrate check clean
+.PHONY: help setup sweep demo study ui status pareto test test-lowest test-minimal test-faults test-gpu bench calibrate docs house check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv from requirements.lock (once, and again when the lock changes)
 	@echo "$(VENV) is ready"
@@ -52,8 +59,23 @@ status: $(STAMP) ## say how far the sweep of EXPERIMENT is
 pareto: $(STAMP) ## print the Pareto front of EXPERIMENT
 	$(BIN)/orchestrator pareto '$(EXPERIMENT)'
 
-test: $(STAMP) ## run the tests (no GPU, no network)
-	$(BIN)/pytest $(PYTEST_ARGS)
+# `check` goes without the tracer: it is to be quick. Only what runs in the tests' own processes is counted, not workers.
+# Some tests alone cover less than the floor in pyproject.toml: PYTEST_ARGS="-k pareto --no-cov".
+test: $(STAMP) ## run the tests (no GPU, no network), and print what of the package they run through
+	$(BIN)/pytest --cov=orchestrator $(PYTEST_ARGS)
+
+# Old versions are used beside newer ones that they did not know, so what they call may be deprecated.
+test-lowest: .venv-lowest/.installed ## sweep the demo and run some tests with the lowest versions that pyproject.toml allows
+	$(call sweep_small,.venv-lowest)
+	.venv-lowest/bin/pytest -W default::DeprecationWarning -W default::PendingDeprecationWarning \
+	  -W default::FutureWarning tests/config tests/contract tests/search tests/training/run $(PYTEST_ARGS)
+
+test-minimal: $(STAMP) ## sweep the demo with the wheel and what it needs to run, in an environment without development tools
+	rm -rf build/minimal
+	$(BIN)/python -m hatchling build -t wheel -d build/minimal
+	$(BIN)/python -m tools.runtime_lock >build/minimal/requirements.lock
+	$(call install,build/minimal/venv,build/minimal/requirements.lock,build/minimal/*.whl)
+	$(call sweep_small,build/minimal/venv)
 
 test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything is lost (an hour)
 	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
@@ -67,6 +89,14 @@ bench: $(STAMP) ## time a sweep against a plain script (about half an hour); BEN
 calibrate: $(STAMP) ## simulate sweeps whose truth is known: what intervals, fronts and corrections are worth
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibrate
 
+docs: $(STAMP) ## build the documentation into build/docs; a broken link fails
+	@$(BIN)/sphinx-build -q -E -W --keep-going -c docs . build/docs
+	@cp build/docs/README.html build/docs/index.html
+	@echo "open build/docs/index.html"
+
+house: $(STAMP) ## count the rooms of the package, the arrows between them, and the circles
+	@$(BIN)/python -m tools.house
+
 check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,28 +105,38 @@ check: $(STAMP) ## run linter, formatter, type checker, import rules and tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 clean: ## remove caches and builds; mlruns/ and .venv/ stay
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
-	find orchestrator tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
+	find orchestrator tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} +
 
-# uv where it is there, else pip: both take only what requirements.lock names, with the hashes that it gives. The stamp
-# comes last, so that what was interrupted is made again.
-$(STAMP): requirements.lock pyproject.toml
+# $(call install,ENVIRONMENT,LOCK,PROJECT) makes an environment with uv where it is there, else with pip: both take only
+# what the lock names, with the hashes that it gives, and then the project without its dependencies.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "orchestrator needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
 	  echo "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
-	@rm -f $@
-	@echo "making $(VENV): $$(grep -c '^[a-zA-Z].*==' requirements.lock) packages of requirements.lock, some gigabytes, some minutes"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "making $(1): $$(grep -c '^[a-zA-Z].*==' $(2)) packages of $(2), some gigabytes, some minutes"
+	@$(PYTHON) -m venv $(1)
 	@if [ -n "$(UV)" ] && command -v "$(UV)" >/dev/null 2>&1; then \
 	  echo "with uv" && \
-	  "$(UV)" pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock && \
-	  "$(UV)" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	  "$(UV)" pip install --python $(1)/bin/python --require-hashes --no-deps -r $(2) && \
+	  "$(UV)" pip install --quiet --python $(1)/bin/python --no-deps --no-build-isolation $(3); \
 	else \
 	  echo "with pip" && \
-	  { $(BIN)/python -m pip install $(PIP_OPTIONS) --no-compile --require-hashes --no-deps -r requirements.lock 2>&1 \
+	  { $(1)/bin/python -m pip install $(PIP_OPTIONS) --no-compile --require-hashes --no-deps -r $(2) 2>&1 \
 	    || echo FAILED; } | $(PROGRESS) && \
-	  { $(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e . >$(VENV)/pip.log 2>&1 \
-	    || { cat $(VENV)/pip.log; false; }; }; \
+	  { $(1)/bin/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation $(3) >$(1)/pip.log 2>&1 \
+	    || { cat $(1)/pip.log; false; }; }; \
 	fi
-	@$(BIN)/orchestrator --help >/dev/null
+	@$(1)/bin/orchestrator --help >/dev/null
+endef
+
+# The stamp comes last, so that what was interrupted is made again.
+$(STAMP): requirements.lock pyproject.toml
+	@rm -f $@
+	$(call install,$(VENV),requirements.lock,-e .)
+	@touch $@
+
+.venv-lowest/.installed: requirements-lowest.lock pyproject.toml
+	@rm -f $@
+	$(call install,.venv-lowest,requirements-lowest.lock,-e .)
 	@touch $@

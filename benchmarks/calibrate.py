@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from orchestrator.blocks import BLOCKS, FrozenSet, all_sets
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet, all_sets
 from orchestrator.stats.comparison import find_better
 from orchestrator.stats.evidence import Evidence
 from orchestrator.stats.pareto import pareto_front
@@ -27,11 +28,11 @@ from orchestrator.stats.posterior import Posterior, front_probabilities
 from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
 from orchestrator.stats.uncertainty import accuracy_interval
 
-SETS = all_sets(BLOCKS["resnet18"])
+SETS = all_sets(find_backbone("resnet18").blocks)
 _BLOCK_PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}
 PARAMS = [float(11_178_051 - sum(_BLOCK_PARAMS[block] for block in each.blocks)) for each in SETS]
 _COSTS = {"stem": 0.001, "layer1": 0.003, "layer2": 0.006, "layer3": 0.015, "layer4": 0.03}
-_SURPRISE = FrozenSet.of(("layer2", "layer3"), order=BLOCKS["resnet18"])
+_SURPRISE = FrozenSet.of(("layer2", "layer3"), order=find_backbone("resnet18").blocks)
 WORLDS = ("all equal", "smooth trade-off", "one surprising winner")
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 """Ends of the classes of `p_front` in which predicted and true shares are compared."""

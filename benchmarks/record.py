@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from benchmarks.images import images_of_environment, open_images, weights_of_environment
 from orchestrator import load_experiment
 from orchestrator.app import sweep as app
-from orchestrator.blocks import BLOCKS, FrozenSet, all_sets
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet, all_sets
 from orchestrator.results import Sweep
 
 RECORD_FILE = "answers.npy"
@@ -44,7 +45,7 @@ class Recording:
     @property
     def blocks(self) -> list[frozenset[str]]:
         """Frozen blocks of each trial."""
-        return [frozenset(FrozenSet.parse(key, order=BLOCKS["resnet18"]).blocks) for key in self.frozen]
+        return [frozenset(FrozenSet.parse(key, order=find_backbone("resnet18").blocks).blocks) for key in self.frozen]
 
     def write(self, path: Path) -> None:
         """Write a compressed `.npz`, the answers as bits."""
@@ -116,7 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
         place = given.root.resolve() if given.root else Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         os.environ["HF_DATASETS_CACHE"] = str(place / "datasets-cache")
-        keys = tuple(each.key for each in all_sets(BLOCKS["resnet18"]))
+        keys = tuple(each.key for each in all_sets(find_backbone("resnet18").blocks))
         workload = Workload(
             name="subsets",
             frozen=keys,

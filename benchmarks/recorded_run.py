@@ -10,14 +10,14 @@ import torch
 from benchmarks.record import RECORD_FILE
 from orchestrator.interfaces import EpochSink
 from orchestrator.records.place import Workplace
-from orchestrator.records.runs import RunResult
+from orchestrator.records.runs import RunOutcome, RunResult
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.outcomes import Outcomes
 from orchestrator.training.run.run import run_training
 
 
-def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunOutcome:
     """Train as `run_training` does, and write the answers of each epoch beside the result: bool, [epochs, images]."""
     epochs: list[list[torch.Tensor]] = []
     add, start = Outcomes.add, FreezingModule.on_train_epoch_start
@@ -35,7 +35,7 @@ def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         stack.enter_context(patch.object(FreezingModule, "on_train_epoch_start", start_epoch))
         stack.enter_context(patch.object(Outcomes, "add", keep))
         result = run_training(spec, workplace, on_epoch)
-    n_val = result.n_val
-    right = np.array([torch.cat(epoch)[:n_val].numpy() for epoch in epochs])
-    np.save(Path(workplace.directory) / RECORD_FILE, right)
+    if isinstance(result, RunResult):  # it has reached its end
+        right = np.array([torch.cat(epoch)[: result.n_val].numpy() for epoch in epochs])
+        np.save(Path(workplace.directory) / RECORD_FILE, right)
     return result

@@ -100,7 +100,7 @@ def _ways(stage: nn.Module, sample: Tensor | None) -> list[tuple[nn.Module, torc
     """
     ways = []
     for memory_format in _FORMATS:
-        in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)  # type: ignore[call-overload]
+        in_format: nn.Module = deepcopy(stage).to(memory_format=memory_format)
         ways.append((in_format, memory_format))
         if sample is not None:
             quick = deepcopy(in_format)

@@ -17,14 +17,14 @@ import torch
 from benchmarks.overhead import ARITHMETIC_FILE
 from orchestrator.interfaces import EpochSink
 from orchestrator.records.place import Workplace
-from orchestrator.records.runs import RunResult
+from orchestrator.records.runs import RunOutcome
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.reuse.prefix import Computing
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 
 
-def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunResult:
+def run_timed(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> RunOutcome:
     """Train as `run_training` does, and write the seconds of the arithmetic beside the result."""
     spent: list[float] = []
     with ExitStack() as stack:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
 
 BACKBONE = "resnet18"
-_ORDER = BLOCKS[BACKBONE]
+_ORDER = find_backbone(BACKBONE).blocks
 
 FROZEN_SETS: dict[str, list[FrozenSet]] = {
     "prefixes": prefix_sets(_ORDER),

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.app.plan import plan_sweep
     from orchestrator.app.sweep import run_sweep
+    from orchestrator.backbones import Backbone
     from orchestrator.blocks import FrozenSet, Tuning
     from orchestrator.config import load_experiment
     from orchestrator.config.models import Experiment
+    from orchestrator.config.sources import NamedSource
     from orchestrator.errors import (
         ConfigError,
         NotFoundError,
@@ -18,11 +20,16 @@ if TYPE_CHECKING:
         SweepError,
     )
     from orchestrator.results import Recommendation, Sweep, Trial, load_sweep
+    from orchestrator.training.data.collection import ArrayImages, Collection
 
 __all__ = [
+    "ArrayImages",
+    "Backbone",
+    "Collection",
     "ConfigError",
     "Experiment",
     "FrozenSet",
+    "NamedSource",
     "NotFoundError",
     "OrchestratorError",
     "Recommendation",
@@ -41,11 +48,14 @@ __all__ = [
 _MODULES = {
     "app.plan": ("plan_sweep",),
     "app.sweep": ("run_sweep",),
+    "backbones": ("Backbone",),
     "blocks": ("FrozenSet", "Tuning"),
     "config": ("load_experiment",),
     "config.models": ("Experiment",),
+    "config.sources": ("NamedSource",),
     "errors": ("ConfigError", "NotFoundError", "OrchestratorError", "RunError", "SetupError", "SweepError"),
     "results": ("Recommendation", "Sweep", "Trial", "load_sweep"),
+    "training.data.collection": ("ArrayImages", "Collection"),
 }
 """Where each name comes from. It is loaded when it is asked for: the command line starts without most of it."""
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -13,14 +13,6 @@ from pydantic_core import CoreSchema, core_schema
 from orchestrator.errors import ConfigError
 
 _NONE_KEY = "none"
-_RESNET_BLOCKS = ("stem", "layer1", "layer2", "layer3", "layer4")
-
-BLOCKS: dict[str, tuple[str, ...]] = {
-    "resnet18": _RESNET_BLOCKS,
-    "resnet34": _RESNET_BLOCKS,
-    "resnet50": _RESNET_BLOCKS,
-}
-"""Block names of each backbone in network order. The head is no block: it always trains in full."""
 
 
 class Tuning(Enum):

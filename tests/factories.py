@@ -6,7 +6,8 @@ Parameter counts are those of a ResNet18 with a head of three classes.
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.records.facts import Cost, DatasetInfo
 from orchestrator.records.runs import EpochMetrics, RunResult, StepLoss
@@ -14,7 +15,7 @@ from orchestrator.records.spec import Hyperparameters, RunSpec, run_name
 from orchestrator.records.starts import RunStart, SweepStart, SweepSummary
 from orchestrator.records.trials import RunRecord, TrialRecord
 
-RESNET18 = BLOCKS["resnet18"]
+RESNET18 = find_backbone("resnet18").blocks
 BLOCK_PARAMS = {"stem": 9_536, "layer1": 147_968, "layer2": 525_568, "layer3": 2_099_712, "layer4": 8_393_728}
 HEAD_3_CLASSES = 512 * 3 + 3
 TOTAL_PARAMS = sum(BLOCK_PARAMS.values()) + HEAD_3_CLASSES  # 11_178_051
@@ -48,7 +49,7 @@ def make_spec(
     frozen: str = "stem", seed: int = 0, *, hyperparameters: Hyperparameters | None = None, **overrides: Any
 ) -> RunSpec:
     """A run's specification, with `accelerator` and `precision` concrete."""
-    chosen = hyperparameters or make_hyperparameters()
+    chosen: Any = hyperparameters or make_hyperparameters()
     fields: dict[str, Any] = {
         "data": DataConfig(source="synthetic", image_size=32, batch_size=chosen.batch_size),
         "model": ModelConfig(weights="none", num_classes=3),

@@ -8,14 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.blocks import BLOCKS, FrozenSet, Tuning, all_sets, prefix_sets
+from orchestrator.backbones import BACKBONES, find_backbone
+from orchestrator.blocks import FrozenSet, Tuning, all_sets, prefix_sets
 from orchestrator.errors import ConfigError
 
 RESNET18 = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 def test_every_backbone_has_its_blocks_in_network_order():
-    assert BLOCKS == {"resnet18": RESNET18, "resnet34": RESNET18, "resnet50": RESNET18}
+    assert {name: find_backbone(name).blocks for name in BACKBONES.shipped} == {
+        "resnet18": RESNET18,
+        "resnet34": RESNET18,
+        "resnet50": RESNET18,
+    }
 
 
 @pytest.mark.parametrize(

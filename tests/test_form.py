@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 import orchestrator
 from orchestrator import errors
 
 HERE = Path(__file__).parents[1]
 SOURCES = sorted((HERE / "orchestrator").rglob("*.py"))
-BENCHMARKS = sorted((HERE / "benchmarks").rglob("*.py"))
+BENCHMARKS = [path for folder in ("benchmarks", "tools") for path in sorted((HERE / folder).rglob("*.py"))]
 MAKEFILE = (HERE / "Makefile").read_text()
 README = (HERE / "README.md").read_text()
 HEAVY = {
@@ -134,12 +136,10 @@ def test_every_exception_has_our_base():
         assert issubclass(getattr(errors, name), errors.OrchestratorError)
 
 
+EVERYWHERE = {"numpy", "psutil", "pydantic", "pydantic_core"}
 SHARED = {
     "huggingface_hub": {"doctor", "training"},
     "matplotlib": {"lettering", "report", "tracking"},
-    "numpy": {"report", "results", "stats", "storage", "sweep", "training"},
-    "psutil": {"machine", "storage", "viewer"},
-    "pydantic": {"config", "observers", "records", "search", "storage", "tracking", "training"},
     "pynvml": {"machine", "tracking"},
     "sqlalchemy": {"search", "tracking"},
 }
@@ -168,7 +168,7 @@ def test_each_library_is_known_to_one_room():
     rooms: dict[str, set[str]] = {}
     for path in SOURCES:
         room = path.relative_to(HERE / "orchestrator").parts[0].removesuffix(".py")
-        for library in imported_libraries(path):
+        for library in imported_libraries(path) - EVERYWHERE:
             rooms.setdefault(library, set()).add(room)
     assert {key: found for key, found in rooms.items() if len(found) > 1} == SHARED
     homes = {"optuna": "search", "mlflow": "tracking", "torch": "training", "yaml": "config", "rich": "cli"}
@@ -316,6 +316,8 @@ def test_make_clean_spares_results_and_environment(tmp_path):
         "orchestrator/a.py",
         "tests/a.py",
         "benchmarks/a.py",
+        "tools/a.py",
+        "docs/conf.py",
     ]
     gone = [".mypy_cache/x", ".pytest_cache/x", "build/x", "dist/x", "orchestrator/b/__pycache__/a.pyc"]
     for name in [*kept, *gone]:
@@ -326,14 +328,50 @@ def test_make_clean_spares_results_and_environment(tmp_path):
     assert [name for name in gone if (tmp_path / name).exists()] == []
 
 
-def test_the_lock_has_a_hash_for_each_package_and_no_address():
-    lock = (HERE / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-lowest.lock"])
+def test_a_lock_has_a_hash_for_each_package_and_no_address(name):
+    lock = (HERE / name).read_text()
     assert "://" not in lock
     assert not re.search(r"^\s*(-|#)(?!-hash)", lock, flags=re.MULTILINE)  # no options, no comments
     entries = re.split(r"\n(?=\S)", lock.strip())
     unhashed = [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]
     assert unhashed == []
     assert all(re.match(r"[a-z0-9-]+==\S+", entry) for entry in entries)
+
+
+def test_the_lowest_versions_are_those_that_are_declared():
+    declared = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = dict(re.match(r"([a-z0-9-]+)>=([0-9.]+)", each).groups() for each in declared)
+    lock = (HERE / "requirements-lowest.lock").read_text()
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", lock, flags=re.MULTILINE))
+    # 2.6 is met by 2.6.0, and by 2.6.1 where 2.6.0 does not go with the others
+    higher = [name for name, bound in bounds.items() if not f"{locked[name]}.".startswith(f"{bound}.")]
+    assert higher == []
+
+
+def test_hooks_run_what_make_check_runs_before_the_tests():
+    hooks = yaml.safe_load((HERE / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]  # nothing is fetched
+    commands = re.search(r"^check:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)[1].replace("$(BIN)", ".venv/bin")
+    *before, tests = [line.strip() for line in commands.splitlines()]
+    assert "pytest" in tests
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == before
+
+
+def test_every_decision_is_listed_by_its_title():
+    folder = HERE / "docs" / "adr"
+    titles = [(path.read_text().partition("\n")[0], path.name) for path in sorted(folder.glob("0*.md"))]
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    assert [(f"# {title}", file) for title, file in listed] == titles
+
+
+def test_the_recipes_name_files_that_are_there():
+    recipes = (HERE / "CONTRIBUTING.md").read_text().partition("## Recipes")[2]
+    named = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", recipes)) - {"orchestrator/", "tests/"}
+    assert len(named) > 15
+    assert [
+        name for name in sorted(named) if not any((place / name).exists() for place in (HERE / "orchestrator", HERE))
+    ] == []
 
 
 def test_ci_calls_the_readmes_own_commands():

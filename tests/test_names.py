@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from orchestrator import names
 from orchestrator.cli.commands import app
+from orchestrator.quantities import Quantity
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
 EVERY = [(group.of, each) for group in names.GROUPS for each in group.quantities]
@@ -30,7 +31,7 @@ def test_a_key_is_written_in_one_way_wherever_it_stands():
 def test_every_group_that_is_shown_is_among_them():
     listed = {id(each) for _, each in EVERY}
     groups = {name: value for name, value in vars(names).items() if name.isupper() and isinstance(value, tuple)}
-    quantities = [each for value in groups.values() for each in value if isinstance(each, names.Quantity)]
+    quantities = [each for value in groups.values() for each in value if isinstance(each, Quantity)]
     assert len(quantities) > len(EVERY)  # `OF_RUN` joins others
     assert [each.key for each in quantities if id(each) not in listed] == []
 

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Sequence
 from itertools import combinations
 
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import Experiment
 from orchestrator.machine.gpus import GpuShare
 from orchestrator.machine.limits import read_memory
@@ -11,8 +12,6 @@ from orchestrator.machine.limits import read_memory
 _MIB = 2**20
 _PROCESS = 1000 * _MIB
 """Bytes of a run without what grows with its batches, about."""
-_BYTES_PER_PIXEL = {"resnet18": 1200, "resnet34": 2000, "resnet50": 4000}
-"""Bytes that a training step holds for each pixel of its batch, about."""
 _GPU_MEMORY = 0.8
 """Share of a GPU's free memory that is given to runs: one that validates takes more than one that only trains."""
 _LEAST_BUSY = 0.05
@@ -99,6 +98,6 @@ def choose_packing(share: GpuShare, *, gpus: int, cores: int, runs: int) -> int:
 def count_fitting(experiment: Experiment) -> int:
     """Count the runs on a CPU for which there is memory now; at least one."""
     data = experiment.data
-    activations = data.batch_size * data.image_size**2 * _BYTES_PER_PIXEL[experiment.model.backbone]
+    activations = data.batch_size * data.image_size**2 * find_backbone(experiment.model.backbone).step_bytes
     images = 0 if experiment.cache.images else data.memory_mb * _MIB
     return max(1, read_memory().available // (_PROCESS + activations + images))

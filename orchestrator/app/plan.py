@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
+from orchestrator.config.sources import known_classes
 from orchestrator.errors import ConfigError
 from orchestrator.masking import mask_credentials
 from orchestrator.records.facts import Cost
@@ -84,8 +85,9 @@ def _count_classes(experiment: Experiment, files: int | None) -> int | None:
         ConfigError: There are others than `model.num_classes`, or their number is not known without a download.
     """
     source, given = experiment.data.source, experiment.model.num_classes
-    if experiment.data.known_classes is not None:
-        return experiment.data.known_classes
+    known = known_classes(experiment.data)
+    if known is not None:
+        return known
     if files is None or (given is not None and files > _QUICK_FILES):
         if given is not None:
             return None

@@ -6,14 +6,11 @@ from pydantic import Field, field_validator
 
 from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, require_distinct
 from orchestrator.config.splits import SplitsConfig
+from orchestrator.config.transforms import NO_TRANSFORM, TransformName
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SYNTHETIC = "synthetic"
-DIGITS = "sklearn/digits"
-BUILT_IN_SOURCES = (SYNTHETIC, DIGITS)
-"""Values of `data.source` that need neither files nor a network."""
 IN_DATA_FINGERPRINT = frozenset(
     {
         "source",
@@ -56,7 +53,8 @@ class DataConfig(Section):
 
     source: str = Field(min_length=1)
     """A Hugging Face data set name, a local folder (one folder a class, Parquet files, or what `save_to_disk` wrote), a
-    CSV of paths and labels, `sklearn/digits` (handwritten digits that come with scikit-learn), or `synthetic`."""
+    CSV of paths and labels, `sklearn/digits` (handwritten digits that come with scikit-learn), `synthetic`, or a name
+    that an installed package adds."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face data set; null: the newest."""
     image_column: str | None = None
@@ -79,6 +77,9 @@ class DataConfig(Section):
     """Mean of each RGB channel, of values in [0, 1]."""
     std: tuple[Channel, Channel, Channel] = IMAGENET_STD
     """Standard deviation of each RGB channel, of values in [0, 1]."""
+    augment: TransformName = NO_TRANSFORM
+    """How training images change from epoch to epoch: `none`, or `flip` (left and right swapped, each image in half of
+    the epochs). The seed of a run decides; what frozen blocks give for an image is not kept then."""
     batch_size: BatchSize = 16
     """Images a training step."""
     loader_workers: int = Field(default=4, ge=0, le=64)
@@ -122,10 +123,3 @@ class DataConfig(Section):
     def _classes_are_distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         require_distinct(value or ())
         return value
-
-    @property
-    def known_classes(self) -> int | None:
-        """Number of classes, as far as it is known without the data."""
-        if self.classes is not None:
-            return len(self.classes)
-        return {SYNTHETIC: self.synthetic.classes, DIGITS: 10}.get(self.source)

@@ -1,15 +1,25 @@
-"""The further dimensions of a search: learning rate, weight decay, batch size, optimizer."""
+"""What the further dimensions of a search may say: values to try, or a range to sample."""
 
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from orchestrator.config.fields import BatchSize, LearningRate, Section, WeightDecay, require_distinct
 from orchestrator.config.optimizers import Optimizer
 
-DIMENSIONS: Final = ("lr", "weight_decay", "batch_size", "optimizer")
-"""Their names, under `search`."""
 _RANGE_KEYS = {"low", "high", "log"}
+
+
+@dataclass(frozen=True, slots=True)
+class Searches:
+    """Marks a field of `SearchConfig` as a dimension of the search.
+
+    Attributes:
+        section: Section of the experiment in which the field of the same name is what the dimension varies.
+    """
+
+    section: str
 
 
 def spell_out_dimension(value: object) -> object:
@@ -40,53 +50,6 @@ class FloatRange(Section):
         return self
 
 
-class Dimension(Section):
-    """A further dimension of the search. A list stands for its `choices`, `{low: ..., high: ...}` for its `range`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, value: object) -> object:
-        return spell_out_dimension(value)
-
-    @field_validator("choices", check_fields=False)
-    @classmethod
-    def _choices_are_distinct(cls, value: tuple[object, ...] | None) -> tuple[object, ...] | None:
-        require_distinct(value or ())
-        return value
-
-
-class LearningRateDimension(Dimension):
-    """Learning rates to search: `choices`, or a `range`."""
-
-    choices: tuple[LearningRate, ...] | None = Field(default=None, min_length=1)
-    """The values to try."""
-    range: FloatRange | None = None
-    """The range to sample."""
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
-        if self.range is not None and (self.range.low <= 0 or self.range.high > 10):
-            raise ValueError("learning rates lie in (0, 10]")
-        return self
-
-
-class WeightDecayDimension(Dimension):
-    """Weight decays to search: `choices`, or a `range`."""
-
-    choices: tuple[WeightDecay, ...] | None = Field(default=None, min_length=1)
-    """The values to try."""
-    range: FloatRange | None = None
-    """The range to sample."""
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
-        if self.range is not None and (self.range.low < 0 or self.range.high > 10):
-            raise ValueError("weight decays lie in [0, 10]")
-        return self
-
-
 class IntRange(Section):
     """A range of whole numbers to sample from, ends included."""
 
@@ -104,18 +67,79 @@ class IntRange(Section):
         return self
 
 
-class BatchSizeDimension(Dimension):
-    """Batch sizes to search: `choices`, or a `range`."""
+class Dimension(Section):
+    """A further dimension of the search. A list stands for its `choices`, `{low: ..., high: ...}` for its `range`."""
 
-    choices: tuple[BatchSize, ...] | None = Field(default=None, min_length=1)
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        return spell_out_dimension(value)
+
+    @field_validator("choices", check_fields=False)
+    @classmethod
+    def _choices_are_distinct(cls, value: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        require_distinct(value or ())
+        return value
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """The values to try; None where there is a range."""
+        return getattr(self, "choices", None)
+
+    @property
+    def span(self) -> FloatRange | IntRange | None:
+        """The range to sample; None where there are values."""
+        return getattr(self, "range", None)
+
+
+ValueT = TypeVar("ValueT")
+RangeT = TypeVar("RangeT", FloatRange, IntRange)
+
+
+class NumberDimension(Dimension, Generic[ValueT, RangeT]):
+    """Numbers to search: `choices`, or a `range`."""
+
+    noun: ClassVar[str] = "values"
+
+    choices: tuple[ValueT, ...] | None = Field(default=None, min_length=1)
     """The values to try."""
-    range: IntRange | None = None
+    range: RangeT | None = None
     """The range to sample."""
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
-        _require_one(self.choices, self.range)
+        if (self.choices is None) == (self.range is None):
+            raise ValueError("give either choices or range: a list such as [1, 2], or {low: 1, high: 2}")
         return self
+
+    @model_validator(mode="after")
+    def _ends_are_values(self) -> Self:
+        kind: Any = type(self).model_fields["choices"].annotation
+        values = TypeAdapter(kind)
+        if self.range is not None:
+            try:
+                values.validate_python((self.range.low, self.range.high))
+            except ValidationError as error:
+                raise ValueError(f"{self.noun} lie in {_write_interval(values)}") from error
+        return self
+
+
+class LearningRateDimension(NumberDimension[LearningRate, FloatRange]):
+    """Learning rates to search: `choices`, or a `range`."""
+
+    noun = "learning rates"
+
+
+class WeightDecayDimension(NumberDimension[WeightDecay, FloatRange]):
+    """Weight decays to search: `choices`, or a `range`."""
+
+    noun = "weight decays"
+
+
+class BatchSizeDimension(NumberDimension[BatchSize, IntRange]):
+    """Batch sizes to search: `choices`, or a `range`."""
+
+    noun = "batch sizes"
 
 
 class OptimizerDimension(Dimension):
@@ -125,6 +149,9 @@ class OptimizerDimension(Dimension):
     """The values to try."""
 
 
-def _require_one(choices: object, span: object) -> None:
-    if (choices is None) == (span is None):
-        raise ValueError("give either choices or range: a list such as [1, 2], or {low: 1, high: 2}")
+def _write_interval(values: TypeAdapter[Any]) -> str:
+    """Write where the numbers of a list lie: `(0, 10]`."""
+    limits = values.json_schema()["anyOf"][0]["items"]
+    low = f"({limits['exclusiveMinimum']}" if "exclusiveMinimum" in limits else f"[{limits['minimum']}"
+    high = f"{limits['exclusiveMaximum']})" if "exclusiveMaximum" in limits else f"{limits['maximum']}]"
+    return f"{low}, {high}"

@@ -1,19 +1,30 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import BACKBONES, find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.errors import ConfigError
 
 BROKEN_RULE = "broken_rule"
 """Type of the error of values that do not fit each other; its context says which one to blame."""
 
 
-def blame(text: str, at: tuple[str, ...], value: object) -> PydanticCustomError:
+def blame(text: str, at: tuple[str | int, ...], value: object) -> PydanticCustomError:
     """Blame the value at `at`, beside the field that is validated."""
     return PydanticCustomError(BROKEN_RULE, text, {"at": at, "value": value})
 
@@ -26,11 +37,32 @@ def _refuse_bool(value: object) -> object:
 
 
 def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
-    every = tuple(dict.fromkeys(block for blocks in BLOCKS.values() for block in blocks))
+    """Arrange a set in network order; whether the experiment's own backbone has its blocks is looked at later."""
     try:
-        return frozen.arrange(every)
+        return frozen.arrange(_list_blocks(BACKBONES.shipped))
     except ConfigError as error:
-        raise ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
+        if BACKBONES.names == BACKBONES.shipped:
+            raise as_problem(error) from error
+    try:  # installed packages are loaded only for blocks that no other backbone has
+        return frozen.arrange(_list_blocks(BACKBONES.names))
+    except ConfigError as error:
+        raise as_problem(error) from error
+
+
+def _list_blocks(backbones: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(block for name in backbones for block in find_backbone(name).blocks))
+
+
+def _require_backbone(name: str) -> str:
+    try:
+        return find_backbone(name).name
+    except ConfigError as error:
+        raise as_problem(error) from error
+
+
+def as_problem(error: ConfigError) -> ValueError:
+    """Write an error as pydantic collects it."""
+    return ValueError(f"{error.message}{f'; {error.hint}' if error.hint else ''}")
 
 
 def _read_class_name(value: object) -> object:
@@ -58,6 +90,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
 KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
+BackboneName = Annotated[
+    str, AfterValidator(_require_backbone), WithJsonSchema({"type": "string", "enum": list(BACKBONES.shipped)})
+]
 
 
 class Section(BaseModel):

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from orchestrator.config.dimensions import DIMENSIONS, spell_out_dimension
+from orchestrator.config.dimensions import spell_out_dimension
 from orchestrator.config.document import Document, KeyPath, parse_value
+from orchestrator.config.models import DIMENSIONS
 from orchestrator.config.schedules import spell_out_schedule
 
 _VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")

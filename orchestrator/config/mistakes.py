@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.config.dimensions import DIMENSIONS
 from orchestrator.config.document import KeyPath
 from orchestrator.config.fields import BROKEN_RULE
 from orchestrator.config.layers import Draft, ValueOrigin, dotted
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import DIMENSIONS, Experiment
 from orchestrator.config.schedules import SCHEDULES
 
 
@@ -60,10 +59,11 @@ def _explain(kind: str, path: KeyPath, origin: ValueOrigin, received: object) ->
         what = kinds.get(type(received), "a date" if hasattr(received, "isoformat") else "no text")
         return f"must be text, and {origin.written} is {what} in YAML: put it in quotes, '{origin.written}'"
     if kind in ("model_type", "model_attributes_type") and path[:-1] == ("search",) and path[-1] in DIMENSIONS:
-        name, shown = path[-1], "adam" if path[-1] == "optimizer" else show(received).strip("'")
-        home = "data" if name == "batch_size" else "trainer"
-        span = "" if name == "optimizer" else f", a range {name}: {{low: ..., high: ..., log: true}}"
-        return f"must be a list of values, {name}: [{shown}, ...]{span}; one value is {home}.{name} ({show(received)})"
+        name, shown = path[-1], show(received).strip("'")
+        has_range = "range" in _known_keys(path)
+        span = f", a range {name}: {{low: ..., high: ..., log: true}}" if has_range else ""
+        home = f"{DIMENSIONS[name]}.{name}"
+        return f"must be a list of values, {name}: [{shown}, ...]{span}; one value is {home} ({show(received)})"
     return None
 
 

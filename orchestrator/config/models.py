@@ -1,14 +1,12 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from orchestrator.blocks import BLOCKS, FrozenSet, all_sets, prefix_sets
-from orchestrator.config.data import BUILT_IN_SOURCES as BUILT_IN_SOURCES
-from orchestrator.config.data import DIGITS as DIGITS
-from orchestrator.config.data import SYNTHETIC as SYNTHETIC
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
 from orchestrator.config.data import DataConfig as DataConfig
 from orchestrator.config.data import SyntheticConfig as SyntheticConfig
 from orchestrator.config.data import ValueRange as ValueRange
@@ -17,15 +15,18 @@ from orchestrator.config.dimensions import (
     Dimension,
     LearningRateDimension,
     OptimizerDimension,
+    Searches,
     WeightDecayDimension,
 )
+from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.schedules import ConstantSchedule, Schedule
+from orchestrator.config.sources import explain_classes, known_classes
+from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
 SWEEP_WEIGHTS = "sweep:"
@@ -34,7 +35,6 @@ SWEEP_WEIGHTS = "sweep:"
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 """Name of a sweep: that of its experiment, or of an archived one."""
 
-Backbone = Literal["resnet18", "resnet34", "resnet50"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -46,8 +46,8 @@ ExecutionMode = Literal["processes", "inline"]
 class ModelConfig(Section):
     """The network and what it starts from."""
 
-    backbone: Backbone = "resnet18"
-    """Architecture, as torchvision names it."""
+    backbone: BackboneName = "resnet18"
+    """Architecture, as torchvision names it, or an installed package."""
     weights: str = "IMAGENET1K_V1"
     """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
     checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
@@ -135,13 +135,13 @@ class SearchConfig(Section):
     cost, and drop none."""
     max_trainable_params: int | None = Field(default=None, ge=1)
     """Frozen sets that leave more parameters to train are left out before anything runs."""
-    lr: LearningRateDimension | None = None
+    lr: Annotated[LearningRateDimension | None, Searches("trainer")] = None
     """Learning rates to search besides; null: `trainer.lr`."""
-    weight_decay: WeightDecayDimension | None = None
+    weight_decay: Annotated[WeightDecayDimension | None, Searches("trainer")] = None
     """Weight decays to search besides; null: `trainer.weight_decay`."""
-    batch_size: BatchSizeDimension | None = None
+    batch_size: Annotated[BatchSizeDimension | None, Searches("data")] = None
     """Batch sizes to search besides; null: `data.batch_size`."""
-    optimizer: OptimizerDimension | None = None
+    optimizer: Annotated[OptimizerDimension | None, Searches("trainer")] = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
     strategy: Literal["full", "race"] = "full"
     """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
@@ -179,10 +179,10 @@ class SearchConfig(Section):
             raise blame("needs search.n_trials: a sampler has no end of its own", ("sampler",), sampler)
         return value
 
-    @field_validator("lr", "weight_decay", "batch_size")
+    @field_validator("*")
     @classmethod
-    def _range_knows_its_end(cls, value: Dimension | None, info: ValidationInfo) -> Dimension | None:
-        if getattr(value, "range", None) is not None and info.data.get("n_trials", 0) is None:
+    def _range_knows_its_end(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, Dimension) and value.span is not None and info.data.get("n_trials", 0) is None:
             raise ValueError("a range needs search.n_trials: it has no end of its own")
         return value
 
@@ -200,8 +200,8 @@ class SearchConfig(Section):
         sampler = info.data.get("sampler", "auto")
         if sampler != "auto":
             raise blame("search.strategy race runs a planned space, and a sampler has none", ("sampler",), sampler)
-        for name in ("lr", "weight_decay", "batch_size"):
-            if getattr(info.data.get(name), "range", None) is not None:
+        for name, given in info.data.items():
+            if isinstance(given, Dimension) and given.span is not None:
                 raise ValueError(f"race runs a planned space, and search.{name} is a range: give choices")
         return value
 
@@ -213,17 +213,19 @@ class SearchConfig(Section):
         return value
 
     @property
-    def dimensions(
-        self,
-    ) -> dict[str, LearningRateDimension | WeightDecayDimension | BatchSizeDimension | OptimizerDimension]:
+    def dimensions(self) -> dict[str, Dimension]:
         """The further dimensions by name, in a fixed order; those that are not searched are left out."""
-        every = {
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "batch_size": self.batch_size,
-            "optimizer": self.optimizer,
-        }
+        every = {name: getattr(self, name) for name in DIMENSIONS}
         return {name: dimension for name, dimension in every.items() if dimension is not None}
+
+
+DIMENSIONS: Final = {
+    name: mark.section
+    for name, field in SearchConfig.model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Searches)
+}
+"""Section of the experiment that each dimension of a search varies, by the name that the field has in both."""
 
 
 class ExecutionConfig(Section):
@@ -316,17 +318,33 @@ class Experiment(Section):
         if value.source_sweep is not None and value.source_sweep == info.data.get("name"):
             raise blame("a sweep cannot start from its own networks", ("model", "weights"), value.weights)
         data = info.data.get("data")
-        known = data.known_classes if data is not None else None
-        if data is not None and known is not None and value.num_classes not in {None, known}:
-            why = f"data.synthetic.classes is {known}" if data.source == SYNTHETIC else f"{data.source} has {known}"
-            why = why if data.classes is None else f"data.classes names {known}"
-            raise blame(why, ("model", "num_classes"), value.num_classes)
+        if data is None:
+            return value
+        try:
+            known = known_classes(data)
+        except ConfigError as error:
+            raise blame(error.message, ("data", "source"), data.source) from error
+        if known is not None and value.num_classes not in {None, known}:
+            raise blame(explain_classes(data), ("model", "num_classes"), value.num_classes)
+        return value
+
+    @field_validator("search")
+    @classmethod
+    def _frozen_sets_fit_the_backbone(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        model = info.data.get("model")
+        if model is None:
+            return value
+        for number, frozen in enumerate(value.frozen):
+            try:
+                frozen.arrange(find_backbone(model.backbone).blocks)
+            except ConfigError as error:
+                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), frozen.key) from error
         return value
 
     @property
     def blocks(self) -> tuple[str, ...]:
         """Block names of the backbone, in network order."""
-        return BLOCKS[self.model.backbone]
+        return find_backbone(self.model.backbone).blocks
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ class ConstantSchedule(Section):
     """The learning rate stays what it is."""
 
     name: Literal["constant"] = "constant"
+    """Which schedule."""
 
     def scale(self, step: int, per_epoch: int, epochs: int) -> float:
         """Return what `trainer.lr` is multiplied by in a step.
@@ -29,6 +30,7 @@ class CosineSchedule(Section):
     """The learning rate rises linearly for some epochs, and then falls to 0 along half a cosine."""
 
     name: Literal["cosine"] = "cosine"
+    """Which schedule."""
     warmup_epochs: int = Field(default=0, ge=0, le=100_000)
     """Epochs in which the learning rate rises to `trainer.lr`."""
 
@@ -44,6 +46,7 @@ class StepSchedule(Section):
     """The learning rate falls by a factor every few epochs."""
 
     name: Literal["step"] = "step"
+    """Which schedule."""
     every_epochs: int = Field(default=10, ge=1, le=100_000)
     """Epochs from one fall to the next."""
     factor: float = Field(default=0.1, gt=0, le=1)

@@ -2,8 +2,7 @@
 
 from typing import Any, get_args
 
-from orchestrator.config.dimensions import DIMENSIONS
-from orchestrator.config.models import ExecutionMode, Experiment
+from orchestrator.config.models import DIMENSIONS, ExecutionMode, Experiment
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -28,6 +28,12 @@ class Deliveries:
             tell = self._waiting.get(timeout=timeout_s)
             tell()
 
+    def finish(self) -> None:
+        """Call all that is left."""
+        with suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()()
+
 
 class RunFuture(Future[RunOutcome]):
     """A future whose executor works on while somebody asks for the outcome.

@@ -30,18 +30,20 @@ class InlineExecutor:
     def __init__(self, target: str) -> None:
         self._target = target
         self._stop = StopRequest()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[RunFuture, Callable[[], None]]] = deque()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is left to stop."""
+        """Cancel what has not begun."""
+        for future, _ in self._waiting:
+            future.cancel()
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunOutcome]:
         """Queue a run: `wait` runs it, or whoever asks its future."""
         future = RunFuture(self.wait)
-        self._waiting.append(partial(self._run, future, spec, workplace, on_epoch))
+        self._waiting.append((future, partial(self._run, future, spec, workplace, on_epoch)))
         return future
 
     def wait(self, timeout_s: float) -> None:
@@ -50,10 +52,12 @@ class InlineExecutor:
         Raises:
             KeyboardInterrupt: The user stopped it.
         """
-        if self._waiting:
-            self._waiting.popleft()()
-        else:
+        if not self._waiting:
             time.sleep(timeout_s)
+            return
+        future, run = self._waiting.popleft()
+        if future.set_running_or_notify_cancel():
+            run()
 
     def stop(self) -> None:
         """Let the run that runs end with its epoch, and no other begin. For a signal handler, or a sink."""

@@ -132,6 +132,7 @@ class ProcessExecutor:
                 self._end_own_fork_server()
                 thread.join(_POLL_S)
         self._end_own_fork_server()
+        self._deliveries.finish()
 
     def submit(self, spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Future[RunOutcome]:
         """Queue a run; it starts as soon as a worker is free. Its future raises `RunError` when the run is lost."""
@@ -306,10 +307,9 @@ class ProcessExecutor:
                 return outcome
         return None
 
-    @staticmethod
-    def _tell(task: Task, metrics: EpochMetrics) -> None:
+    def _tell(self, task: Task, metrics: EpochMetrics) -> None:
         """Deliver an epoch; a run whose sink raises is lost, and hears no more."""
-        if task.refused is not None:
+        if task.refused is not None or self._closed.is_set():
             return
         try:
             task.on_epoch(metrics)

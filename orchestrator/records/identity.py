@@ -18,6 +18,11 @@ FIELDS_OF_RECIPE_6 = frozenset(
         "data.batch_size",
         "data.validation_fraction",
         "data.split_seed",
+        "data.synthetic.classes",
+        "data.synthetic.train",
+        "data.synthetic.validation",
+        "data.synthetic.test",
+        "data.synthetic.seed",
         "model",
         "model.backbone",
         "model.num_classes",
@@ -40,8 +45,9 @@ FIELDS_OF_RECIPE_6 = frozenset(
         "generation",
     }
 )
-"""Fields that every identity holds, as dotted keys. The table is closed: a field that comes later joins an identity
-where it is not at its default, and that default stays what it is as long as the recipe does."""
+"""Fields that every identity holds, as dotted keys; those of drawn images, the fingerprint of such data. The table is
+closed: a field that comes later joins an identity where it is not at its default, and that default stays what it is as
+long as the recipe does."""
 LOGGED_STEPS = "trainer.log_every_n_steps"
 """Changes no result, but fingerprints of before hold it: identities have `LOGGED_STEPS_HELD` in its place."""
 LOGGED_STEPS_HELD = 10

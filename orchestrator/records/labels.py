@@ -43,7 +43,7 @@ def find_varied(experiment: Experiment, trials: Iterable[TrialRecord] = ()) -> t
     searched = {
         name
         for name, dimension in experiment.search.dimensions.items()
-        if dimension.choices is None or len(dimension.choices) > 1
+        if dimension.values is None or len(dimension.values) > 1
     }
     points = [trial.hyperparameters for trial in trials]
     return tuple(

@@ -4,21 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.blocks import FrozenSet
-from orchestrator.config.models import Experiment
+from orchestrator.config.models import DIMENSIONS, Experiment
 from orchestrator.records.facts import Cost, DatasetInfo
 from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.record import flatten
 from orchestrator.records.scores import BlockScores, FrozenScores
 from orchestrator.records.spec import Choice, Hyperparameters, RunSpec
-
-_PLACES = {
-    "lr": "trainer.lr",
-    "weight_decay": "trainer.weight_decay",
-    "batch_size": "data.batch_size",
-    "optimizer": "trainer.optimizer",
-}
-"""Where each further dimension stands in a run's identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +44,7 @@ class Prepared:
         """What all trials of the study have in common and what identifies their results, as plain values."""
         base = self.experiment
         spec = self.build_spec(Choice(frozen=FrozenSet(), hyperparameters=Hyperparameters.of(base)), seed=0)
-        varied = {"frozen", "seed", LOGGED_STEPS, *(_PLACES[name] for name in base.search.dimensions)}
+        varied = {"frozen", "seed", LOGGED_STEPS, *(f"{DIMENSIONS[name]}.{name}" for name in base.search.dimensions)}
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 
     def score(self, frozen: FrozenSet) -> FrozenScores | None:
@@ -61,14 +53,12 @@ class Prepared:
 
     def build_spec(self, choice: Choice, seed: int) -> RunSpec:
         """Write down all that the run of `choice` with `seed` needs."""
-        chosen = choice.hyperparameters
+        chosen = choice.hyperparameters.of_section
         base = self.experiment
         spec = RunSpec(
-            data=base.data.model_copy(update={"batch_size": chosen.batch_size, "value_range": self.data.value_range}),
-            model=base.model.model_copy(update={"num_classes": len(self.data.class_names)}),
-            trainer=base.trainer.model_copy(
-                update={"lr": chosen.lr, "weight_decay": chosen.weight_decay, "optimizer": chosen.optimizer}
-            ),
+            data=base.data.model_copy(update={**chosen("data"), "value_range": self.data.value_range}),
+            model=base.model.model_copy(update={**chosen("model"), "num_classes": len(self.data.class_names)}),
+            trainer=base.trainer.model_copy(update=chosen("trainer")),
             frozen=choice.frozen,
             seed=seed,
             data_fingerprint=self.data.fingerprint,

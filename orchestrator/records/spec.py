@@ -3,20 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
+
+from pydantic import create_model
 
 from orchestrator.blocks import FrozenSet
-from orchestrator.config.models import (
-    BatchSize,
-    DataConfig,
-    Experiment,
-    LearningRate,
-    ModelConfig,
-    Optimizer,
-    TrainerConfig,
-    WeightDecay,
-)
+from orchestrator.config.models import DIMENSIONS, DataConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.records.document import DOCUMENT_VERSION
 from orchestrator.records.identity import LOGGED_STEPS_HELD, write_identity
 from orchestrator.records.record import Record
@@ -25,27 +19,28 @@ RECIPE_VERSION = 6
 """Raised when the same configuration would train differently than before: old results no longer answer."""
 
 
-class Hyperparameters(Record):
-    """What a trial may vary besides the frozen set."""
+def _find_field(name: str) -> Any:
+    """Find the field of the configuration that a dimension varies: it has the type, the limits and the sentence."""
+    section = Experiment.model_fields[DIMENSIONS[name]].annotation
+    field = copy(section.model_fields[name])  # type: ignore[union-attr]
+    return field.annotation, field
 
-    lr: LearningRate
-    """Learning rate."""
-    weight_decay: WeightDecay
-    """Weight decay."""
-    batch_size: BatchSize
-    """Images a training step."""
-    optimizer: Optimizer
-    """Optimizer of the trainable parameters."""
+
+_FIELDS: dict[str, Any] = {name: _find_field(name) for name in DIMENSIONS}
+_Values: Any = create_model("_Values", __base__=Record, **_FIELDS)
+
+
+class Hyperparameters(_Values):
+    """What a trial may vary besides the frozen set: a field for each of `DIMENSIONS`."""
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Self:
-        """Give those of a trial that varies none of them."""
-        return cls(
-            lr=experiment.trainer.lr,
-            weight_decay=experiment.trainer.weight_decay,
-            batch_size=experiment.data.batch_size,
-            optimizer=experiment.trainer.optimizer,
-        )
+    def of(cls, chosen: "Experiment | RunSpec") -> Self:
+        """Return those of a run, or of a trial that varies none of them."""
+        return cls(**{name: getattr(getattr(chosen, section), name) for name, section in DIMENSIONS.items()})
+
+    def of_section(self, section: str) -> dict[str, Any]:
+        """Return those that stand in a section of the experiment, by name."""
+        return {name: getattr(self, name) for name, home in DIMENSIONS.items() if home == section}
 
 
 class RunSpec(Record):
@@ -74,14 +69,8 @@ class RunSpec(Record):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Returns what its trial may vary besides the frozen set."""
-        trainer = self.trainer
-        return Hyperparameters(
-            lr=trainer.lr,
-            weight_decay=trainer.weight_decay,
-            batch_size=self.data.batch_size,
-            optimizer=trainer.optimizer,
-        )
+        """What its trial may vary besides the frozen set."""
+        return Hyperparameters.of(self)
 
     def as_of_0(self, log_every_n_steps: int) -> Self:
         """Return the specification that version 0.1 would have written of it, with how often it logged then."""

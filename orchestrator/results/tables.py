@@ -8,13 +8,17 @@ from typing import Final
 from orchestrator import names
 from orchestrator.quantities import column_types
 from orchestrator.records.runs import RunResult
+from orchestrator.records.spec import Hyperparameters
 from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.storage.layout import Root
 
 Row = dict[str, object]
 
 OF_RUN_TABLE: Final = (*names.OBJECTIVES, *names.MEANS, *names.SHARED)
-_HYPERPARAMETERS: Final = {"lr": "float64", "weight_decay": "float64", "batch_size": "int64", "optimizer": "string"}
+_COLUMN_TYPES: Final[dict[object, str]] = {float: "float64", int: "int64"}
+_HYPERPARAMETERS: Final = {
+    name: _COLUMN_TYPES.get(field.annotation, "string") for name, field in Hyperparameters.model_fields.items()
+}
 TRIAL_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",

@@ -70,7 +70,7 @@ def count_points(experiment: Experiment) -> int | None:
 
 def _build_grid(search: SearchConfig) -> list[dict[str, object]] | None:
     """Build what each frozen set is combined with; None where a sampler is asked for by name, or there is no end."""
-    choices = {name: each.choices for name, each in search.dimensions.items()}
+    choices = {name: each.values for name, each in search.dimensions.items()}
     if search.sampler != "auto" or None in choices.values():
         return None
     return [dict(zip(choices, values, strict=True)) for values in product(*(each or () for each in choices.values()))]

@@ -36,14 +36,13 @@ class Space:
         else:
             space[names.FROZEN] = CategoricalDistribution([frozen.key for frozen in frozen_sets])
         for name, dimension in self._search.dimensions.items():
-            span = getattr(dimension, "range", None)
+            span = dimension.span
             if isinstance(span, FloatRange):
                 space[name] = FloatDistribution(span.low, span.high, log=span.log)
             elif isinstance(span, IntRange):
                 space[name] = IntDistribution(span.low, span.high, log=span.log)
             else:
-                choices: Sequence[float | str] = dimension.choices or ()
-                space[name] = CategoricalDistribution(sorted(choices))
+                space[name] = CategoricalDistribution(sorted(dimension.values or ()))
         return space
 
     def encode(self, choice: Choice) -> dict[str, Any]:

@@ -201,6 +201,7 @@ class SweepLoop:
         def on_epoch(metrics: EpochMetrics) -> None:
             self._commits.log_epoch(job, metrics)
             self._look()
+            self._fill()  # another sweep may have left what was passed over
 
         future = self._executor.submit(job.start.spec, workplace, on_epoch)
         future.add_done_callback(lambda done: self._ended.append((job, done)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import SetupError, run_sweep
-from orchestrator.app import packing, workers
+from orchestrator.app import workers
 from orchestrator.config.models import (
     DataConfig,
     ExecutionConfig,
@@ -16,6 +16,7 @@ from orchestrator.config.models import (
     TrainerConfig,
 )
 from orchestrator.execution.calls import calling_here
+from orchestrator.machine.gpus import GpuShare
 from orchestrator.observers.group import LoggingObserver
 from orchestrator.search import OptunaSearch
 from orchestrator.storage.layout import Root
@@ -127,7 +128,7 @@ def two_gpus(monkeypatch):
 
 
 def test_gpus_are_shared_as_the_probe_says(tmp_path, monkeypatch, two_gpus):
-    share = packing.GpuShare(busy=0.5, bytes=2**30, free_bytes=2**34)
+    share = GpuShare(busy=0.5, bytes=2**30, free_bytes=2**34)
     monkeypatch.setattr("orchestrator.training.preparation.probe.measure_share", lambda *_: share)
     count, said = count_workers(tmp_path, monkeypatch, search=SearchConfig(mode="prefix"), cores=16)
     assert count == 4

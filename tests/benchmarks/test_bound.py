@@ -5,10 +5,10 @@ from benchmarks import throughput
 from benchmarks.bound import HEAD, StageSeconds, bound_sweep, bound_trial
 from benchmarks.throughput import measure_stages
 from benchmarks.workloads import BEANS, FROZEN_SETS, SplitSizes, Workload, frozen_keys, parse
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.training.kernels.convolutions import QuickConv2d
 
-NAMES = (*BLOCKS["resnet18"], HEAD)
+NAMES = (*find_backbone("resnet18").blocks, HEAD)
 # forward 1 to 6 s an image by stage; training 10 to 60 with weights only, 100 to 600 with both, 1000 to 6000 with input
 STAGES = {
     name: StageSeconds(forward=i, weights=10 * i, weights_and_input=100 * i, input=1000 * i)
@@ -44,7 +44,7 @@ def test_a_block_frozen_in_the_middle_lets_gradients_through_and_is_computed_eac
 
 
 def test_a_head_alone_is_all_prefix():
-    bound = bound_trial(parse("+".join(BLOCKS["resnet18"])), STAGES, SIZES, EPOCHS)
+    bound = bound_trial(parse("+".join(find_backbone("resnet18").blocks)), STAGES, SIZES, EPOCHS)
     assert bound.prefix == 15 * (1 + 2 + 3 + 4 + 5)
     assert bound.training == 2 * 7 * 60
     assert (bound.validation, bound.test) == (2 * 5 * 6, 3 * 6)
@@ -77,7 +77,7 @@ def test_a_stage_counts_as_this_project_computes_it_where_that_is_faster(monkeyp
         return 4 * (1.0 if any(isinstance(module, QuickConv2d) for module in call.args[0].modules()) else 2.0)
 
     monkeypatch.setattr(throughput, "_median_seconds", seconds)
-    monkeypatch.setattr(throughput.torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
+    monkeypatch.setattr(torch, "device", lambda _: "cpu")  # the rule is that of the accelerator
     workload = Workload(name="x", frozen=("none",), image_size=64, batch_size=4, accelerator=accelerator, threads=1)
     stages = measure_stages(workload, 3, repeats=1)
     assert {name: stage.weights for name, stage in stages.items()} == {

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import race_replay
 from benchmarks.race_replay import replay
-from orchestrator.sweep.decisions import Rules
+from orchestrator.sweep.decisions import Rules, next_move
 
 RULES = Rules(rungs=(3, 9, 30), drop_below=0.02, max_seeds=3, limits=(math.inf,))
 NOTHING = frozenset()
@@ -33,7 +33,7 @@ def draw_sweep(seed: int, trials: int = 8, seeds: int = 3, epochs: int = 30, ima
 def test_the_cheapest_is_never_dropped_and_no_epoch_is_trained_twice(seed, monkeypatch):
     correct, loss, params, frozen = draw_sweep(seed)
     legs: dict[tuple[int, int], list[float]] = {}
-    move_of = race_replay.next_move
+    move_of = next_move
 
     def noting(entrants, rules):
         move = move_of(entrants, rules)

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.record import Recording
 from benchmarks.replay import RECORDING, Outcome, find_final, find_front, main, race_once, resample
-from orchestrator.blocks import BLOCKS, all_sets
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import all_sets
 from orchestrator.sweep.decisions import Rules
 from tests.factories import count_trainable
 
@@ -93,7 +94,7 @@ def test_a_budget_is_a_share_of_all_epochs(recording):
 def test_the_recorded_sweep_is_found_again_with_a_third_of_its_epochs(seed):
     """docs/statistics.md has 200 of these."""
     recording = Recording.read(RECORDING)
-    assert sorted(recording.frozen) == sorted(each.key for each in all_sets(BLOCKS["resnet18"]))
+    assert sorted(recording.frozen) == sorted(each.key for each in all_sets(find_backbone("resnet18").blocks))
     assert recording.params.tolist() == [count_trainable(key) for key in recording.frozen]
     assert (recording.epochs.shape, recording.right.shape[-1], recording.epochs.sum()) == ((32, 3), 133, 2030)
     found = race_once(recording, Rules(rungs=(3, 9, 30), drop_below=0.02, max_seeds=3, limits=(0.35,)), seed)

@@ -20,9 +20,8 @@ from orchestrator.records.starts import RunStart
 from orchestrator.records.trials import RunRecord
 from tests.factories import make_experiment, make_result, make_spec, make_trial
 
-CHOICE = Choice(
-    frozen="stem", hyperparameters=Hyperparameters(lr=1e-4, weight_decay=0, batch_size=16, optimizer="adam")
-)
+VALUES = {"lr": 1e-4, "weight_decay": 0, "batch_size": 16, "optimizer": "adam"}
+CHOICE = Choice(frozen="stem", hyperparameters=Hyperparameters.model_validate(VALUES))
 EPOCH = EpochMetrics(epoch=2, train_loss=0.25, train_acc=0.875, val_loss=0.5, val_acc=0.75, lr=1e-4, duration_s=1.25)
 
 

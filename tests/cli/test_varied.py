@@ -24,10 +24,11 @@ def root(tmp_path_factory):
         for _ in range(6 if name == "rates" else 1):
             proposal = search.propose()
             number, choice = proposal.number, proposal.choice
-            if (choice.frozen, choice.hyperparameters.lr) == ("layer4", 3e-3):
+            lr = choice.hyperparameters.of_section("trainer")["lr"]
+            if (choice.frozen, lr) == ("layer4", 3e-3):
                 search.fail(number, "out of memory", [make_run(number, "layer4", error="out of memory")])
                 continue
-            accuracy = {"none": 0.9, "stem": 0.8, "layer4": 0.7}[choice.frozen] + 10 * choice.hyperparameters.lr
+            accuracy = {"none": 0.9, "stem": 0.8, "layer4": 0.7}[choice.frozen] + 10 * lr
             result = make_result(choice.frozen, accuracy)
             folder = Ledger(root).directory(result.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import BACKBONES
 from orchestrator.config import (
     check_file,
     config_hash,
@@ -312,7 +312,7 @@ def test_the_resolved_configuration_says_where_it_comes_from():
             assert f"{key.rsplit('.', 1)[-1]}: " in line
     named = {key for key, origin in origins.items() if origin != "default"}
     assert {"data.source", "trainer.lr", "trainer.precision", "search.mode", "search.seeds"} <= named
-    assert BLOCKS.keys() == {"resnet18", "resnet34", "resnet50"}
+    assert BACKBONES.shipped == ("resnet18", "resnet34", "resnet50")
 
 
 @pytest.mark.parametrize(

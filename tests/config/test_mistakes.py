@@ -219,7 +219,7 @@ SEARCHES = [
     ),
     (
         "{optimizer: §sgd}",
-        "optimizer: must be a list of values, optimizer: [adam, ...]; one value is trainer.optimizer ('sgd')",
+        "optimizer: must be a list of values, optimizer: [sgd, ...]; one value is trainer.optimizer ('sgd')",
     ),
     ("{lr: §[1e-3, 11]}", "lr.choices.1: must be less than or equal to 10 (11)"),
     ("{§lr: {low: 0, high: 1}, n_trials: 2}", "lr: learning rates lie in (0, 10]"),

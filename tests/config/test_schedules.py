@@ -74,8 +74,8 @@ def test_a_schedule_is_a_name_or_a_mapping_and_layers_merge(write, name, overrid
         ("{warmup_epochs: 2}", "trainer.schedule: needs a name: constant, cosine, step"),
         ("{name: cosine, warmup: 2}", "trainer.schedule.warmup: unknown key; did you mean 'warmup_epochs'?"),
         (
-            "{name: step, warmup_epochs: 2}",
-            "trainer.schedule.warmup_epochs: unknown key; known: name, every_epochs, factor",
+            "{name: step, rate: 2}",
+            "trainer.schedule.rate: unknown key; known: name, every_epochs, factor",
         ),
         (
             "{name: cosine, warmup_epochs: -2}",

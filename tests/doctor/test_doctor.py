@@ -1,17 +1,20 @@
 """Each check on surroundings that were made bad on purpose."""
 
 import os
+import platform
 import shlex
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
 import pytest
+from huggingface_hub import constants
 
 from orchestrator.doctor import caches, examine, machine, packages, stores
 from orchestrator.doctor.configuration import check_configuration
@@ -81,7 +84,7 @@ def test_sound_surroundings_are_in_order_and_nothing_is_written(tmp_path, monkey
 )
 def test_a_malicious_release_is_refused(monkeypatch, name, version):
     real = metadata.version
-    monkeypatch.setattr(packages.metadata, "version", lambda each: version if each == name else real(each))
+    monkeypatch.setattr(metadata, "version", lambda each: version if each == name else real(each))
     first, *_ = packages.check_packages()
     assert first.status == "fail"
     assert f"{name} {version} is a malicious release" in first.message
@@ -95,7 +98,7 @@ def test_packages_that_are_missing_or_too_old_are_named_together(monkeypatch):
             raise metadata.PackageNotFoundError(name)
         return "1.0" if name == "torch" else real(name)
 
-    monkeypatch.setattr(packages.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     (finding,) = packages.check_packages()
     assert finding.status == "fail"
     assert "torch is 1.0, and >=2.11 is needed" in finding.message
@@ -112,7 +115,7 @@ def test_packages_that_each_process_compiles_anew_are_a_warning(tmp_path, monkey
 
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     assert packages.check_bytecode().status == "ok"  # the first process writes it
-    monkeypatch.setattr(packages.os, "access", lambda path, mode: path != site)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != site)
     assert "cannot be written" in packages.check_bytecode().message
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     found = packages.check_bytecode()
@@ -126,7 +129,7 @@ def test_packages_that_each_process_compiles_anew_are_a_warning(tmp_path, monkey
 
 
 def test_an_old_python_is_refused(monkeypatch):
-    monkeypatch.setattr(packages.platform, "python_version", lambda: "3.10.2")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.10.2")
     assert packages.check_python().status == "fail"
 
 
@@ -148,7 +151,7 @@ def test_a_root_that_cannot_be_written_or_locked(tmp_path, monkeypatch):
     def refuse(*_args, **_options):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(machine.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
     finding = machine.check_root(Root.at(tmp_path / "new"))
     assert finding.status == "fail"
     assert f"{tmp_path} was tried) cannot be written and locked: Read-only file system" in finding.message
@@ -157,7 +160,7 @@ def test_a_root_that_cannot_be_written_or_locked(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("free", "status"), [(100 * GIB, "ok"), (5 * GIB - 1, "warn"), (GIB // 2 - 1, "fail")])
 def test_the_disk_is_judged_by_its_free_space(tmp_path, monkeypatch, free, status):
     usage = SimpleNamespace(total=200 * GIB, used=0, free=free)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     finding = machine.check_disk(Root.at(tmp_path / "new"))
     assert (finding.status, f"{free / GIB:.1f} of 200.0 GiB free" in finding.message) == (status, True)
 
@@ -180,7 +183,7 @@ def test_the_limits_of_a_container_are_shown_with_their_source(monkeypatch):
     monkeypatch.setattr(machine, "read_memory", lambda: limit)
     quota = Cores(usable=1, quota=1.5, limited_by=Path("/sys/fs/cgroup/cpu.max"))
     monkeypatch.setattr(machine, "read_cores", lambda: quota)
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
     found = machine.check_memory().message
     assert found == "3.0 of 4.0 GiB available: the limit of the container (/sys/fs/cgroup/memory.max)"
     found = machine.check_cpu().message
@@ -297,7 +300,7 @@ def test_records_that_wait_for_the_store_are_a_warning(tmp_path):
 
 
 def test_caches_are_measured_where_the_environment_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(caches.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "data"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "data" / "x").mkdir(parents=True)

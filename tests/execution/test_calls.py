@@ -3,15 +3,15 @@
 import os
 import sys
 import threading
+from multiprocessing.process import BaseProcess
 
 import psutil
 import pytest
 
 from orchestrator.errors import RunError, SetupError
-from orchestrator.execution import calls
 from orchestrator.execution.calls import calling_apart, calling_here
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
-from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, wait_until
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, wait_until
 
 HERE = "tests.execution.called"
 TARGET = f"{HERE}:add"
@@ -71,7 +71,7 @@ def test_a_process_that_cannot_be_started_says_why(monkeypatch):
     def refuse(*_):
         raise OSError("no memory")
 
-    monkeypatch.setattr(calls.BaseProcess, "start", refuse)
+    monkeypatch.setattr(BaseProcess, "start", refuse)
     with pytest.raises(SetupError, match=r"no process could be started for .*no memory"):
         call("add", 1, 2)
 

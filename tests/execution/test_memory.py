@@ -9,7 +9,7 @@ import pytest
 from orchestrator.execution.child import KEEP_FREED_MEMORY, in_environment
 from orchestrator.execution.processes import ProcessExecutor
 from tests.execution.targets import HERE, read
-from tests.execution.test_processes import TIMEOUT_S, submit
+from tests.execution.watching import TIMEOUT_S, submit
 
 BLOCK_MB = 256
 CODE = f"""

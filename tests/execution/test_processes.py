@@ -14,17 +14,12 @@ import pytest
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution import child, processes
 from orchestrator.execution.calls import calling_apart
+from orchestrator.execution.forkserver import find_fork_server
 from orchestrator.execution.later import LATER
 from orchestrator.execution.processes import ProcessExecutor, loading_ahead
 from orchestrator.machine.limits import Cores
-from orchestrator.records.place import Workplace
-from tests.execution.targets import HERE, ignore, read, spec
-
-TIMEOUT_S = 60
-
-
-def submit(executor, folder: Path, seed: int = 0, **workplace):
-    return executor.submit(spec(seed), Workplace(directory=str(folder), **workplace), ignore)
+from tests.execution.targets import HERE, read
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 
 
 def error_of(target: str, folder: Path) -> RunError:
@@ -32,25 +27,6 @@ def error_of(target: str, folder: Path) -> RunError:
         error = submit(executor, folder).exception(TIMEOUT_S)
     assert type(error) is RunError
     return error
-
-
-def wait_until(condition, timeout_s: float = 20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def read_pid(path: Path) -> int:
-    wait_until(path.exists)
-    return int(path.read_text())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_killed_worker_names_the_signal_and_shows_its_last_output(tmp_path, monkeypatch):
@@ -202,7 +178,7 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
         "import os, signal, time\n"
         "from orchestrator.execution import processes\n"
         "with processes.loading_ahead('slow_import:run'):\n"
-        "    server = processes.find_fork_server()\n"
+        "    server = find_fork_server()\n"
         "    time.sleep(0.5)\n"
         "    for number in (signal.SIGINT, signal.SIGTERM):\n"
         "        os.kill(server, number)\n"
@@ -223,7 +199,7 @@ def test_a_run_that_loses_its_fork_server_begins_again_and_is_not_lost(tmp_path)
         future = submit(executor, tmp_path)
         first = read_pid(tmp_path / "worker")
         (tmp_path / "worker").unlink()
-        os.kill(processes.find_fork_server(), signal.SIGKILL)
+        os.kill(find_fork_server(), signal.SIGKILL)
         second = read_pid(tmp_path / "worker")
         (tmp_path / "go").touch()
         assert read(future.result(TIMEOUT_S)) == {"pid": second}
@@ -234,7 +210,7 @@ def test_what_was_loaded_ahead_in_vain_ends_at_once(tmp_path, monkeypatch):
     (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     monkeypatch.chdir(tmp_path)
     with loading_ahead("slow_import:run"):
-        pid = processes.find_fork_server()
+        pid = find_fork_server()
         assert is_alive(pid)
         began = time.monotonic()
     assert time.monotonic() - began < 5
@@ -347,10 +323,13 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     script.write_text(f"""\
 import sys
 sys.path.insert(0, {str(Path.cwd())!r})
-from tests.execution import test_processes as t
+from pathlib import Path
+from orchestrator.execution.processes import ProcessExecutor
+from tests.execution.targets import HERE
+from tests.execution.watching import submit
 open({str(tmp_path / "ran")!r}, "a").write("ran\\n")
-with t.ProcessExecutor(t.HERE + ":count") as executor:
-    t.submit(executor, t.Path({str(tmp_path)!r})).result(30)
+with ProcessExecutor(HERE + ":count") as executor:
+    submit(executor, Path({str(tmp_path)!r})).result(30)
 assert sys.modules["__main__"].__file__.endswith("script.py")
 """)
     subprocess.run([sys.executable, str(script)], check=True, timeout=60)

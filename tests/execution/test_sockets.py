@@ -55,7 +55,8 @@ def test_a_folder_that_is_missing_or_empty_is_not_used():
 
 def test_without_a_short_folder_the_length_is_named(monkeypatch, tmp_path):
     # what an earlier test has started may have settled the folder of this process
-    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    monkeypatch.delitem(config, "tempdir", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'x' * 95}")
     monkeypatch.setattr(sockets, "_OTHERS", ("/no/such/folder",))
     long = tmp_path / ("y" * 99)

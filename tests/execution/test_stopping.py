@@ -12,7 +12,7 @@ from orchestrator.execution import processes
 from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.records.place import Workplace
 from tests.execution.targets import HERE, ignore, read, spec
-from tests.execution.test_processes import TIMEOUT_S, is_alive, read_pid, submit, wait_until
+from tests.execution.watching import TIMEOUT_S, is_alive, read_pid, submit, wait_until
 
 
 def test_running_ones_end_with_their_epoch_and_waiting_ones_do_not_begin(tmp_path):
@@ -118,7 +118,8 @@ def test_a_sigterm_to_everyone_leaves_the_workers_to_end_their_epoch(tmp_path):
         future = submit(executor, tmp_path)
         worker = read_pid(tmp_path / "worker")
         executor.stop()  # what our own handler would do
-        for pid in (forkserver._forkserver._forkserver_pid, worker):
+        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        for pid in (server, worker):
             os.kill(pid, signal.SIGTERM)
         with pytest.raises(RunStoppedError, match="stopped on request after epoch"):
             future.result(TIMEOUT_S)
@@ -158,6 +159,7 @@ def test_a_worker_without_a_new_epoch_hangs_and_one_with_new_epochs_does_not(tmp
         # and the worker is free again
         assert submit(executor, tmp_path / "next", 0).result(TIMEOUT_S)
     assert [metrics.epoch for metrics in seen] == [0, 1, 2, 3]
+    assert isinstance(error, RunError)
     assert error.cause == "timeout"
     assert error.message == "the worker hangs: no epoch for 0.0333 min"
     assert "raise execution.stall_min" in error.hint

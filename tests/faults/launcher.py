@@ -45,8 +45,8 @@ def _leave_out_what_takes_long() -> None:
     from orchestrator.training.preparation import prepare as preparation
     from tests.racing import COSTS
 
-    sweep.calling = workers.calling = lambda _, function, *args: calling_here(function, *args)
-    sweep.workers_loading = lambda _: loading_ahead(parts.RUN_FUNCTION)
+    sweep.calling = workers.calling = lambda _, function, *args: calling_here(function, *args)  # type: ignore[attr-defined]
+    sweep.workers_loading = lambda _: loading_ahead(parts.RUN_FUNCTION)  # type: ignore[attr-defined]
     preparation.count_costs = lambda *_: COSTS
     plots.write_report = lambda *_: []
 

@@ -39,7 +39,7 @@ def _deadly(function: Callable[..., Any], when: str, count: int) -> Callable[...
             _die()
         return value
 
-    deadly.deadly = True
+    deadly.deadly = True  # type: ignore[attr-defined]
     return deadly
 
 

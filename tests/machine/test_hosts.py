@@ -1,5 +1,6 @@
 """Names by which servers are asked for, and what is said to who is elsewhere."""
 
+import getpass
 import socket
 from types import SimpleNamespace
 
@@ -29,7 +30,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(hosts, "_CONTAINER_FILES", ())
     monkeypatch.setattr(hosts, "_CONTAINER_VARIABLES", ("container",))
     monkeypatch.setattr(hosts, "_find_outward_address", lambda: "10.1.2.3")
-    monkeypatch.setattr(hosts.getpass, "getuser", lambda: "ada")
+    monkeypatch.setattr(getpass, "getuser", lambda: "ada")
 
 
 @pytest.mark.parametrize(

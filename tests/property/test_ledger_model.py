@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orchestrator.config.models import Experiment, LearningRateDimension
+from orchestrator.config.dimensions import LearningRateDimension
+from orchestrator.config.models import Experiment
 from tests.fake_training import TRAINABLE
 from tests.faults import resuming
 from tests.property.worlds import KEYS, World, make_experiment, mean_accuracy

@@ -3,16 +3,17 @@
 import json
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
-from orchestrator.config.models import Experiment
 from orchestrator.errors import SetupError
 from orchestrator.records import document
 from orchestrator.records.document import DOCUMENT_VERSION, add_version, read_document, write_document
+from orchestrator.records.facts import DatasetInfo
+from orchestrator.records.record import Record
 from orchestrator.records.runs import RunResult
 from orchestrator.records.spec import RunSpec
 from orchestrator.records.trials import RunRecord
-from tests.factories import make_result, make_run, make_spec
+from tests.factories import make_dataset, make_result, make_run, make_spec
 
 LATER = DOCUMENT_VERSION + 1
 
@@ -77,9 +78,11 @@ def test_what_is_damaged_is_no_record(text):
 
 
 def test_what_is_not_known_within_a_choice_of_types_is_not_guessed_at():
-    values = {"name": "demo", "data": {"source": "x"}, "search": {"lr": {"choices": [0.1, 0.2], "more": 1}}}
+    kind = create_model("Either", __base__=Record, found=(RunSpec | DatasetInfo, ...))
+    found = make_dataset().model_dump(mode="json")
+    assert read_document(kind, {"found": found}, "x").found == make_dataset()
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        read_document(Experiment, values, "x")
+        read_document(kind, {"found": {**found, "more": 1}}, "x")
 
 
 @pytest.mark.parametrize(

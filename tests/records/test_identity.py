@@ -3,6 +3,7 @@
 `fingerprints.json` was written by version 0.1; see `tests/data/README.md`.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,12 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, create_model
 
+from orchestrator.config.data import SyntheticConfig
 from orchestrator.config.fields import Section
 from orchestrator.records.document import DOCUMENT_VERSION, read_document
 from orchestrator.records.identity import FIELDS_OF_RECIPE_6, NO_PART
 from orchestrator.records.spec import RunSpec
+from orchestrator.training.data.synthetic import fingerprint_synthetic
 from tests.factories import make_spec
 
 TABLE = json.loads((Path(__file__).parents[1] / "data" / "fingerprints.json").read_text())
@@ -47,7 +50,7 @@ def keys_of(kind: type[BaseModel], prefix: str = "") -> set[str]:
     keys = set()
     for name, field in kind.model_fields.items():
         keys.add(f"{prefix}{name}")
-        if name in SECTIONS:
+        if name in {*SECTIONS, "synthetic"}:
             keys |= keys_of(field.annotation, f"{prefix}{name}.")
     return keys
 
@@ -81,7 +84,7 @@ def test_a_field_that_comes_later_to_a_section_that_came_later_orphans_nothing()
     wider = create_model("Wider", __base__=Turning, more=(int, 0))
     chosen = grow(spec, "trainer", Turning, Turning(), later=Turning(degrees=10.0))
     again = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0))
-    other = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0, more=1))
+    other = grow(spec, "trainer", wider, wider(), later=wider(degrees=10.0, more=1))  # type: ignore[call-arg]
     assert again.fingerprint == chosen.fingerprint != other.fingerprint
 
 
@@ -89,6 +92,16 @@ def test_kinds_of_a_section_are_told_apart_at_their_defaults():
     either = Turning | Cutting | None
     found = {grow(make_spec(), "data", either, None, later=value).fingerprint for value in (Turning(), Cutting(), None)}
     assert len(found) == 3
+
+
+def test_fields_that_come_later_to_drawn_images_leave_their_fingerprint_as_it_was():
+    text = 'synthetic:1:32:{"classes":3,"train":24,"validation":12,"test":9,"seed":0}'  # as version 0.1 hashed it
+    before = hashlib.sha256(text.encode()).hexdigest()
+    known = {"train": 24, "validation": 12, "test": 9}
+    grown = create_model("Grown", __base__=SyntheticConfig, noise=(float, 0.0))
+    assert fingerprint_synthetic(SyntheticConfig(**known), 32) == before
+    assert fingerprint_synthetic(grown(**known), 32) == before
+    assert fingerprint_synthetic(grown(**known, noise=0.5), 32) != before
 
 
 def test_what_is_always_identity_and_what_never_is_are_fields_and_no_field_is_both():

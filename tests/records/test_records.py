@@ -4,12 +4,14 @@ import hashlib
 import json
 import math
 import pickle
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.config.schedules import CosineSchedule, StepSchedule
+from orchestrator.config.splits import SplitsConfig
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -67,6 +69,7 @@ def with_trainer(**values):
         with_trainer(gradient_clip=1.0),
         with_trainer(schedule=CosineSchedule()),
         with_trainer(schedule=StepSchedule(factor=0.5)),
+        with_data(augment="flip"),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -86,7 +89,7 @@ def test_what_determines_a_result_changes_its_fingerprint(other):
         with_data(revision="v2"),
         with_data(loader_workers=0),
         with_data(memory_mb=1),
-        with_data(on_unread="skip", follow_links=True, class_folder="inner", splits={"train": "a"}),
+        with_data(on_unread="skip", follow_links=True, class_folder="inner", splits=SplitsConfig(train="a")),
         with_data(synthetic=SyntheticConfig(seed=7)),  # the data fingerprint tells drawn images apart
         with_model(weights="/elsewhere/the same weights.pth"),
         RunSpec.model_validate_json(SPEC.model_dump_json()),
@@ -101,12 +104,14 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
+    free |= {"augment"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
-    assert SPEC.identity.keys() == RunSpec.model_fields.keys() - {"version"}
-    assert SPEC.identity["data"].keys() == DataConfig.model_fields.keys() - free
-    assert SPEC.identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
+    identity: dict[str, Any] = SPEC.identity
+    assert identity.keys() == RunSpec.model_fields.keys() - {"version"}
+    assert identity["data"].keys() == DataConfig.model_fields.keys() - free
+    assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
-    assert SPEC.identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
+    assert identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
 def test_a_number_written_otherwise_is_the_same_number():

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
 from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results import Sweep
@@ -67,3 +70,9 @@ def make_sweep(
     """A sweep with a complete trial for each key, and `extra` trials as they are."""
     trials = [make_curved_trial(number, key, **trial) for number, key in enumerate(keys)]
     return Sweep(Root.at(root), make_experiment(name), [*trials, *extra])
+
+
+def list_bars(panel: Axes) -> set[tuple[tuple[float, float], ...]]:
+    """List the bars of a panel, each by its ends."""
+    collections = [lines for lines in panel.collections if isinstance(lines, LineCollection)]
+    return {tuple(map(tuple, line)) for lines in collections for line in lines.get_segments()}

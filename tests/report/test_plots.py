@@ -25,7 +25,7 @@ from tests.factories import (
     make_trial,
 )
 from tests.predicted import draw_correct, make_predicted_sweep
-from tests.report.sweeps import make_curved_trial, make_sweep
+from tests.report.sweeps import list_bars, make_curved_trial, make_sweep
 
 FILES = {
     "pareto.png",
@@ -125,7 +125,7 @@ def test_front_is_named_and_the_others_are_pale(tmp_path):
 def test_the_front_shows_the_interval_of_each_accuracy(tmp_path):
     sweep = make_sweep(EVERY, tmp_path)
     page = draw_front(build_series(sweep), "caption", knee=0)
-    bars = {tuple(map(tuple, line)) for lines in page.panels[0].collections for line in lines.get_segments()}
+    bars = list_bars(page.panels[0])
     rows = sweep.trial_rows()
     ends = ("val_acc_low", "val_acc_high")
     assert bars == {tuple((float(row["trainable_params"]), row[end]) for end in ends) for row in rows}
@@ -185,7 +185,8 @@ def test_lines_differ_without_colour(tmp_path):
     thick = [line for line in lines if line.get_linewidth() > 1.5]
     front = [each for each in series if each.on_front]
     assert len(thick) == len(front)
-    assert len({(line.get_marker(), str(line._unscaled_dash_pattern)) for line in thick}) == len(front)
+    dashes = [str(line._unscaled_dash_pattern) for line in thick]  # type: ignore[attr-defined]
+    assert len({(line.get_marker(), dash) for line, dash in zip(thick, dashes, strict=True)}) == len(front)
 
 
 def test_labels_are_unique(tmp_path):

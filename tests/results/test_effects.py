@@ -7,6 +7,7 @@ from orchestrator.blocks import all_sets
 from orchestrator.config.models import SearchConfig
 from orchestrator.results import Sweep, predicted
 from orchestrator.storage.layout import Root
+from orchestrator.storage.predictions import read_predictions
 from tests.factories import (
     BLOCK_PARAMS,
     PREFIXES,
@@ -180,7 +181,7 @@ def test_results_of_older_versions_have_effects_without_intervals(tmp_path):
 
 def test_files_are_read_once_a_sweep(tmp_path, monkeypatch):
     sweep = make_lattice_sweep(tmp_path, draw_right(PREFIXES, {}, seeds=2, images=30))
-    read, paths = predicted.read_predictions, []
+    read, paths = read_predictions, []
     monkeypatch.setattr(predicted, "read_predictions", lambda path: paths.append(path) or read(path))
     rows = sweep.effects.rows()
     assert [row["val_acc_low"] is not None for row in sweep.trial_rows()] == [True] * 6

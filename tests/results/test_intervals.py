@@ -8,6 +8,7 @@ from orchestrator.report.pictures.series import build_series
 from orchestrator.results import Sweep, predicted
 from orchestrator.stats.uncertainty import accuracy_interval
 from orchestrator.storage.layout import Root
+from orchestrator.storage.predictions import read_predictions
 from tests.factories import make_experiment, make_run, make_trial, make_trials
 from tests.predicted import make_predicted_trial
 
@@ -40,7 +41,7 @@ def test_a_trial_of_several_seeds_has_the_interval_of_its_predictions(tmp_path):
 
 def test_predictions_are_read_once_a_sweep(tmp_path, monkeypatch):
     sweep = make_sweep(tmp_path, make_seeds_trial(tmp_path, np.random.default_rng(0).random((3, 60)) < 0.8))
-    read, paths = predicted.read_predictions, []
+    read, paths = read_predictions, []
     monkeypatch.setattr(predicted, "read_predictions", lambda path: paths.append(path) or read(path))
     rows = [*sweep.trial_rows(), *sweep.front_rows()]
     assert rows[0].items() <= rows[1].items()

@@ -11,6 +11,7 @@ from orchestrator.stats.comparison import adjust_holm, compare
 from orchestrator.stats.evidence import Evidence
 from orchestrator.stats.uncertainty import accuracy_interval
 from orchestrator.storage.layout import Root
+from orchestrator.storage.predictions import read_predictions
 from tests.factories import PREFIXES, make_experiment, make_trials
 from tests.predicted import draw_correct, make_predicted_sweep, make_predicted_trial
 
@@ -153,7 +154,7 @@ def test_trials_of_an_older_version_have_their_rows(tmp_path):
 def test_a_later_snapshot_reads_what_is_new_alone(tmp_path, monkeypatch):
     one, two = draw_correct((0.9, 0.8), seeds=2, images=40)
     trials = [make_predicted_trial(tmp_path, 0, "none", one), make_predicted_trial(tmp_path, 1, "stem", two)]
-    known, read, paths = PredictedTrials(Root.at(tmp_path)), predicted.read_predictions, []
+    known, read, paths = PredictedTrials(Root.at(tmp_path)), read_predictions, []
     monkeypatch.setattr(predicted, "read_predictions", lambda path: paths.append(path) or read(path))
     running = trials[1].model_copy(update={"state": "running"})
     Sweep(Root.at(tmp_path), make_experiment(), [trials[0], running], known).trial_rows()

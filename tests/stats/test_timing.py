@@ -86,8 +86,8 @@ def test_each_job_knows_how_many_were_under_way_beside_it():
     clock.now += 1
     active.discard(second)
     active.discard(second)
-    assert first.record().at_once == pytest.approx((1 * 1 + 2 * 2) / 3)
-    assert second.record().at_once == pytest.approx((2 * 2 + 1 * 4 + 2 * 1) / 7)
+    assert first.record("complete").at_once == pytest.approx((1 * 1 + 2 * 2) / 3)
+    assert second.record("complete").at_once == pytest.approx((2 * 2 + 1 * 4 + 2 * 1) / 7)
     assert (len(active), third in active, second in active, [*active]) == (1, True, False, [third])
 
 
@@ -101,4 +101,4 @@ def test_what_was_not_trained_in_one_piece_compares_with_nothing():
             active.add(job)
             clock.now += 1
             active.discard(job)
-        assert job.record().at_once is None
+        assert job.record("complete").at_once is None

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
 import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from orchestrator.training.network import weight_files
+from orchestrator.backbones import BACKBONES, find_backbone
 from orchestrator.training.reuse import plan as prefix_plan
 
 CHANNELS = 16
@@ -34,7 +35,7 @@ class NarrowResNet18(ResNet):
 
 
 _get_real = torchvision.models.get_model
-_list_real = weight_files.list_tensors
+_RESNET18 = find_backbone("resnet18")
 
 
 def _get_narrow(name: str, *, weights: None = None, num_classes: int = 1000) -> nn.Module:
@@ -56,8 +57,9 @@ def real_networks() -> AbstractContextManager[None]:
 def _use(get_model: Callable[..., nn.Module]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(torchvision.models, "get_model", get_model)
-        known = _list_real if get_model is _get_real else lambda _: None
-        monkeypatch.setattr(weight_files, "list_tensors", known)  # what is known of files before torch is loaded
+        # what is known of files before torch is loaded
+        known = _RESNET18 if get_model is _get_real else replace(_RESNET18, tensors=None)
+        monkeypatch.setitem(BACKBONES._shipped, "resnet18", known)
         prefix_plan._measure.cache_clear()  # it knows a network by its name
         yield
     prefix_plan._measure.cache_clear()

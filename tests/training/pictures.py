@@ -21,9 +21,9 @@ def colour(label: int, number: int) -> tuple[int, int, int]:
     return (80 * label + 10, 5 * number, 0)
 
 
-def encode(image: Image.Image, kind: str = "PNG") -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

@@ -1,7 +1,5 @@
 """Single runs on a CUDA device: `make test-gpu`. Sweeps and what runs do to each other are in `test_gpu_sweep.py`."""
 
-import subprocess
-
 import pytest
 import torch
 
@@ -14,6 +12,7 @@ from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run.lightning import torch_settings
 from orchestrator.training.run.run import run_training
 from orchestrator.training.seeds import derive_seed
+from tests.training.gpu import gpu_spec, used_mib
 from tests.training.targets import HERE
 from tests.training.tiny import RESNET18, make_data, make_spec, parse, train
 
@@ -23,11 +22,6 @@ MIB = 2**20
 # parameters with gradients and two moments of Adam in fp32: 11,178,051 * 4 * 4 bytes
 FULL_TRAINING_MIB = 11_178_051 * 16 / MIB
 TIMEOUT_S = 300
-
-
-def gpu_spec(key: str, **trainer):
-    resolved = resolve_trainer(TrainerConfig())
-    return make_spec(key, accelerator=resolved.accelerator, precision=resolved.precision, **trainer)
 
 
 def test_auto_takes_the_gpu_and_the_precision_that_it_has_natively():
@@ -171,12 +165,6 @@ def test_graphs_make_small_steps_faster(tmp_path, monkeypatch, record_property):
     record_property("images/s with graphs", f"{speeds[0]:.0f}")
     record_property("without", f"{speeds[1]:.0f}")
     assert speeds[0] > speeds[1]
-
-
-def used_mib() -> int:
-    """Memory in use on the GPUs, whoever uses it."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    return sum(int(line) for line in subprocess.run(query, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_memory_comes_back_when_a_worker_ends(tmp_path):

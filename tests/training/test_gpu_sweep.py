@@ -23,8 +23,8 @@ from orchestrator.storage.layout import Root
 from orchestrator.training.device import resolve_trainer
 from tests.factories import make_experiment
 from tests.tracking.reading import Store
+from tests.training.gpu import gpu_spec, used_mib
 from tests.training.targets import HERE
-from tests.training.test_gpu import gpu_spec, used_mib
 
 pytestmark = pytest.mark.gpu
 TIMEOUT_S = 300

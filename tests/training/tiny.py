@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import EpochMetrics, RunResult
@@ -16,7 +17,7 @@ from orchestrator.training.data.loading import describe_data, load_data
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
 
-RESNET18 = BLOCKS["resnet18"]
+RESNET18 = find_backbone("resnet18").blocks
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -70,9 +71,19 @@ def evaluate(network: torch.nn.Module, spec: RunSpec, split: str) -> tuple[float
     data = load_data(spec.data)
     labels = data.images[split].labels.tolist()
     with torch.no_grad():
-        logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+        logits = torch.cat([network(normalise(image)[None]) for image in torch.as_tensor(data.pixels[split])])
     confusion = [[0] * 3 for _ in range(3)]
     for label, predicted in zip(labels, logits.argmax(1).tolist(), strict=True):
         confusion[label][predicted] += 1
     right = sum(confusion[label][label] for label in range(3))
     return right / len(labels), float(cross_entropy(logits, torch.tensor(labels))), confusion
+
+
+TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
+
+
+def without_times(result: RunResult) -> dict:
+    values = result.model_dump(exclude=TIMES)
+    for epoch in values["history"]:
+        del epoch["duration_s"]
+    return values

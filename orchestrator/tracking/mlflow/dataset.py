@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from orchestrator.config.models import BUILT_IN_SOURCES, SYNTHETIC, DataConfig
+from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import SOURCES, find_stored
 from orchestrator.masking import mask_credentials
 from orchestrator.records.facts import DatasetInfo
 
@@ -15,7 +16,8 @@ _NAME_LIMIT = 500
 
 def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
     """Describe the data set of a run: name, digest (the head of its fingerprint), source, sizes of its splits."""
-    source_type, source = _describe_source(config)
+    kind = SOURCES.find(config.source) if config.source in SOURCES else find_stored(config.source)
+    source_type, source = kind.describe(config)
     profile = {"num_rows": sum(info.split_sizes.values()), **info.split_sizes, "classes": len(info.class_names)}
     dataset = Dataset(
         name=mask_credentials(_name(config.source))[:_NAME_LIMIT],
@@ -30,14 +32,3 @@ def build_dataset_input(info: DatasetInfo, config: DataConfig) -> DatasetInput:
 def _name(source: str) -> str:
     path = Path(source).expanduser()
     return path.resolve().name if path.exists() else source
-
-
-def _describe_source(config: DataConfig) -> tuple[str, dict[str, object]]:
-    if config.source == SYNTHETIC:
-        return SYNTHETIC, config.synthetic.model_dump(mode="json")
-    if config.source in BUILT_IN_SOURCES:
-        return config.source.partition("/")[0], {"name": config.source}
-    path = Path(config.source).expanduser()
-    if path.exists():
-        return "local", {"uri": path.resolve().as_uri()}
-    return "hugging_face", {"path": config.source, "revision": config.revision}

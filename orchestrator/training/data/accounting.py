@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.errors import ConfigError
 from orchestrator.training.data.quality import LeftOut
-from orchestrator.training.folders.kinds import HEAD, Kind, find_kind, needs_head
+from orchestrator.training.folders.kinds import HEAD, FileKind, find_kind, needs_head
 from orchestrator.training.folders.split_names import canonical_name
 from orchestrator.training.folders.walk import LARGEST_IMAGE, Listing, Parts, read_head, show
 from orchestrator.training.problems import Problems
@@ -25,7 +25,7 @@ class Account:
         kinds: What each regular file is; unread ones, and those left out, go from here.
     """
 
-    kinds: dict[Parts, Kind] = field(default_factory=dict)
+    kinds: dict[Parts, FileKind] = field(default_factory=dict)
     _unread: dict[str, list[Parts]] = field(default_factory=dict)
     _other: dict[str, list[Parts]] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ def take_stock(folder: Path, listing: Listing) -> Account:
         head = read_head(folder.joinpath(*file.parts), HEAD) if needs_head(name) and file.size else b""
         kind = find_kind(name, head)
         too_large = kind.role == "image" and file.size > LARGEST_IMAGE
-        account.kinds[file.parts] = Kind("unread", _TOO_LARGE) if too_large else kind
+        account.kinds[file.parts] = FileKind("unread", _TOO_LARGE) if too_large else kind
     for path, what in listing.special:
         unread = not needs_head(path[-1])
         account.leave([path], f"are {what}, no regular file" if unread else f"no regular file: {what}", unread=unread)
@@ -166,7 +166,7 @@ def require_text(names: Iterable[str], source: str) -> None:
         )
 
 
-def count_kinds(kinds: Mapping[Parts, Kind]) -> str:
+def count_kinds(kinds: Mapping[Parts, FileKind]) -> str:
     """Write how many files of each kind there are."""
     counts: dict[str, int] = {}
     for kind in kinds.values():

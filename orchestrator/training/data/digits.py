@@ -4,18 +4,17 @@ Source: E. Alpaydin and C. Kaynak, Optical recognition of handwritten digits, UC
 """
 
 import gzip
-import hashlib
 import importlib.util
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from orchestrator.config.models import DataConfig
 from orchestrator.errors import SetupError
+from orchestrator.training.data.collection import ArrayImages, Collection
 from orchestrator.training.data.splits import SPLITS
-from orchestrator.training.images.decoding import Pixels
 from orchestrator.training.seeds import derive_seed
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
@@ -26,30 +25,20 @@ _LEVELS = 16
 _SIDE = 8
 
 
-class DigitImages:
-    """One split of the digits, grey on black, resized as any image is."""
+def open_digits(_: DataConfig) -> Collection:
+    """Open the digits: grey on black, every class divided alike among the splits, and always in the same way.
 
-    def __init__(self, split: str) -> None:
-        """Read the images of `split`; every class is divided alike, and always in the same way."""
-        levels, labels = read_digits()
-        rows = _divide(labels)[split]
-        self.labels: NDArray[np.int64] = labels[rows]
-        self.ids = [f"digit-{row:04d}" for row in rows]
-        # exact: 255 is 15.9375 for each of 16 levels, rounded to the nearest, halves to even
-        self._grey = np.rint(levels[rows] * (255 / _LEVELS)).astype(np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def digests(self) -> list[bytes]:
-        """sha256 of the pixels of each image, by row."""
-        return [hashlib.sha256(image.tobytes()).digest() for image in self._grey]
-
-    def read(self, index: int, size: int) -> Pixels:
-        """Resize one image to `size` pixels square (bilinear), in three equal channels."""
-        grey = Image.fromarray(self._grey[index]).resize((size, size), Image.Resampling.BILINEAR)
-        return np.repeat(np.asarray(grey, dtype=np.uint8)[None], 3, axis=0)
+    Raises:
+        SetupError: scikit-learn is not there, or has the data no more.
+    """
+    levels, labels = read_digits()
+    # exact: 255 is 15.9375 for each of 16 levels, rounded to the nearest, halves to even
+    grey = np.rint(levels * (255 / _LEVELS)).astype(np.uint8)
+    images = {
+        split: ArrayImages(grey[rows], labels[rows].tolist(), [f"digit-{row:04d}" for row in rows])
+        for split, rows in _divide(labels).items()
+    }
+    return Collection.of_arrays(images, CLASS_NAMES)
 
 
 @cache

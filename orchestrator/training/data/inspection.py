@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
+from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import SOURCES
 from orchestrator.storage.cache import Cache
-from orchestrator.training.data.built_in import open_built_in
+from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.duplicates import count_repeats, count_shared, group_equal
 from orchestrator.training.data.encoded import NO_LABEL, EncodedImages, Survey, survey_images
 from orchestrator.training.data.quality import WHOLE_SPLIT, BrokenImage, DataReport, EqualImage, Extent, Portion
@@ -66,11 +67,11 @@ def inspect_data(config: DataConfig, cache: Cache | None = None) -> DataReport:
         ConfigError: The data set cannot be read, or has no columns of images and labels.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    return _inspect_built_in(config) if config.source in BUILT_IN_SOURCES else _inspect_stored(config, cache)
+    return _inspect_collection(config) if config.source in SOURCES else _inspect_stored(config, cache)
 
 
-def _inspect_built_in(config: DataConfig) -> DataReport:
-    images, info = open_built_in(config)
+def _inspect_collection(config: DataConfig) -> DataReport:
+    images, info = open_collection(config)
     size = config.image_size
     splits = {split: _Drawn(part, split, size) for split, part in images.items()}
     facts = {digest: ImageFacts(size, size, "RGB") for part in splits.values() for digest in part.digests}

@@ -9,19 +9,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from orchestrator.config.models import BUILT_IN_SOURCES, DataConfig
+from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import SOURCES
+from orchestrator.config.transforms import NO_TRANSFORM, TRANSFORMS
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.storage.cache import Cache
-from orchestrator.training.data.built_in import open_built_in
+from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.sources import Source, open_source
 from orchestrator.training.data.splits import SPLITS
 from orchestrator.training.images.batches import (
+    AugmentedBatches,
     Batches,
     BatchOrder,
     DecodedImages,
     Images,
     MappedImages,
     MemoryBatches,
+    PlainBatches,
     _Decoding,
 )
 from orchestrator.training.images.cache import RowsOf, open_drawn
@@ -79,14 +83,20 @@ class LoadedData:
         return len(self.images[split])
 
     def batches(self, split: str, *, seed: int | None = None) -> Batches:
-        """Batches of a split: in a new random order each epoch with a seed, as they lie without.
+        """Batches of a split: to train on with a seed, in a new random order each epoch; as they lie without.
 
         Args:
             split: `train`, `validation` or `test`.
-            seed: Seed of the order.
+            seed: Seed of the order, and of `data.augment`.
         """
+        order = BatchOrder(len(self.images[split]), self.config.batch_size, seed)
+        batches = self._batches(split, order)
+        if seed is None or self.config.augment == NO_TRANSFORM:
+            return batches
+        return AugmentedBatches(batches, order, TRANSFORMS[self.config.augment], derive_seed(seed, "augmentation"))
+
+    def _batches(self, split: str, order: BatchOrder) -> PlainBatches:
         images = self.images[split]
-        order = BatchOrder(len(images), self.config.batch_size, seed)
         if self.in_memory:
             return MemoryBatches(self.pixels[split], torch.from_numpy(images.labels).to(self.device), order)
         workers = self.config.loader_workers
@@ -113,8 +123,8 @@ def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | Non
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
-    if config.source in BUILT_IN_SOURCES:
-        return open_built_in(config)[1]
+    if config.source in SOURCES:
+        return open_collection(config)[1]
     return _describe(config, open_source(config, decode=decode, cache=cache))
 
 
@@ -133,8 +143,8 @@ def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cach
         SetupError: It is on the hub, and neither network nor cache has it.
     """
     images: dict[str, Images]
-    if config.source in BUILT_IN_SOURCES:
-        images, info = open_built_in(config)
+    if config.source in SOURCES:
+        images, info = open_collection(config)
         cached = open_drawn(cache, images, info.fingerprint, config) if cache else None
     else:
         source = open_source(config, cache=cache)

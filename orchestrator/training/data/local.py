@@ -17,7 +17,7 @@ from orchestrator.training.data.accounting import (
 from orchestrator.training.data.hub import find_features, list_saved, load_saved, load_tables, refuse_script
 from orchestrator.training.data.opened import Opened, assign_stored, read_columns
 from orchestrator.training.data.rows import Bounds, FileRows, TableRows
-from orchestrator.training.folders.kinds import Kind, unpack
+from orchestrator.training.folders.kinds import FileKind, unpack
 from orchestrator.training.folders.labelled import SUFFIXES, order_labels, read_entries
 from orchestrator.training.folders.layouts import Layout, read_layout
 from orchestrator.training.folders.split_names import SPLITS, TRAIN, find_split
@@ -262,7 +262,7 @@ def _open_metadata(here: _Folder, metadata: list[Parts]) -> Opened:
         listed.setdefault(split, []).extend(
             ((*file[:-1], *Path(os.path.normpath(entry.path)).parts), entry.label) for entry in entries
         )
-        account.kinds[file] = Kind("list", "")
+        account.kinds[file] = FileKind("list", "")
     numbers = order_labels([label for entries in listed.values() for _, label in entries])
     rows = {
         split: FileRows(

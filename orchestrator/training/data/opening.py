@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import find_stored
 from orchestrator.errors import ConfigError
 from orchestrator.training.data.accounting import require_text
 from orchestrator.training.data.hub import load_hub
-from orchestrator.training.data.local import open_folder
 from orchestrator.training.data.opened import Opened, assign_stored, read_columns
 from orchestrator.training.data.rows import Bounds, FileRows
 from orchestrator.training.folders.kinds import ARCHIVES, needs_head
@@ -36,26 +36,24 @@ def open_rows(config: DataConfig, problems: Problems) -> Opened:
         ConfigError: It cannot be read at all, or in more than one way.
         SetupError: It is on the hub, and neither network nor cache has it, or the library's cache cannot be written.
     """
-    path = Path(config.source).expanduser()
     try:
-        if path.is_dir():
-            return open_folder(path, config, problems)
-        if path.exists() or path.is_symlink():
-            return _open_file(path, config)
+        opened: Opened = find_stored(config.source).open(config, problems)
     except OSError as error:  # a path that no system takes, or a folder that may not be listed
         raise ConfigError(f"data.source: {show(config.source)} cannot be opened: {error.strerror or error}") from error
+    return opened
+
+
+def open_hub(path: Path, config: DataConfig, _: Problems) -> Opened:
+    """Open a data set of the hub, unless its name is rather one of a file that is not there.
+
+    Raises:
+        ConfigError: It is not there, or cannot be read.
+        SetupError: Neither network nor cache has it.
+    """
     if config.source.startswith(("/", ".", "~")) or config.source.count("/") > 1 or _is_file_name(path):
         raise ConfigError(
             f"data.source: {config.source} does not exist", hint="give a folder, a CSV, a hub name, or `synthetic`"
         )
-    return _open_hub(config)
-
-
-def _is_file_name(path: Path) -> bool:
-    return path.suffix.lower() in (*SUFFIXES, *ARCHIVES)
-
-
-def _open_hub(config: DataConfig) -> Opened:
     found, notes = load_hub(config)
     splits, rest = assign_stored(found, config)
     if rest:
@@ -65,14 +63,18 @@ def _open_hub(config: DataConfig) -> Opened:
     return Opened(rows=rows, class_names=class_names, notes=notes, reading="a data set of the hub")
 
 
-def _open_file(path: Path, config: DataConfig) -> Opened:
-    require_list(path, config.source)
-    return _open_csv(path, config)
+def _is_file_name(path: Path) -> bool:
+    return path.suffix.lower() in (*SUFFIXES, *ARCHIVES)
 
 
-def _open_csv(path: Path, config: DataConfig) -> Opened:
-    """Read a list of paths, which are relative to its folder."""
+def open_list(path: Path, config: DataConfig, _: Problems) -> Opened:
+    """Open a CSV of paths and labels; paths are relative to its folder.
+
+    Raises:
+        ConfigError: It is no such list, or cannot be read as one.
+    """
     source = config.source
+    require_list(path, source)
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link to a list is read where it lies
     entries = read_entries(path, path_column=config.image_column, label_column=config.label_column, source=source)
     if not entries:

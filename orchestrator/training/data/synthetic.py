@@ -1,12 +1,16 @@
 """Images that are drawn: every class has a texture, and a faint tint."""
 
 import hashlib
+import json
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.models import SyntheticConfig
+from orchestrator.config.models import DataConfig, SyntheticConfig
+from orchestrator.records.identity import write_identity
+from orchestrator.training.data.collection import Collection
+from orchestrator.training.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from orchestrator.training.images.decoding import Pixels
 
 DRAWING_VERSION = 1
@@ -47,6 +51,17 @@ class SyntheticImages:
         return draw(int(self.labels[index]), self._config.classes, size, rng)
 
 
+def open_synthetic(config: DataConfig) -> Collection:
+    """Open the images that `data.synthetic` describes; none is drawn yet."""
+    drawing = config.synthetic
+    sizes = {TRAIN: drawing.train, VALIDATION: drawing.validation, TEST: drawing.test}
+    return Collection(
+        images={split: SyntheticImages(drawing, number, sizes[split]) for number, split in enumerate(SPLITS)},
+        class_names=tuple(f"texture_{label}" for label in range(drawing.classes)),
+        fingerprint=fingerprint_synthetic(drawing, config.image_size),
+    )
+
+
 def draw(label: int, classes: int, size: int, rng: np.random.Generator) -> Pixels:
     """Draw an image of the class: tinted grey, stripes, noise."""
     orientations = min(classes, _ORIENTATIONS)
@@ -64,4 +79,5 @@ def draw(label: int, classes: int, size: int, rng: np.random.Generator) -> Pixel
 
 def fingerprint_synthetic(config: SyntheticConfig, size: int) -> str:
     """Hash all that decides the images (sha256, hex)."""
-    return hashlib.sha256(f"synthetic:{DRAWING_VERSION}:{size}:{config.model_dump_json()}".encode()).hexdigest()
+    drawn = json.dumps(write_identity(config, "data.synthetic."), separators=(",", ":"))
+    return hashlib.sha256(f"synthetic:{DRAWING_VERSION}:{size}:{drawn}".encode()).hexdigest()

@@ -47,7 +47,7 @@ _BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """What a file is.
 
     Attributes:
@@ -60,7 +60,7 @@ class Kind:
     reason: str
 
 
-def find_kind(name: str, head: bytes) -> Kind:
+def find_kind(name: str, head: bytes) -> FileKind:
     """Return what a file is.
 
     Args:
@@ -69,18 +69,18 @@ def find_kind(name: str, head: bytes) -> Kind:
     """
     suffix = PurePath(name).suffix.lower()
     if suffix in _decodable():
-        return Kind("image", "")
+        return FileKind("image", "")
     found = _find_format(head)
     if suffix in _UNDECODED:
         if found and found in _decoders():
-            return Kind("image", f"are called {suffix} and hold {found}")
-        return Kind("unread", f"are {found or _UNDECODED[suffix]}, which this Pillow cannot decode")
+            return FileKind("image", f"are called {suffix} and hold {found}")
+        return FileKind("unread", f"are {found or _UNDECODED[suffix]}, which this Pillow cannot decode")
     if found and not _is_suffix(suffix):
         if found in _decoders():
-            return Kind("image", "")
-        return Kind("unread", f"are {found}, which this Pillow cannot decode")
+            return FileKind("image", "")
+        return FileKind("unread", f"are {found}, which this Pillow cannot decode")
     if found:
-        return Kind("unread", f"are called {suffix}, with the first bytes of {found}")
+        return FileKind("unread", f"are called {suffix}, with the first bytes of {found}")
     return _name_other(name, suffix)
 
 
@@ -102,14 +102,14 @@ def unpack(archive: Path) -> str:
     return f"mkdir -p {target} && tar -xf {source} -C {target}"
 
 
-def _name_other(name: str, suffix: str) -> Kind:
+def _name_other(name: str, suffix: str) -> FileKind:
     if name.lower() in _METADATA:
-        return Kind("metadata", "metadata")
+        return FileKind("metadata", "metadata")
     if suffix in TABLES:
-        return Kind("table", "tables")
+        return FileKind("table", "tables")
     if suffix in ARCHIVES:
-        return Kind("archive", "archives, which are not unpacked")
-    return Kind("other", f"{suffix} files" if _is_suffix(suffix) else "files without suffix")
+        return FileKind("archive", "archives, which are not unpacked")
+    return FileKind("other", f"{suffix} files" if _is_suffix(suffix) else "files without suffix")
 
 
 def _is_suffix(suffix: str) -> bool:

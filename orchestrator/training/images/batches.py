@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from orchestrator.config.transforms import Transform
 from orchestrator.training.images.cache import RowsOf
 from orchestrator.training.images.decoding import Pixels
 
@@ -52,6 +53,11 @@ class BatchOrder:
     def sampler(self) -> "BatchOrder":
         """The object that is told the epoch."""
         return self
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the next iteration, from 0."""
+        return self._epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
@@ -138,4 +144,44 @@ class _Decoding(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(self._images.read(index, self._size)), int(self._images.labels[index])
 
 
-Batches = MemoryBatches | DataLoader[tuple[Tensor, int]]
+PlainBatches = MemoryBatches | DataLoader[tuple[Tensor, int]]
+
+
+class AugmentedBatches:
+    """Batches whose images a transform changes.
+
+    What becomes of an image follows from its row, the epoch and the seed: neither the order, nor the size of batches,
+    nor who decoded it matters, and an epoch that is trained again sees the same images.
+
+    Args:
+        batches: The batches, in the order of `order`.
+        order: Which rows they hold; it knows the epoch.
+        transform: What changes the images.
+        seed: Seed of what is drawn.
+    """
+
+    def __init__(
+        self,
+        batches: PlainBatches,
+        order: BatchOrder,
+        transform: Transform,
+        seed: int,
+    ) -> None:
+        self._batches = batches
+        self._transform = transform
+        self._seed = seed
+        self.batch_sampler = order
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.batch_sampler
+        rows = order.rows()
+        drawn = torch.from_numpy(self._transform.draw(np.random.default_rng([self._seed, order.epoch]), len(rows)))
+        for (start, stop), (images, labels) in zip(order.bounds(), self._batches, strict=True):
+            mine = drawn[torch.from_numpy(rows[start:stop])].to(images.device)
+            yield self._transform.apply(images, mine), labels
+
+
+Batches = PlainBatches | AugmentedBatches

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-import torchvision
 from torch import nn
 
-from orchestrator.blocks import BLOCKS, FrozenSet
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
+from orchestrator.training.network.architectures import build_empty, build_random
 from orchestrator.training.network.freezing import tune
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.seeds import derive_seed
@@ -41,15 +42,20 @@ def build_network(
         frozen: Says what each block does.
         weights: What the backbone starts from, as `load_weights` gives it; None: random weights.
     """
+    known = find_backbone(model.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(head_seed, "backbone"))
-        # weights cover all but the head: to draw what they replace takes four times as long as the rest
-        with torch.device("cpu" if weights is None else "meta"):
-            network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
-        if weights is not None:
-            network.to_empty(device="cpu")
+        # weights cover all but the head: to draw what they replace takes four times as long as the rest; what a package
+        # builds may hold more than weights cover
+        if weights is None or known.builder is not None:
+            network = build_random(model.backbone, num_classes)
+        else:
+            network = build_empty(model.backbone, num_classes).to_empty(device="cpu")
         torch.manual_seed(derive_seed(head_seed, "head"))
-        network.get_submodule("fc").reset_parameters()  # type: ignore[operator]
+        for module in network.get_submodule(known.head).modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
     if weights is not None:
         network.load_state_dict(weights.state, strict=False)
     tune(block_modules(network, model.backbone), frozen, model.frozen_batchnorm)
@@ -58,19 +64,16 @@ def build_network(
 
 def block_modules(network: nn.Module, backbone: str) -> dict[str, list[nn.Module]]:
     """List the modules of each block, in network order."""
-    parts = {"stem": ["conv1", "bn1"]}
-    return {block: [network.get_submodule(name) for name in parts.get(block, [block])] for block in BLOCKS[backbone]}
+    modules = find_backbone(backbone).modules
+    return {block: [network.get_submodule(path) for path in paths] for block, paths in modules.items()}
 
 
 def network_stages(network: nn.Module, backbone: str) -> dict[str, nn.Module]:
     """Cut a network into parts that give the same as the whole, one after the other: its blocks, pool and head."""
-    parts = {"stem": ("conv1", "bn1", "relu", "maxpool")}
-    blocks = {
-        block: nn.Sequential(*(network.get_submodule(name) for name in parts.get(block, (block,))))
-        for block in BLOCKS[backbone]
-    }
-    pool = nn.Sequential(network.get_submodule("avgpool"), nn.Flatten())
-    return {**blocks, POOL: pool, "head": network.get_submodule("fc")}
+    known = find_backbone(backbone)
+    blocks = {block: nn.Sequential(*modules) for block, modules in block_modules(network, backbone).items()}
+    pool = nn.Sequential(*map(network.get_submodule, known.pool), nn.Flatten())
+    return {**blocks, POOL: pool, "head": network.get_submodule(known.head)}
 
 
 def describe_weights(model: ModelConfig, file: str | None = None) -> WeightsInfo:

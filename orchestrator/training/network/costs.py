@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.blocks import FrozenSet, Tuning
 from orchestrator.config.models import ModelConfig
 from orchestrator.records.facts import Cost
+from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import POOL, network_stages
 from orchestrator.training.network.freezing import choose_trainable, count_parameters
 
@@ -42,8 +42,8 @@ def measure_costs(
 
     The backward pass is counted by autograd, a block at a time, so it stops where nothing before it trains.
     """
+    network = build_empty(model.backbone, num_classes)
     with torch.device("meta"):
-        network: nn.Module = torchvision.models.get_model(model.backbone, weights=None, num_classes=num_classes)
         image = torch.empty(1, 3, image_size, image_size)
     # BatchNorm refuses to train on one value a channel; its mode changes no count
     stages = _measure_stages(network.eval(), model.backbone, image, frozen_sets)

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import BACKBONES
 from orchestrator.errors import NotFoundError, RunError
+from orchestrator.training.network.architectures import build_random
 from orchestrator.training.network.weight_files import NETWORK_PREFIX
+from orchestrator.training.network.weights import find_head
 
 _PARTS = ("state_dict", "hyper_parameters")
 _TRAIN_AGAIN = "delete its folder to train it again"
@@ -25,7 +26,7 @@ def load_checkpoint_network(path: Path) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     backbone, classes = _name_network(checkpoint, path)
-    network: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=classes)
+    network = build_random(backbone, classes)
     try:
         network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:  # it lists what is missing, unknown, or of another shape
@@ -42,13 +43,13 @@ def _name_network(checkpoint: Mapping[str, dict[str, object]], path: Path) -> tu
     """Read which network a checkpoint holds. Its head says how many classes there are, before anything is made."""
     hparams = checkpoint["hyper_parameters"]
     backbone, classes = hparams.get("backbone"), hparams.get("num_classes")
-    if not isinstance(backbone, str) or backbone not in BLOCKS:
+    if not isinstance(backbone, str) or backbone not in BACKBONES:
         raise RunError(
-            f"the checkpoint {path} names the network {backbone!r:.80}, not one of {', '.join(BLOCKS)}",
+            f"the checkpoint {path} names the network {backbone!r:.80}, not one of {', '.join(BACKBONES.names)}",
             hint=_TRAIN_AGAIN,
         )
-    head = checkpoint["state_dict"].get(f"{NETWORK_PREFIX}fc.weight")
-    rows = head.shape[0] if isinstance(head, Tensor) and head.ndim == 2 else None
+    head = find_head(network_state(checkpoint), backbone)
+    rows = None if head is None else head.shape[0]
     if type(classes) is not int or classes != rows:
         found = "none" if rows is None else f"one of {rows}"
         raise RunError(

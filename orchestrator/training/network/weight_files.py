@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from orchestrator.backbones import BACKBONES, COUNTER, Shape, find_backbone
 from orchestrator.errors import ConfigError
-from orchestrator.training.network.resnets import COUNTER, HEAD, Shape, list_tensors
 from orchestrator.training.network.tensor_heads import (
     DamagedError,
     FileContent,
@@ -83,11 +83,11 @@ def check_weight_file(path: Path, backbone: str) -> None:
     value = unpack_checkpoint(content.value, backbone, str(path))
     heads = require_state(value, str(path), TensorHead, content.foreign)
     problems = []
-    wanted = list_tensors(backbone)
-    if wanted is not None:
-        problems = list_misfits({name: head.shape for name, head in heads.items()}, wanted)
-    problems += list_wrong_types({name: head.dtype for name, head in heads.items()})
-    problems += _list_bad_values(content, path, heads)
+    known = find_backbone(backbone)
+    if known.tensors is not None:
+        problems = list_misfits({name: head.shape for name, head in heads.items()}, known.tensors(), backbone)
+    problems += list_wrong_types({name: head.dtype for name, head in heads.items()}, backbone)
+    problems += _list_bad_values(content, path, heads, backbone)
     raise_problems(problems, str(path), backbone, list(heads))
 
 
@@ -159,11 +159,12 @@ def require_state(value: object, where: str, kind: type[T], foreign: tuple[str, 
     return {str(key): item for key, item in value.items()}
 
 
-def list_misfits(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> list[str]:
+def list_misfits(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], backbone: str) -> list[str]:
     """List what keeps tensors from being a backbone's: missing and unexpected names, and other shapes."""
-    wanted = {name: shape for name, shape in expected.items() if not name.startswith(HEAD)}
+    is_of_head = find_backbone(backbone).is_of_head
+    wanted = {name: shape for name, shape in expected.items() if not is_of_head(name)}
     missing = [name for name in wanted if name not in shapes and not name.endswith(COUNTER)]
-    unexpected = [name for name in shapes if name not in wanted and not name.startswith(HEAD)]
+    unexpected = [name for name in shapes if name not in wanted and not is_of_head(name)]
     other = [
         f"{name} is {tuple(shapes[name])} instead of {tuple(shape)}"
         for name, shape in wanted.items()
@@ -177,12 +178,13 @@ def list_misfits(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> 
     return [f"{len(names)} {what}: {shorten(names)}" for what, names in found if names]
 
 
-def list_wrong_types(dtypes: Mapping[str, str]) -> list[str]:
+def list_wrong_types(dtypes: Mapping[str, str], backbone: str) -> list[str]:
     """List tensors whose values cannot be read as floats, by name and type (without `torch.`)."""
+    is_of_head = find_backbone(backbone).is_of_head
     wrong = [
         f"{name} is {dtype}"
         for name, dtype in dtypes.items()
-        if dtype not in FLOATS and not name.endswith(COUNTER) and not name.startswith(HEAD)
+        if dtype not in FLOATS and not name.endswith(COUNTER) and not is_of_head(name)
     ]
     return [f"{len(wrong)} tensors of a type that is no plain float: {shorten(wrong)}"] if wrong else []
 
@@ -325,11 +327,12 @@ def _refuse_text(path: Path, head: bytes) -> None:
         _refuse(path, f"is damaged or no such file format: it is a text that begins with {first!r}", _AGAIN)
 
 
-def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, TensorHead]) -> list[str]:
+def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, TensorHead], backbone: str) -> list[str]:
+    is_of_head = find_backbone(backbone).is_of_head
     infinite, negative = {}, {}
     try:
         for name, head in heads.items():
-            if not name.startswith(HEAD) and (values := content.read_values(head)) is not None:
+            if not is_of_head(name) and (values := content.read_values(head)) is not None:
                 infinite[name] = count_bad(values, head.dtype)
                 negative[name] = count_negative(values, head.dtype) if name.endswith(_VARIANCE) else 0
     except DamagedError as error:
@@ -353,21 +356,23 @@ def _hint(problems: list[str], where: str, names: list[str], backbone: str) -> s
         return "training would give NaN only: export the weights again, from a checkpoint before they diverged"
     if all("plain float" in problem for problem in problems):
         return "export the weights as float32: quantised values mean nothing without their scales"
-    fitting = [each for each in ("resnet18", "resnet34", "resnet50") if _fits(names, each)]
+    fitting = [each for each in BACKBONES.shipped if _fits(names, each)]
     if fitting and backbone not in fitting:
         return f"the keys are those of {' and of '.join(fitting)}: set model.backbone"
     return "the keys are those of torchvision's network; check model.backbone, or convert the file"
 
 
 def _fits(names: list[str], backbone: str) -> bool:
-    wanted = {name for name in list_tensors(backbone) or {} if not name.endswith(COUNTER)}
-    return wanted == {name for name in names if not name.startswith(HEAD) and not name.endswith(COUNTER)}
+    known = find_backbone(backbone)
+    wanted = {name for name in (known.tensors or dict)() if not name.endswith(COUNTER)}
+    return wanted == {name for name in names if not known.is_of_head(name) and not name.endswith(COUNTER)}
 
 
 def _common_prefix(names: list[str], backbone: str) -> str | None:
     """Find what stands before each name; None where it is nothing, or where the rest is not the backbone's."""
-    first = next((name for name in names if name.endswith("conv1.weight")), "")
-    prefix = first.removesuffix("conv1.weight")
+    start = next(iter((find_backbone(backbone).tensors or dict)()), "")
+    first = next((name for name in names if start and name.endswith(start)), "")
+    prefix = first.removesuffix(start)
     if not prefix or not all(name.startswith(prefix) for name in names):
         return None
     return prefix if _fits([name.removeprefix(prefix) for name in names], backbone) else None

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
+from orchestrator.backbones import COUNTER, Shape, find_backbone
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.network.resnets import COUNTER, HEAD, Shape
+from orchestrator.training.network.architectures import build_empty, named_weights
 from orchestrator.training.network.weight_files import (
     STATE_DICT_HINT,
     check_weight_file,
@@ -71,15 +71,15 @@ def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights |
         return None
     if model.source_sweep is not None:
         return _fit(_read_file(_require_file(model, file), model.backbone), model, str(file))
-    names = torchvision.models.get_model_weights(model.backbone)
-    if model.weights in names.__members__:
+    names = named_weights(model.backbone)
+    if model.weights in names:
         raw: object = _download(names[model.weights])
         where = f"{model.backbone} {model.weights}"
     elif is_weight_path(model.weights):
         path = Path(model.weights).expanduser()
         raw, where = _read_file(path, model.backbone), str(path)
     else:
-        raise unknown_name(model, list(names.__members__))
+        raise unknown_name(model, list(names))
     return _fit(raw, model, where)
 
 
@@ -131,11 +131,11 @@ def _read_file(path: Path, backbone: str) -> object:
 def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
     state = require_state(unpack_checkpoint(raw, model.backbone, where), where, Tensor)
     state = {name: tensor.detach() for name, tensor in state.items()}  # of a file of parameters, too
-    with torch.device("meta"):
-        expected = torchvision.models.get_model(model.backbone, weights=None).state_dict()
-    wanted = {name: tensor for name, tensor in expected.items() if not name.startswith(HEAD)}
-    problems = list_misfits(_shapes(state), _shapes(expected))
-    problems += list_wrong_types({name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()})
+    expected = build_empty(model.backbone).state_dict()
+    wanted = {name: tensor for name, tensor in expected.items() if not find_backbone(model.backbone).is_of_head(name)}
+    problems = list_misfits(_shapes(state), _shapes(expected), model.backbone)
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    problems += list_wrong_types(dtypes, model.backbone)
     raise_problems(problems, where, model.backbone, list(state))
     fitted = {
         name: state[name].to(tensor.dtype) if name in state else torch.zeros((), dtype=tensor.dtype)
@@ -144,19 +144,25 @@ def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
     infinite = {name: int((~tensor.isfinite()).sum()) for name, tensor in fitted.items()}
     negative = {name: int((tensor < 0).sum()) for name, tensor in fitted.items()}
     raise_problems(describe_bad_values(infinite, negative), where, model.backbone, list(state))
-    return LoadedWeights(state=fitted, notes=_notes(state, where))
+    return LoadedWeights(state=fitted, notes=_notes(state, where, find_head(state, model.backbone)))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _notes(state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+def find_head(state: Mapping[str, object], backbone: str) -> Tensor | None:
+    """Return the last matrix of a state dict's head, which has a row for each class; None: it has none."""
+    is_of_head = find_backbone(backbone).is_of_head
+    found = [each for name, each in state.items() if is_of_head(name) and isinstance(each, Tensor) and each.ndim == 2]
+    return found[-1] if found else None
+
+
+def _notes(state: Mapping[str, Tensor], where: str, head: Tensor | None) -> tuple[str, ...]:
     notes = []
     low = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
     if low:
         notes.append(f"{where}: {', '.join(low)} cast to float32")
-    head = state.get(f"{HEAD}weight")
     if head is not None:
         notes.append(f"{where}: its head of {head.shape[0]} classes is dropped; each run trains a new head")
     return tuple(notes)

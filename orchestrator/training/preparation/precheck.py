@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig
+from orchestrator.config.sources import SOURCES, find_stored
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError
 from orchestrator.training.folders.labelled import require_list
-from orchestrator.training.network.resnets import PRETRAINED, cached_file
 from orchestrator.training.network.weight_files import check_weight_file, read_weight_file
-from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, is_weight_path, unknown_name
+from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, cached_file, is_weight_path, unknown_name
 
-_DRAWN = ("synthetic", "sklearn/")
-"""How sources begin that need no file."""
 _OTHER_SWEEP = "sweep:"
 _PATIENCE_S = 2.0
 """Seconds that looking through a data folder may take."""
@@ -72,16 +71,16 @@ def check_inputs(experiment: Experiment, *, deep: bool = False) -> Precheck:
 
 
 def _check_weights(model: ModelConfig, *, deep: bool) -> Precheck:
-    named = PRETRAINED.get(model.backbone)
+    known = find_backbone(model.backbone)
     if model.weights == RANDOM_WEIGHTS:
         return Precheck(notes=("model.weights: none, the network starts from random values",))
-    if model.weights.startswith(_OTHER_SWEEP) or named is None:
+    if model.weights.startswith(_OTHER_SWEEP) or (not known.files and known.builder is None):
         return Precheck(unchecked=(f"model.weights {model.weights}",))
     try:
-        if model.weights in named:
+        if model.weights in known.files:
             return _check_download(model, deep=deep)
         if not is_weight_path(model.weights):
-            raise unknown_name(model, list(named))
+            raise unknown_name(model, list(known.files))
         path = Path(model.weights).expanduser()
         check_weight_file(path, model.backbone)
     except OrchestratorError as error:
@@ -104,25 +103,26 @@ def _check_download(model: ModelConfig, *, deep: bool) -> Precheck:
 
 
 def _check_data(config: DataConfig) -> Precheck:
-    if config.source.startswith(_DRAWN):
+    if config.source in SOURCES:
         return Precheck()
-    place = Path(config.source).expanduser()
     try:
-        if place.is_dir():
-            return _check_folder(config, place)
-        if place.exists() or place.is_symlink():
-            require_list(place, config.source)
-            return Precheck(unchecked=(f"the images that {config.source} lists",), files=1)
-        if config.source.startswith(("/", ".", "~")) or config.source.count("/") > 1:
-            near = _nearest(place)
-            hint = f"{place} does not exist, but {near} does" if near else "give a folder, a hub name, or `synthetic`"
-            raise ConfigError(f"data.source: {config.source} does not exist", hint=hint)
+        found: Precheck = find_stored(config.source).check(config)
     except OSError as error:
         reason = f"data.source: {config.source} cannot be reached: {error.strerror}"
         return Precheck(mistakes=(ConfigError(reason, hint="check the path, its owner and mode (ls -ld)"),))
     except ConfigError as error:
         return Precheck(mistakes=(error,))
-    return _check_hub(config)
+    return found
+
+
+def check_list(path: Path, config: DataConfig) -> Precheck:
+    """Look at a CSV of paths and labels.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    require_list(path, config.source)
+    return Precheck(unchecked=(f"the images that {config.source} lists",), files=1)
 
 
 def _nearest(place: Path) -> Path | None:
@@ -131,7 +131,12 @@ def _nearest(place: Path) -> Path | None:
     return None if found is None or found in {Path("/"), Path()} else found
 
 
-def _check_folder(config: DataConfig, folder: Path) -> Precheck:
+def check_folder(folder: Path, config: DataConfig) -> Precheck:
+    """Look into a data folder, without opening a file.
+
+    Raises:
+        ConfigError: It cannot be read, or is empty.
+    """
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ConfigError(
             f"data.source: {config.source} cannot be read: its mode does not let you",
@@ -163,14 +168,22 @@ def _count_kinds(folder: Path) -> tuple[Counter[str], bool]:
     return kinds, True
 
 
-def _check_hub(config: DataConfig) -> Precheck:
+def check_hub(path: Path, config: DataConfig) -> Precheck:
+    """Look for a data set of the hub in its caches.
+
+    Raises:
+        ConfigError: Its name is that of no such data set, but of a path that is not there, or of nothing.
+    """
     source, revision = config.source, config.revision
+    if source.startswith(("/", ".", "~")) or source.count("/") > 1:
+        near = _nearest(path)
+        hint = f"{path} does not exist, but {near} does" if near else "give a folder, a hub name, or `synthetic`"
+        raise ConfigError(f"data.source: {source} does not exist", hint=hint)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        mistake = ConfigError(
+        raise ConfigError(
             f"data.source: {source!r} is no folder and no name of a hub data set",
             hint="give a folder, a hub name such as owner/name, or `synthetic`",
         )
-        return Precheck(mistakes=(mistake,))
     what = f"hub data set {source}{f' at revision {revision}' if revision else ''}"
     places = [*_cached(source, revision)]
     if places:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.blocks import BLOCKS, FrozenSet
-from orchestrator.config.models import CacheConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.backbones import find_backbone
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import CacheConfig, DataConfig, Experiment, ModelConfig, TrainerConfig
+from orchestrator.config.transforms import NO_TRANSFORM
 from orchestrator.storage.cache import format_size
+from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import POOL, network_stages
 
 _FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
@@ -48,14 +50,14 @@ class PrefixPlan:
 
 def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
     """Name the parts of a network before the first that trains."""
-    order = BLOCKS[model.backbone]
+    order = find_backbone(model.backbone).blocks
     parts = order[: frozen.prefix_length(order)]
     return (*parts, POOL) if parts == order else parts
 
 
 def plan_prefix(
     model: ModelConfig,
-    image_size: int,
+    data: DataConfig,
     frozen: FrozenSet,
     *,
     trainer: TrainerConfig,
@@ -66,14 +68,14 @@ def plan_prefix(
 
     Args:
         model: The network.
-        image_size: Side of an image in pixels.
+        data: Says how large images are, and whether they change from epoch to epoch.
         frozen: The frozen set.
         trainer: Says on what the blocks are computed, and in which precision, in concrete terms.
         cache: Says whether activations are kept at all, and how much there may be of them.
         images: Images of all splits; None where that is not known yet.
     """
     parts = first_frozen(model, frozen)
-    elements, flops = _measure(model.backbone, image_size, parts)
+    elements, flops = _measure(model.backbone, data.image_size, parts)
     size = elements * (2 if trainer.precision == "16-mixed" else 4)
     reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
     resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
@@ -82,6 +84,8 @@ def plan_prefix(
         refused = "the first block trains"
     elif model.frozen_batchnorm == "track":
         refused = "model.frozen_batchnorm is track: the frozen blocks change with each batch"
+    elif data.augment != NO_TRANSFORM:
+        refused = f"data.augment is {data.augment}: the images change in each epoch"
     elif not cache.activations:
         refused = "cache.activations is false"
     elif images is not None and images * size > cache.max_gb * _GIB:
@@ -104,9 +108,9 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[Fro
     if trainer.accelerator == "auto":
         found: Literal["gpu", "cpu"] = "gpu" if torch.cuda.is_available() else "cpu"
         trainer = trainer.model_copy(update={"accelerator": found})
-    size, cache = experiment.data.image_size, experiment.cache
+    data, cache = experiment.data, experiment.cache
     return {
-        frozen: plan_prefix(experiment.model, size, frozen, trainer=trainer, cache=cache, images=images)
+        frozen: plan_prefix(experiment.model, data, frozen, trainer=trainer, cache=cache, images=images)
         for frozen in experiment.frozen_sets
     }
 
@@ -134,7 +138,7 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
 def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
     """Count the elements that parts of a network give for an image, and the operations; without data."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network: torch.nn.Module = torchvision.models.get_model(backbone, weights=None).eval()
+        network = build_empty(backbone).eval()
         stages = network_stages(network, backbone)
         value = torch.empty(1, 3, image_size, image_size)
         for part in parts:

@@ -89,7 +89,7 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
     if place is None or not data.in_memory:
         return None
     images = sum(data.size(split) for split in data.pixels)
-    plan = plan_prefix(spec.model, spec.data.image_size, spec.frozen, trainer=spec.trainer, cache=place, images=images)
+    plan = plan_prefix(spec.model, spec.data, spec.frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
 
 

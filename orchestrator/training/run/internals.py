@@ -15,3 +15,12 @@ def leave_signals_alone(trainer: pl.Trainer) -> None:
     """Keep a trainer from handling signals: SIGTERM would end the training in the middle of an epoch, as SystemExit."""
     connector: Any = trainer._signal_connector  # noqa: SLF001
     connector.register_signal_handlers = lambda: None
+
+
+def set_seen_batches(checkpoint: dict[str, Any], count: int) -> None:
+    """Let a checkpoint of the end of an epoch say that the epoch had `count` batches, in place.
+
+    A trainer that continues from it would otherwise train on the rest of an epoch that has more.
+    """
+    seen = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    seen.update(dict.fromkeys(seen, count))

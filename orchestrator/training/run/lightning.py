@@ -28,7 +28,7 @@ from orchestrator.records.runs import EpochMetrics
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.device import AUTOCAST
 from orchestrator.training.run.checkpoints import PROGRESS, CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
-from orchestrator.training.run.internals import dump_checkpoint, leave_signals_alone
+from orchestrator.training.run.internals import dump_checkpoint, leave_signals_alone, set_seen_batches
 from orchestrator.training.run.randomness import random_state, set_random_state
 
 _FIRST_S = 0.25
@@ -239,8 +239,7 @@ class EpochCheckpoint(Checkpoint):
         """Take the random generators along, and let Lightning find that it saw the last epoch to its end."""
         del trainer, pl_module
         self._random_state = checkpoint[_RANDOM]
-        seen = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        seen.update(dict.fromkeys(seen, self.seen_batches))
+        set_seen_batches(checkpoint, self.seen_batches)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random generators where they stood, after all that draws from them to set things up."""

@@ -1,9 +1,12 @@
 """The handwritten digits of scikit-learn."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 from orchestrator.config.models import DataConfig
+from orchestrator.config.sources import known_classes
 from orchestrator.errors import SetupError
 from orchestrator.training.data import digits
 from orchestrator.training.data.inspection import inspect_data
@@ -42,7 +45,7 @@ def test_the_data_are_what_they_always_were():
 
 
 def test_sixteen_levels_become_grey_from_black_to_white():
-    images = digits.DigitImages("train")
+    images = digits.open_digits(DATA).images["train"]
     levels, labels = digits.read_digits()
     row = int(images.ids[0].removeprefix("digit-"))
     assert images.labels[0] == labels[row]
@@ -65,12 +68,12 @@ def test_no_image_is_in_two_splits():
 
 
 def test_the_head_has_to_fit():
-    assert DATA.known_classes == 10
-    assert DataConfig(source="sklearn/digits", classes=(7, 8, 9)).known_classes == 3
+    assert known_classes(DATA) == 10
+    assert known_classes(DataConfig(source="sklearn/digits", classes=(7, 8, 9))) == 3
 
 
 def test_without_the_library_it_is_said_what_is_missing(monkeypatch):
-    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     digits.read_digits.cache_clear()
     with pytest.raises(SetupError, match=r"^data\.source: sklearn/digits needs scikit-learn$"):
         describe_data(DATA)

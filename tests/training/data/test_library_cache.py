@@ -8,7 +8,6 @@ import datasets
 import pytest
 
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.data import hub as loading
 from orchestrator.training.data.loading import describe_data
 from tests.training.pictures import THREE, config, write_image_folder, write_parquet
 
@@ -76,6 +75,6 @@ def test_a_cache_that_is_full_is_blamed_itself(tmp_path, monkeypatch, reason):
         except OSError as error:
             raise datasets.exceptions.DatasetGenerationError("An error occurred") from error
 
-    monkeypatch.setattr(loading.datasets, "load_dataset", refuse)
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(SetupError, match=f"cannot be written: {os.strerror(reason)}"):
         describe_data(config(write_parquet(tmp_path, THREE)))

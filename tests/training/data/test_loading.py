@@ -1,3 +1,5 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,36 @@ def test_the_fingerprint_follows_what_decides_the_images():
     ]
     assert same.fingerprint == info.fingerprint
     assert len({info.fingerprint, *(other.fingerprint for other in others)}) == 4
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_flips_follow_from_row_epoch_and_seed_only(streamed):
+    plain = load_data(make_data())
+    images = plain.pixels["train"]
+    # the random numbers that the documentation of `AugmentedBatches` states
+    seed = int.from_bytes(sha256(f"augmentation:{order_seed(3)}".encode()).digest()[:8], "big") >> 1
+    for size, workers in ((8, 0), (5, 2)):
+        data = load_data(
+            make_data(augment="flip", batch_size=size, loader_workers=workers, memory_mb=0 if streamed else 4096)
+        )
+        assert data.in_memory != streamed
+        batches = data.batches("train", seed=order_seed(3))
+        order = BatchOrder(24, size, order_seed(3))
+        for epoch in (0, 1, 7):
+            flipped = np.random.default_rng([seed, epoch]).random(24) < 0.5
+            assert 0 < flipped.sum() < 24
+            batches.batch_sampler.set_epoch(epoch)
+            found = list(batches)
+            for mine, (pixels, labels) in zip(rows(order, epoch), found, strict=True):
+                wanted = [images[row].flip(-1) if flipped[row] else images[row] for row in mine]
+                assert pixels.dtype == torch.uint8
+                assert torch.equal(pixels, torch.stack(wanted))
+                assert labels.tolist() == plain.images["train"].labels[mine].tolist()
+            assert len(found) == len(batches)
+
+
+def test_what_is_evaluated_is_not_flipped():
+    flipped, plain = load_data(make_data(augment="flip")), load_data(make_data())
+    for split in SPLITS:
+        for (one, _), (two, _) in zip(flipped.batches(split), plain.batches(split), strict=True):
+            assert torch.equal(one, two)

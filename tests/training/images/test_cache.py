@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 
@@ -23,7 +24,7 @@ from orchestrator.training.images.cache import name_entry
 from orchestrator.training.run import run
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.images.test_decoding import CASES
+from tests.training.images.modes import CASES
 from tests.training.pictures import NAMES, THREE, config, draw, stored, write_image_folder, write_table
 from tests.training.tiny import make_data, make_spec
 
@@ -203,7 +204,7 @@ def test_other_images_or_another_size_are_another_entry(tmp_path, cache):
 def test_another_decoder_does_not_take_what_this_one_made(monkeypatch):
     names = {name_entry("i", 8), name_entry("j", 8), name_entry("i", 9)}
     with monkeypatch.context() as changed:
-        changed.setattr(images.PIL, "__version__", "0.0.0")
+        changed.setattr(PIL, "__version__", "0.0.0")
         names.add(name_entry("i", 8))
     with monkeypatch.context() as changed:
         changed.setattr(images, "DECODING_VERSION", images.DECODING_VERSION + 1)

@@ -139,7 +139,7 @@ def test_what_has_8_bits_is_as_it_was_whatever_is_asked_for(tmp_path):
         data = config(folder, value_range=value_range)
         assert describe_data(data).value_range is None
         assert describe_data(data).notes == before.info.notes
-        assert (load_data(data).pixels["train"] == before.pixels["train"]).all()
+        assert torch.equal(load_data(data).pixels["train"], before.pixels["train"])
 
 
 def test_a_range_is_part_of_the_name_under_which_pixels_are_kept(tmp_path):

@@ -31,11 +31,11 @@ def make_pair(function, stride=1, *, trains=True, memory_format=CONTIGUOUS):
     return conv, QuickConv2d(conv, function, memory_format)
 
 
-def run_both(conv, quick, size, *, needs_input=True):
+def run_both(pair, size, *, needs_input=True):
     """Give outputs, gradients of the input and gradients of the weight, of both."""
     given = torch.randn(3, 6, *size, dtype=torch.float64)
     found = []
-    for module in (conv, quick):
+    for module in pair:
         maps = given.clone().requires_grad_(needs_input)
         output = module(maps)
         torch.manual_seed(1)
@@ -47,7 +47,7 @@ def run_both(conv, quick, size, *, needs_input=True):
 @pytest.mark.parametrize(("function", "stride"), [(SumOfTaps, 1), (SumOfTaps, 2), (Winograd, 1)])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 3), (4, 2), (7, 6), (8, 8)])
 def test_outputs_and_gradients_are_those_of_a_convolution(function, stride, size):
-    (output, of_maps, of_weight), quick = run_both(*make_pair(function, stride), size)
+    (output, of_maps, of_weight), quick = run_both(make_pair(function, stride), size)
     expected = output, of_maps, of_weight.permute(2, 3, 0, 1)
     for one, other in zip(expected, quick, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
@@ -55,10 +55,10 @@ def test_outputs_and_gradients_are_those_of_a_convolution(function, stride, size
 
 @EACH
 def test_no_gradient_is_computed_of_what_does_not_train(function):
-    _, (_, of_maps, of_weight) = run_both(*make_pair(function, trains=False), (2, 2))
+    _, (_, of_maps, of_weight) = run_both(make_pair(function, trains=False), (2, 2))
     assert of_weight is None
     assert of_maps.abs().sum() > 0
-    _, (_, of_maps, of_weight) = run_both(*make_pair(function), (2, 2), needs_input=False)
+    _, (_, of_maps, of_weight) = run_both(make_pair(function), (2, 2), needs_input=False)
     assert of_maps is None
     assert of_weight.abs().sum() > 0
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 import torchvision
 
-from orchestrator.blocks import BLOCKS, all_sets
+from orchestrator.backbones import BACKBONES, Backbone, find_backbone
+from orchestrator.blocks import all_sets
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import NotFoundError, RunError
+from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import WeightsInfo, block_modules, build_network, describe_weights
 from orchestrator.training.network.freezing import count_parameters
 from orchestrator.training.network.saved import load_checkpoint_network
@@ -29,11 +31,11 @@ def test_blocks_hold_every_parameter_but_the_heads():
     assert count_parameters(network) == (sum(PARAMS.values()) + HEAD_3_CLASSES,) * 2 == (11_178_051,) * 2
 
 
-@pytest.mark.parametrize("backbone", BLOCKS)
+@pytest.mark.parametrize("backbone", BACKBONES.shipped)
 def test_every_backbone_has_its_blocks_and_a_head(backbone):
     network = build_network(ModelConfig(backbone=backbone, weights="none"), 4, 0, parse("stem"))
     blocks = block_modules(network, backbone)
-    assert list(blocks) == list(BLOCKS[backbone])
+    assert list(blocks) == list(find_backbone(backbone).blocks)
     held = {id(p) for modules in blocks.values() for module in modules for p in module.parameters()}
     outside = {name for name, p in network.named_parameters() if id(p) not in held}
     assert outside == {"fc.weight", "fc.bias"}
@@ -168,3 +170,16 @@ def test_a_checkpoint_that_unpacks_to_more_than_it_is_is_not_unpacked(tmp_path):
         file.writestr("archive/data/0", bytes(2**26))
     with pytest.raises(RunError, match=r"is damaged: it unpacks to 67108864 bytes, more than it has"):
         load_checkpoint_network(path)
+
+
+def test_a_network_whose_constructor_computes_with_tensors_is_built_without_values(monkeypatch):
+    name = "regnet_y_400mf"
+    with pytest.raises(NotImplementedError), torch.device("meta"):
+        torchvision.models.get_model(name, weights=None)
+    monkeypatch.setitem(BACKBONES._shipped, name, Backbone(name=name, modules={"stem": ("stem",)}))
+    before = torch.random.get_rng_state()
+    empty = build_empty(name, 3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert {each.device.type for each in empty.state_dict().values()} == {"meta"}
+    built = torchvision.models.get_model(name, weights=None, num_classes=3).state_dict()
+    assert {key: each.shape for key, each in empty.state_dict().items()} == {key: v.shape for key, v in built.items()}

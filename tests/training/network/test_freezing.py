@@ -1,6 +1,7 @@
 """Frozen means frozen: bit for bit, through training, whatever Lightning does to the modes."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -32,8 +33,8 @@ class Trained:
     def __init__(self, key, folder, monkeypatch, batchnorm="eval"):
         self.frozen = parse(key)
         self.optimizers = []
-        captured = {}
-        build, configure = run.build_network, FreezingModule.configure_optimizers
+        captured: dict[str, Any] = {}
+        build, configure = build_network, FreezingModule.configure_optimizers
 
         def keep_network(*args, **kwargs):
             network = build(*args, **kwargs)

@@ -18,10 +18,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from orchestrator.backbones import BACKBONES, find_backbone
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError
-from orchestrator.training.network.resnets import PRETRAINED, cached_file, list_tensors
 from orchestrator.training.network.weight_files import check_weight_file
+from orchestrator.training.network.weight_names import cached_file
 from orchestrator.training.network.weights import load_weights
 
 
@@ -43,15 +44,16 @@ def refuse(path: Path, backbone: str = "resnet18") -> ConfigError:
     return caught.value
 
 
-@pytest.mark.parametrize("backbone", PRETRAINED)
+@pytest.mark.parametrize("backbone", BACKBONES.shipped)
 def test_the_shapes_and_files_are_torchvisions(backbone, own_caches):
     with torch.device("meta"):
         expected = torchvision.models.get_model(backbone, weights=None).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in expected.items() if not name.startswith("fc.")}
-    assert list_tensors(backbone) == shapes
+    known = find_backbone(backbone)
+    assert known.tensors() == shapes
     members = torchvision.models.get_model_weights(backbone).__members__
-    assert PRETRAINED[backbone] == {name: Path(each.url).name for name, each in members.items()}
-    file = Path(torch.hub.get_dir()) / "checkpoints" / PRETRAINED[backbone]["DEFAULT"]
+    assert known.files == {name: Path(each.url).name for name, each in members.items()}
+    file = Path(torch.hub.get_dir()) / "checkpoints" / known.files["DEFAULT"]
     assert cached_file(backbone, "DEFAULT") == file
 
 
@@ -72,7 +74,7 @@ def test_every_way_of_saving_is_read_whatever_the_suffix(backbone, tmp_path):
         check_weight_file(path, backbone)
         loaded = load_weights(ModelConfig(weights=str(path), backbone=backbone)).state
         tolerance = 1e-2 if path.stem in {"half", "bf16"} else 0.0
-        assert loaded.keys() == list_tensors(backbone).keys()
+        assert loaded.keys() == find_backbone(backbone).tensors().keys()
         for name, tensor in loaded.items():
             assert not tensor.requires_grad
             torch.testing.assert_close(tensor, state[name], rtol=tolerance, atol=tolerance)

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.models import DataConfig, ModelConfig
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.training.network.resnets import cached_file
+from orchestrator.training.network.weight_names import cached_file
 from orchestrator.training.preparation.precheck import check_inputs
 from tests.factories import make_experiment
 

@@ -9,6 +9,7 @@ from orchestrator.app.packing import choose_packing
 from orchestrator.config.dimensions import BatchSizeDimension, IntRange
 from orchestrator.config.models import CacheConfig, DataConfig, SearchConfig, TrainerConfig
 from orchestrator.training.device import Gpu
+from orchestrator.training.kernels.graphs import GraphedParts
 from orchestrator.training.preparation import probe
 from tests.factories import make_experiment
 
@@ -40,7 +41,7 @@ def cuda(monkeypatch):
         def key_averages(self):
             return state.events
 
-    class Parts(probe.GraphedParts):
+    class Parts(GraphedParts):
         def __call__(self, value):
             state.shapes.append(tuple(value.shape))
             for part in self._parts:

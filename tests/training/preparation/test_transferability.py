@@ -11,6 +11,7 @@ from torch import nn
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig
 from orchestrator.records.place import CachePlace
+from orchestrator.training.data.loading import load_data
 from orchestrator.training.network.backbones import build_network
 from orchestrator.training.preparation import transferability
 from orchestrator.training.preparation.transferability import choose_rows, compute_logme, score_blocks, score_network
@@ -219,7 +220,7 @@ def test_too_few_images_are_refused():
 def test_no_image_but_those_that_are_looked_at_is_decoded(monkeypatch):
     monkeypatch.setattr(transferability, "IMAGES", 6)
     read = []
-    drawn = transferability.load_data
+    drawn = load_data
 
     def load(*args, **kwargs):
         data = drawn(*args, **kwargs)

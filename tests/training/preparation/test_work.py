@@ -2,15 +2,15 @@
 
 import pytest
 
-from orchestrator.blocks import BLOCKS
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import CacheConfig, DataConfig, Experiment, ModelConfig, SearchConfig, TrainerConfig
 from orchestrator.training.network.costs import measure_costs
 from orchestrator.training.preparation.work import estimate_work, list_boundaries
 from orchestrator.training.reuse.plan import plan_prefixes
-from tests.training.network.test_costs import CONV1, FORWARD, HEAD, LAYER1
+from tests.training.counted import CONV1, FORWARD, HEAD, LAYER1
 
 SIZES = {"train": 10, "validation": 4, "test": 3}
-ALL = "+".join(BLOCKS["resnet18"])
+ALL = "+".join(find_backbone("resnet18").blocks)
 INTO_LAYER1 = LAYER1 // 4
 """The convolution that the activations of the stem feed: they need no gradient."""
 INTO_LAYER2 = 28 * 28 * 128 * 64 * (9 + 1)

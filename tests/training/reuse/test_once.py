@@ -10,6 +10,7 @@ from orchestrator.records.place import Workplace
 from orchestrator.storage.predictions import read_predictions
 from orchestrator.training.network import weights
 from orchestrator.training.network.backbones import build_network, describe_weights
+from orchestrator.training.network.costs import measure_costs
 from orchestrator.training.run import run as runs
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
@@ -34,7 +35,7 @@ def test_a_run_reads_its_weights_once(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_read_file", lambda path, backbone: reads.append(path) or read(path, backbone))
     result = train(tmp_path / "run", spec)
     assert reads == [path]
-    (cost,) = runs.measure_costs(model, 3, 32, [parse(ALL)]).values()  # nobody had counted it
+    (cost,) = measure_costs(model, 3, 32, [parse(ALL)]).values()  # nobody had counted it
     assert (result.gflops_forward_per_image, result.gflops_train_per_image) == (
         cost.gflops_forward_per_image,
         cost.gflops_train_per_image,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.blocks import BLOCKS
-from orchestrator.config.models import CacheConfig, ModelConfig, SyntheticConfig, TrainerConfig
+from orchestrator.backbones import find_backbone
+from orchestrator.config.models import CacheConfig, DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.errors import RunError
 from orchestrator.records.place import CachePlace, Workplace
 from orchestrator.records.spec import RECIPE_VERSION
@@ -22,10 +22,9 @@ from orchestrator.training.reuse.plan import first_frozen, plan_prefix
 from orchestrator.training.reuse.prefix import Prefix
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.run.test_run import without_times
-from tests.training.tiny import make_data, make_spec, parse
+from tests.training.tiny import make_data, make_spec, parse, without_times
 
-RESNET18 = BLOCKS["resnet18"]
+RESNET18 = find_backbone("resnet18").blocks
 pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
 PREFIXES = ["stem", "stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3", ALL]
@@ -253,10 +252,12 @@ def test_the_prefix_ends_before_the_first_block_that_trains(frozen, parts):
     assert first_frozen(ModelConfig(), parse(frozen)) == parts
 
 
-def plan(frozen: str, *, images: int | None = None, batchnorm="eval", accelerator="cpu", **cache: object):
+def plan(
+    frozen: str, *, images: int | None = None, batchnorm="eval", augment="none", accelerator="cpu", **cache: object
+):
     return plan_prefix(
         ModelConfig(frozen_batchnorm=batchnorm),
-        224,
+        DataConfig(source="synthetic", image_size=224, augment=augment),
         parse(frozen),
         trainer=TrainerConfig(accelerator=accelerator, precision="32-true"),
         cache=CacheConfig(**cache),
@@ -289,6 +290,7 @@ def test_behind_the_last_block_512_numbers_an_image_are_kept():
     [
         ({"frozen": "layer1"}, "the first block trains"),
         ({"frozen": "stem", "batchnorm": "track"}, "model.frozen_batchnorm is track"),
+        ({"frozen": "stem", "augment": "flip"}, "data.augment is flip"),
         ({"frozen": "stem", "activations": False}, "cache.activations is false"),
         ({"frozen": "stem", "images": 1295, "max_gb": 0.5}, r"0.968 GiB are more than cache.max_gb \(0.5\)"),
         ({"frozen": "stem", "accelerator": "gpu", "images": 20_000}, "to read it takes longer than to compute it"),

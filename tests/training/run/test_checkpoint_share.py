@@ -13,7 +13,7 @@ from orchestrator.training.run.lightning import EpochCheckpoint
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 from tests.factories import make_history
-from tests.training.run.test_resume import (
+from tests.training.run.resumed import (
     BEST,
     EPOCHS,
     FINISHED,
@@ -25,7 +25,7 @@ from tests.training.run.test_resume import (
     place_at,
     train,
 )
-from tests.training.run.test_run import without_times
+from tests.training.tiny import without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
 

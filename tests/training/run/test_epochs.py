@@ -14,8 +14,7 @@ from orchestrator.training.run.epochs import Epochs, are_steps_short
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.run.test_run import without_times
-from tests.training.tiny import make_data, make_spec
+from tests.training.tiny import make_data, make_spec, without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
 SHORT, LONG = float("inf"), 0.0

@@ -14,6 +14,7 @@ from orchestrator.execution.target import as_run_error
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.records.place import Workplace
 from orchestrator.training.data import loading as data_module
+from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.loading import load_data
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
@@ -68,14 +69,14 @@ class Stumbling:
 @pytest.fixture
 def stumble(monkeypatch):
     """Make the sixth image of each split do something else than be read."""
-    opened = data_module.open_built_in
+    opened = open_collection
 
     def install(action):
-        def open_built_in(config) -> tuple[dict, DatasetInfo]:
+        def open_collection(config) -> tuple[dict, DatasetInfo]:
             images, info = opened(config)
             return {split: Stumbling(part, action) for split, part in images.items()}, info
 
-        monkeypatch.setattr(data_module, "open_built_in", open_built_in)
+        monkeypatch.setattr(data_module, "open_collection", open_collection)
 
     return install
 

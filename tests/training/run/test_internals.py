@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from orchestrator.training.run.internals import dump_checkpoint, leave_signals_alone
+from orchestrator.training.run.internals import dump_checkpoint, leave_signals_alone, set_seen_batches
 
 
 class Model(pl.LightningModule):
@@ -59,3 +59,12 @@ def test_a_checkpoint_in_memory_is_what_would_be_written(tmp_path):
     assert held.keys() == written.keys()
     assert held["state_dict"]["weight"].item() == written["state_dict"]["weight"].item() == pytest.approx(0.8)
     assert (held["epoch"], held["global_step"]) == (written["epoch"], written["global_step"]) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
+def test_the_batches_that_lightning_saw_are_those_that_a_checkpoint_says(tmp_path):
+    held = dump_checkpoint(fit(tmp_path, ours=True)[0])
+    seen = held["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    assert seen == dict.fromkeys(("ready", "started", "processed", "completed"), 2)
+    set_seen_batches(held, 5)
+    assert held["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"] == dict.fromkeys(seen, 5)

@@ -181,7 +181,7 @@ def test_memory_that_is_not_filled_is_read_nowhere(tmp_path, monkeypatch, spec):
     @contextmanager
     def filling(threads, matmul_precision):
         with torch_settings(threads, matmul_precision):
-            torch.utils.deterministic.fill_uninitialized_memory = True
+            torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
             yield
 
     monkeypatch.setattr(run_module, "torch_settings", filling)

@@ -12,8 +12,7 @@ from orchestrator.records.runs import RungResult, RunResult
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
-from tests.training.run.test_resume import BEST, EPOCHS, SPEC, assert_as_if_alone, interrupted_names, names
-from tests.training.run.test_resume import alone as alone  # the oracle
+from tests.training.run.resumed import BEST, EPOCHS, SPEC, assert_as_if_alone, interrupted_names, names
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from orchestrator.tracking.memory import MemoryTracker
 from orchestrator.training.preparation.prepare import prepare
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
-from tests.training.run.test_run import without_times
-from tests.training.tiny import make_data
+from tests.training.tiny import make_data, without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
 

@@ -11,70 +11,28 @@ import torch
 
 from orchestrator.errors import RunError, RunStoppedError
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.records.place import Workplace
-from orchestrator.records.runs import RunResult
 from orchestrator.storage import files
 from orchestrator.storage.files import digest_path, is_whole
-from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run import run
+from orchestrator.training.run.checkpoints import CheckpointFolder
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
-from tests.factories import make_cost
-from tests.training.run.test_run import without_times
+from tests.training.run.resumed import (
+    BEST,
+    EPOCHS,
+    SPEC,
+    TIMEOUT_S,
+    InterruptedRunError,
+    assert_as_if_alone,
+    interrupted_names,
+    names,
+    place_at,
+    train,
+)
 from tests.training.targets import HERE
-from tests.training.tiny import make_data, make_spec
+from tests.training.tiny import make_data, make_spec, without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
-# `val_loss` falls once and then rises: 1.01, 0.88, 0.94, 0.91, and patience ends it before the fifth epoch
-SPEC = make_spec("stem+layer1+layer2+layer3", 2, max_epochs=5, patience=2, lr=0.02)
-EPOCHS, BEST, TIMEOUT_S = 4, 1, 120
-FINISHED = {"spec.json", "best.ckpt", "best.ckpt.sha256", "predictions.npz", "result.json"}
-COST = make_cost(SPEC.frozen)  # made up, which spares the time to count it
-
-
-class InterruptedRunError(Exception):
-    """What a sink raises here to interrupt a run."""
-
-
-def place_at(folder: Path, **more) -> Workplace:
-    return Workplace(directory=str(folder), threads=1, cost=COST, **more)
-
-
-def train(folder: Path, *, until: int | None = None, spec=SPEC) -> tuple[RunResult | None, list]:
-    """Train, or go on, until the epoch `until` was reported. Gives the result, if it came to one, and the reports."""
-    seen = []
-
-    def sink(metrics):
-        seen.append(metrics)
-        if metrics.epoch == until:
-            raise InterruptedRunError
-
-    try:
-        return run_training(spec, place_at(folder), sink), seen
-    except InterruptedRunError:
-        return None, seen
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def interrupted_names(epoch: int, best: int) -> set[str]:
-    stems = (f"last-{epoch:03d}.ckpt", f"best-{best:03d}.ckpt")
-    return {"spec.json", *stems, *(f"{stem}.sha256" for stem in stems)}
-
-
-def best_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, narrow):
-    """The oracle: the run left alone."""
-    folder = tmp_path_factory.mktemp("alone")
-    result, seen = train(folder)
-    assert (result.epochs_run, result.best_epoch) == (EPOCHS, BEST)
-    return result, seen, best_tensors(folder)
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +59,6 @@ def copy(interrupted, tmp_path):
         return tmp_path / "run"
 
     return build
-
-
-def assert_as_if_alone(folder: Path, result: RunResult, seen, alone) -> None:
-    expected, _, tensors = alone
-    assert without_times(result) == without_times(expected)
-    assert tuple(seen) == result.history
-    found = best_tensors(folder)
-    assert found.keys() == tensors.keys()
-    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-    assert names(folder) == FINISHED
-    assert is_whole(folder / "best.ckpt")
-    assert not load_checkpoint_network(folder / "best.ckpt").training
 
 
 @pytest.mark.parametrize("epoch", range(EPOCHS))
@@ -143,7 +89,8 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_left_alone(alone, tmp
             (tmp_path / "die").write_text(str(step))
             place = place_at(tmp_path)
             error = executor.submit(SPEC, place, seen.append).exception(TIMEOUT_S)
-            assert (type(error), error.cause, error.may_pass) == (RunError, "died", True)
+            assert type(error) is RunError
+            assert (error.cause, error.may_pass) == ("died", True)
         assert [metrics.epoch for metrics in seen] == [0, 1]
         seen.clear()
         result = executor.submit(SPEC, place, seen.append).result(TIMEOUT_S)
@@ -286,7 +233,7 @@ def test_a_death_after_the_last_epoch_costs_no_epoch(alone, copy, monkeypatch, m
                 raise InterruptedRunError
             files.write_atomically(*args)
 
-        owner = run.CheckpointFolder if "." in moment else run
+        owner = CheckpointFolder if "." in moment else run
         patch.setattr(owner, moment.rpartition(".")[2], die)
         assert train(folder)[0] is None
         assert "result.json" not in names(folder)

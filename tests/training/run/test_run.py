@@ -26,18 +26,21 @@ from orchestrator.training.network.backbones import build_network
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run.module import FreezingModule
 from orchestrator.training.run.run import run_training
-from tests.training.tiny import MEAN, RESNET18, STD, evaluate, make_data, make_spec, normalise, parse, train
+from tests.training.tiny import (
+    MEAN,
+    RESNET18,
+    STD,
+    evaluate,
+    make_data,
+    make_spec,
+    normalise,
+    parse,
+    train,
+    without_times,
+)
 
 pytestmark = pytest.mark.usefixtures("narrow")
 ALL = "+".join(RESNET18)
-TIMES = {"duration_s", "s_per_epoch", "images_per_s", "peak_memory_mb"}
-
-
-def without_times(result: RunResult) -> dict:
-    values = result.model_dump(exclude=TIMES)
-    for epoch in values["history"]:
-        del epoch["duration_s"]
-    return values
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_the_predictions_are_those_of_the_best_checkpoint_image_by_image(stopped
     assert list(found) == list(wanted)
     for split, (accuracy, loss) in wanted.items():
         with torch.no_grad():
-            logits = torch.cat([network(normalise(image)[None]) for image in data.pixels[split]])
+            logits = torch.cat([network(normalise(image)[None]) for image in torch.as_tensor(data.pixels[split])])
         assert found[split].logits == pytest.approx(logits.numpy(), abs=1e-4)
         assert found[split].labels.tolist() == data.images[split].labels.tolist()
         assert found[split].correct.mean() == accuracy
@@ -320,7 +323,7 @@ def test_ctrl_c_comes_out_as_what_it_is_and_leaves_no_result(tmp_path):
 
 def test_a_run_leaves_the_process_as_it_found_it(tmp_path):
     def look() -> tuple[bool, bool, int]:
-        filled = torch.utils.deterministic.fill_uninitialized_memory
+        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         return torch.are_deterministic_algorithms_enabled(), filled, torch.get_num_threads()
 
     torch.set_num_threads(2)

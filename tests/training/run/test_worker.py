@@ -8,9 +8,8 @@ from orchestrator.records.place import Workplace
 from orchestrator.storage.layout import Root
 from orchestrator.storage.ledger import Ledger
 from orchestrator.training.run.run import run_training
-from tests.training.run.test_run import without_times
 from tests.training.targets import HERE
-from tests.training.tiny import RESNET18, make_spec
+from tests.training.tiny import RESNET18, make_spec, without_times
 
 pytestmark = pytest.mark.usefixtures("narrow")
 SPEC = make_spec("+".join(RESNET18))

@@ -1,0 +1,1 @@
+"""What looks at this repository rather than at sweeps."""
