@@ -25,7 +25,7 @@ def plan(**search):
 def keys(**search):
     choices, _ = plan(**search)
     assert choices is not None
-    return [choice.frozen for choice in choices]
+    return [choice.frozen.key for choice in choices]
 
 
 def test_prefixes_are_visited_from_the_costliest_on():
