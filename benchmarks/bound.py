@@ -50,13 +50,13 @@ class StageSeconds:
 
     @classmethod
     def at_the_same_time(cls, measured: Sequence["StageSeconds"]) -> "StageSeconds":
-        """Give the seconds an image of processes that compute at the same time: their images a second add up."""
+        """Return the seconds an image of processes that compute at the same time: their images a second add up."""
         return cls(
             **{each.name: 1 / sum(1 / getattr(one, each.name) for one in measured) for each in fields(cls)},
         )
 
     def training(self, *, trains: bool, needs_input: bool) -> float:
-        """Give the seconds of a training image; a stage that does neither runs forward only."""
+        """Return the seconds of a training image; a stage that does neither runs forward only."""
         if trains:
             return self.weights_and_input if needs_input else self.weights
         return self.input if needs_input else self.forward

@@ -59,12 +59,12 @@ def draw_images(folder: Path, sizes: SplitSizes, pixels: int) -> Images:
 
 
 def images_of_environment() -> Path | None:
-    """Give the folder that `ORCHESTRATOR_BEANS` names; None where it is not set."""
+    """Return the folder that `ORCHESTRATOR_BEANS` names; None where it is not set."""
     return _path("ORCHESTRATOR_BEANS")
 
 
 def weights_of_environment() -> Path | None:
-    """Give the state dict that `ORCHESTRATOR_WEIGHTS` names; None where it is not set."""
+    """Return the state dict that `ORCHESTRATOR_WEIGHTS` names; None where it is not set."""
     return _path("ORCHESTRATOR_WEIGHTS")
 
 

@@ -92,7 +92,7 @@ class Classifier(pl.LightningModule):
         return self
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Give the loss of a batch."""
+        """Return the loss of a batch."""
         images, labels = batch
         logits = self.network(images)
         loss = nn.functional.cross_entropy(logits, labels)

@@ -121,7 +121,7 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _resident(process: psutil.Process) -> int:
-    """Give the resident set in bytes; 0 for a process that is gone."""
+    """Return the resident set in bytes; 0 for a process that is gone."""
     try:
         return int(process.memory_info().rss)
     except psutil.Error:
@@ -129,7 +129,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _own(process: psutil.Process) -> int:
-    """Give proportional bytes, elsewhere than on Linux the process's own; 0 for one that is gone."""
+    """Return proportional bytes, elsewhere than on Linux the process's own; 0 for one that is gone."""
     try:
         info = process.memory_full_info()
     except psutil.Error:

@@ -80,7 +80,7 @@ def replay(
 
 
 def stand_after(correct: NDArray[np.bool_], val_loss: NDArray[np.float64], until: int) -> Standing:
-    """Say where a recorded run stood after so many epochs.
+    """Return where a recorded run stood after so many epochs.
 
     Args:
         correct: Whether the weights after each epoch predict each image rightly: [epochs, images].

@@ -1,6 +1,6 @@
 """Races through a recorded sweep, many times: the share of its epochs that a race trains, and what it finds of it.
 
-Each replay takes the seeds of each trial in another order and draws the validation images anew, with replacement. The
+Each replay takes the seeds of each trial in another order and draws the validation images again, with replacement. The
 full sweep is judged on these images with all of its seeds, the race with what it has trained.
 """
 
@@ -81,7 +81,7 @@ def resample(recording: Recording, rng: np.random.Generator) -> Recording:
 
 
 def find_final(recording: Recording) -> NDArray[np.bool_]:
-    """Say which images the best weights of each run predict rightly: [trials, seeds, images]."""
+    """Return which images the best weights of each run predict rightly: [trials, seeds, images]."""
     epochs = recording.right.shape[2]
     return np.array(
         [
@@ -121,7 +121,7 @@ def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Give means over the replays."""
+    """Return means over the replays."""
 
     def mean(values: Iterable[float]) -> float:
         return float(np.mean(list(values)))

@@ -21,7 +21,7 @@ _NOTHING = "-"
 
 
 def describe_machine() -> dict[str, Any]:
-    """Say what the benchmark ran on, and with what."""
+    """Describe what the benchmark ran on, and with what."""
     return {
         "cpu": _cpu_name(),
         "cores": count_cores(),

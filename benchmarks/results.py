@@ -88,7 +88,7 @@ class WorkloadResult:
     equality: list[Comparison] = field(default_factory=list)
 
     def ratio(self, score: Score, to: str) -> float | None:
-        """Say how many times as long the competitor `to` took; None where it did not run."""
+        """Return how many times as long the competitor `to` took; None where it did not run."""
         return self.scores[to].seconds / score.seconds if to in self.scores else None
 
 

@@ -57,7 +57,7 @@ def measure_scale(run: Callable[[int], tuple[float, float]], factors: Sequence[i
 
 
 def _extend(one: ScalePoint, other: ScalePoint, factor: int) -> float:
-    """Give the seconds of `factor` on the straight line through two points."""
+    """Return the seconds of `factor` on the straight line through two points."""
     slope = (other.seconds - one.seconds) / (other.factor - one.factor)
     return other.seconds + slope * (factor - other.factor)
 

@@ -136,7 +136,7 @@ class _Session:
         self.result.scale = {"images": measure_scale(run_images), "trials": measure_scale(run_trials)}
 
     def _baselines(self) -> Mapping[str, Score]:
-        """Give the scores of A and B by their names in the waterfall, as far as they ran."""
+        """Return the scores of A and B by their names in the waterfall, as far as they ran."""
         names = {"A": "A  full backward", "B": "B  plain script"}
         return {names[key]: score for key, score in self.result.scores.items() if key in names}
 
@@ -159,7 +159,7 @@ class _Session:
         return (arena or self._arena).run_project(workload, overrides, digest=digest)
 
     def _repeat_project(self, overrides: tuple[str, ...], name: str, arena: Arena) -> tuple[float, float]:
-        """Give the median seconds and the highest memory of the repeats."""
+        """Return the median seconds and the highest memory of the repeats."""
         usages = [self._run_project(self._workload, overrides, name, arena).usage for _ in range(self._plan.repeats)]
         return median(usage.seconds for usage in usages), max(usage.peak_memory_mb for usage in usages)
 

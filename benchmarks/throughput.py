@@ -92,7 +92,7 @@ def _stages(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _ways(stage: nn.Module, sample: Tensor | None) -> list[tuple[nn.Module, torch.memory_format]]:
-    """Give a copy of a stage for each way to compute it, with the memory format of its input.
+    """Return a copy of a stage for each way to compute it, with the memory format of its input.
 
     Args:
         stage: Of the network.

@@ -132,12 +132,12 @@ class Tracker(Protocol):
     def start_run(self, start: RunStart) -> RunTracker:
         """Open a child run; where `start.resumes_from` is not 0, go on with that of its fingerprint, finished or not.
 
-        That one takes the name and trial of `start`. Where it is gone, or where the run starts anew, a new one opens
+        That one takes the name and trial of `start`. Where it is gone, or where the run starts over, a new one opens
         and unfinished ones of its fingerprint are closed as KILLED.
         """
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
-        """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
+        """Hand a finished child run to another trial of this sweep: it takes the name and trial of `start`.
 
         Where `run_id` is None (the store heard of the run late), it is found by its fingerprint.
         """

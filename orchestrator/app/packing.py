@@ -37,7 +37,7 @@ def choose_workers(costs: Sequence[float], *, cores: int, most: int) -> int:
 
 
 def estimate_end(costs: Sequence[float], workers: int) -> float:
-    """Say when the last of a plan's runs ends, where each starts as soon as one of `workers` is free."""
+    """Return when the last of a plan's runs ends, where each starts as soon as one of `workers` is free."""
     free = [0.0] * workers
     for cost in costs:
         heapq.heapreplace(free, free[0] + cost)
@@ -64,7 +64,7 @@ def arrange_starts(costs: Sequence[float], workers: int, *, runs_each: int = 1) 
     least = max(*costs, runs_each * sum(costs) / workers)
 
     def stretch(order: Sequence[int]) -> float:
-        """Say when the last run ends, as a multiple of when it would at best, to a thousandth."""
+        """Return when the last run ends, as a multiple of when it would at best, to a thousandth."""
         return round(estimate_end([costs[trial] for trial in order for _ in range(runs_each)], workers) / least, 3)
 
     while stretch(order) > 1 + _WORTHWHILE:

@@ -73,7 +73,7 @@ def find_pretrained(root: Root, experiment: Experiment, command: str = SWEEP_COM
 
 
 def describe_missing(root: Root, experiment: Experiment, command: str = SWEEP_COMMAND) -> str | None:
-    """Say why an experiment could not start yet from the sweep that it names; None where it could, or names none."""
+    """Explain why an experiment cannot start yet from the sweep that it names; None where it can or names none."""
     try:
         find_pretrained(root, experiment, command)
     except ConfigError as error:

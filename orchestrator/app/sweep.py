@@ -52,7 +52,7 @@ def run_sweep(
         root: Folder that holds everything a sweep writes.
         observer: Hears what happens; None: the `orchestrator` logger does.
         stop: Once set, no new run starts, those under way end with their epoch, and this returns.
-        fresh: Train everything anew under a new study; the old one stays, as `<name>~<number>`.
+        fresh: Train everything again under a new study; the old one stays, as `<name>~<number>`.
         command: Begins the commands that hints name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a sweep takes up its study: begun anew, or gone on with."""
+"""How a sweep takes up its study: started afresh, or gone on with."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def take_up_study(
         prepared: What the sweep is to run.
         observer: Hears what there is to say.
         fresh: Begin a new study; the old one stays, under another name.
-        archived: That name, where an earlier call has begun anew and died.
+        archived: That name, where an earlier call has started afresh and died.
 
     Returns:
         What to run, with the number of the study, and the study.
@@ -33,7 +33,7 @@ def take_up_study(
     if fresh and archived is None:
         archived = archive_sweep(root, experiment.name)
     if archived is not None:
-        observer.on_message(f"the sweep of {experiment.name} begins anew; the old study is {archived!r}")
+        observer.on_message(f"the sweep of {experiment.name} starts afresh; the old study is {archived!r}")
     prepared = replace(prepared, generation=count_archives(root, experiment.name), older=Ledger(root).find_older())
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     search.require_identity(prepared.identity, prepared.weights_file)

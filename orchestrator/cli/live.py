@@ -248,7 +248,7 @@ class LiveObserver:
 
 
 def describe_plan(experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> str:
-    """Say in a sentence what is done and what is left."""
+    """Describe in a sentence what is done and what is left."""
     if choices is None:
         sampler = "tpe" if experiment.search.sampler == "auto" else experiment.search.sampler
         return f"{experiment.name}: {len(done)} of {experiment.search.n_trials} trials done; {sampler} samples the rest"

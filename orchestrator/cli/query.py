@@ -99,7 +99,7 @@ def pareto(name: NameArgument, root: RootOption = ROOT, form: FormatOption = For
 
 
 def say_recommendation(sweep: "Sweep") -> str:
-    """Say in a sentence what the data recommend, or why they recommend nothing."""
+    """Describe in a sentence what the data recommend, or why they recommend nothing."""
     if sweep.judgement is None:
         return "nothing is recommended: not every complete trial has predictions of the same images"
     found = sweep.recommend()

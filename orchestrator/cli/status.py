@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status(name: OptionalNameArgument = None, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
-    """Say whether a sweep is alive, how far it is, what failed and why; without a name, list the sweeps."""
+    """Show whether a sweep is alive, how far it is, what failed and why; without a name, list the sweeps."""
     if name is None:
         list_sweeps(root, form)
         return
@@ -30,7 +30,7 @@ def status(name: OptionalNameArgument = None, root: RootOption = ROOT, form: For
 
 
 def describe_status(sweep: "Sweep") -> dict[str, Any]:
-    """Say how far a sweep is; `runs` are under way, or were when it died, `failures` are not made good yet."""
+    """Describe how far a sweep is; `runs` are under way, or were when it died, `failures` are not made good yet."""
     from orchestrator.observers.progress import read_progress
     from orchestrator.search import count_points
     from orchestrator.storage.lock import read_owner

@@ -56,7 +56,7 @@ def sweep(
         Path, typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes.")
     ] = Path(DEFAULT_ROOT),
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train everything anew under a new study; the old one stays.")
+        bool, typer.Option("--fresh", help="Train everything again under a new study; the old one stays.")
     ] = False,
     with_source: _WithSource = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs; run nothing.")] = False,
@@ -245,7 +245,7 @@ def _print_plan(experiment: "Experiment", output: Format, root: Path, command: s
 
 
 def _print_source(experiment: "Experiment", root: Path, command: str) -> None:
-    """Say whether the network is there that another sweep leaves this one; the plan needs none."""
+    """Return whether the network is there that another sweep leaves this one; the plan needs none."""
     if experiment.model.source_sweep is None:
         return
     from orchestrator.app.pretrained import describe_missing
@@ -257,7 +257,7 @@ def _print_source(experiment: "Experiment", root: Path, command: str) -> None:
 
 
 def _plan_race(experiment: "Experiment") -> dict[str, object] | None:
-    """Say how a race will go; None where there is none."""
+    """Describe how a race will go; None where there is none."""
     search = experiment.search
     if search.strategy != "race":
         return None

@@ -192,7 +192,7 @@ class _Reader:
             return values
 
     def place(self, node: yaml.Node) -> Place:
-        """Say where a node begins."""
+        """Return where a node begins."""
         return Place(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
 
     def _split(
@@ -267,7 +267,7 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _find_two_readings(node: yaml.ScalarNode) -> str | None:
-    """Say what is wrong with a number that people and programs read in two ways; None where nothing is."""
+    """Describe what is wrong with a number that people and programs read in two ways; None where nothing is."""
     if node.style is not None or node.tag not in _NUMBERS:
         return None
     text = node.value
@@ -288,7 +288,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _find_control(text: str) -> str | None:
-    """Say which character text has that no value may have; None where it has none."""
+    """Return which character text has that no value may have; None where it has none."""
     strange = next((c for c in text if unicodedata.category(c) in {"Cc", "Cs"} and c not in "\t\n\r"), None)
     return None if strange is None else f"has the character U+{ord(strange):04X}, which no value may have"
 

@@ -53,7 +53,7 @@ def _without_kind(path: KeyPath) -> KeyPath:
 
 
 def _explain(kind: str, path: KeyPath, origin: ValueOrigin, received: object) -> str | None:
-    """Say what to write where YAML or a short form misleads; None where pydantic says it well enough."""
+    """Return what to write where YAML or a short form misleads; None where pydantic says it well enough."""
     if kind == "string_type" and origin.written is not None and received is not None:
         kinds = {bool: "true or false", int: "a number", float: "a number"}
         what = kinds.get(type(received), "a date" if hasattr(received, "isoformat") else "no text")

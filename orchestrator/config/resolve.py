@@ -228,7 +228,7 @@ def _chain(name: str, document: Document, draft: Draft) -> tuple[list[KeyPath], 
 
 
 def _find_wrong(base: object, names: Mapping[str, None], entries: Mapping[str, object]) -> str | None:
-    """Say why `base` cannot be the base of the last of `names`; None where it can."""
+    """Explain why `base` cannot be the base of the last of `names`; None where it can."""
     if not isinstance(base, str):
         return "must be the name of an experiment"
     if base in names:
@@ -238,7 +238,7 @@ def _find_wrong(base: object, names: Mapping[str, None], entries: Mapping[str, o
 
 
 def _describe_origins(experiment: Experiment, draft: Draft) -> dict[str, str]:
-    """Say of each value who said it; a mapping that somebody wrote does not make its other keys theirs."""
+    """Record who gave each value; a mapping that somebody wrote does not make its other keys theirs."""
     described: dict[str, str] = {}
 
     def walk(value: object, path: KeyPath) -> None:

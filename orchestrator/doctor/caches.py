@@ -17,7 +17,7 @@ _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
 def check_caches() -> Iterator[Finding]:
-    """Say where downloads lie, and how large they are."""
+    """Return where downloads lie, and how large they are."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     data = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets").expanduser()
     torch = Path(os.environ.get("TORCH_HOME") or home / "torch").expanduser()
@@ -27,7 +27,7 @@ def check_caches() -> Iterator[Finding]:
 
 
 def check_offline() -> Finding:
-    """Say whether downloads are forbidden."""
+    """Return whether downloads are forbidden."""
     given = [f"{name}={os.environ[name]}" for name in _OFFLINE if os.environ.get(name, "").upper() in _TRUE]
     if not given:
         return ok("downloads", "allowed: no offline flag is set")

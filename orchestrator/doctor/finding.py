@@ -22,17 +22,17 @@ class Finding(Record):
 
 
 def ok(check: str, message: str) -> Finding:
-    """Say that all is well."""
+    """Report that all is well."""
     return Finding(check=check, status="ok", message=_one_line(message))
 
 
 def warn(check: str, message: str, hint: str | None = None) -> Finding:
-    """Say what somebody should know."""
+    """Describe what somebody should know."""
     return Finding(check=check, status="warn", message=_one_line(message), hint=hint)
 
 
 def fail(check: str, message: str, hint: str | None = None) -> Finding:
-    """Say what keeps a sweep from running."""
+    """Describe what keeps a sweep from running."""
     return Finding(check=check, status="fail", message=_one_line(message), hint=hint)
 
 

@@ -21,7 +21,7 @@ _LITTLE_MEMORY = 2 * _GIB
 
 
 def check_device() -> Iterator[Finding]:
-    """Say what torch computes on, and the precision that `auto` gives."""
+    """Return what torch computes on, and the precision that `auto` gives."""
     try:
         from orchestrator.training.device import describe_device
     except (ImportError, OSError) as error:  # a missing package or library
@@ -55,7 +55,7 @@ def check_cpu() -> Finding:
 
 
 def check_memory() -> Finding:
-    """Say how much memory is free, and what limits it."""
+    """Describe how much memory is free, and what limits it."""
     memory = read_memory()
     text = f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available"
     if memory.limited_by is not None:
@@ -101,7 +101,7 @@ def check_root(root: Root) -> Finding:
 
 
 def check_disk(root: Root) -> Finding:
-    """Say how much space the disk of the root has."""
+    """Describe how much space the disk of the root has."""
     usage = shutil.disk_usage(_nearest(root.path))
     text = f"{usage.free / _GIB:.1f} of {usage.total / _GIB:.1f} GiB free at the root"
     hint = "free some space, or choose a --root on another disk"

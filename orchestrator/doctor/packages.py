@@ -34,7 +34,7 @@ def check_python() -> Finding:
         return warn("python", f"{here}; {_OURS} is not installed, so nothing says which versions it needs", _REPAIR)
     if SpecifierSet(wanted).contains(here, prereleases=True):
         return ok("python", f"{here} ({platform.python_implementation()}, {platform.system()} {platform.machine()})")
-    return fail("python", f"{here}, and {wanted} is needed", "make the environment anew with a newer Python")
+    return fail("python", f"{here}, and {wanted} is needed", "make the environment again with a newer Python")
 
 
 def check_packages() -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def check_packages() -> Iterator[Finding]:
             yield fail(
                 "packages",
                 f"{name} {found} is a malicious release that steals credentials when it is imported",
-                "do not run it; make the environment anew (`make setup`), and renew every credential of this machine",
+                "do not run it; make the environment again (`make setup`), and renew every credential of this machine",
             )
     try:
         wanted = [Requirement(line) for line in metadata.requires(_OURS) or ()]
@@ -77,7 +77,7 @@ def check_bytecode() -> Finding:
     cause = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else f"{folder} cannot be written"
     return warn(
         "bytecode",
-        f"each process compiles {', '.join(missing)} anew, since {cause}: a sweep starts many seconds later",
+        f"each process compiles {', '.join(missing)} again, since {cause}: a sweep starts many seconds later",
         f"once, as a user who may write there: {sys.executable} -m compileall -q {folder}",
     )
 

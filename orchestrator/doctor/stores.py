@@ -29,7 +29,7 @@ def check_mlflow(path: Path, check: str = "mlflow") -> Finding:
 
 
 def check_places(root: Root) -> Iterator[Finding]:
-    """Say whether the root's own MLflow store looks for artifacts where the root lies."""
+    """Return whether the root's own MLflow store looks for artifacts where the root lies."""
     if not root.mlflow_db.is_file():
         return
     try:
@@ -69,7 +69,7 @@ def check_file_store(root: Root) -> Iterator[Finding]:
 
 
 def check_locks(root: Root) -> Finding:
-    """Say who sweeps just now."""
+    """Return who sweeps just now."""
     alive = []
     for path in sorted((root.path / "locks").glob("*.lock")):
         try:
@@ -85,7 +85,7 @@ def check_locks(root: Root) -> Finding:
 
 
 def check_spool(root: Root) -> Iterator[Finding]:
-    """Say what the tracking store has not received yet."""
+    """Describe what the tracking store has not received yet."""
     for path in sorted((root.path / "spool").glob("*")):
         if path.is_file() and path.stat().st_size > 0:
             yield warn(

@@ -38,7 +38,7 @@ A training step frees and takes the same gradients and activations each time; al
 
 
 def start_method(*modules: str) -> Any:
-    """Give what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes.
+    """Return what starts workers: a fork server that loads `modules` in turn; where there is none, fresh processes.
 
     Raises:
         SetupError: There is no folder for the sockets of processes.
@@ -144,7 +144,7 @@ def _kill(process: BaseProcess) -> None:
 
 
 def describe_death(code: int | None, folder: Path, *, memory_was_short: bool = False) -> RunError:
-    """Say how a worker died that sent neither result nor error.
+    """Describe how a worker died that sent neither result nor error.
 
     Args:
         code: Its exit code.

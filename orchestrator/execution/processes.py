@@ -243,7 +243,7 @@ class ProcessExecutor:
         self._start_waiting()
 
     def _judge(self, task: Task, error: RunError) -> RunError:
-        """Say why a run ended without a result: a worker that was ended died for the reason that it was ended for."""
+        """Explain why a run ended without a result: a worker that was ended died for the reason that it was given."""
         if task.verdict is not None:
             return task.verdict
         if self._closed.is_set():

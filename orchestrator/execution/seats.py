@@ -48,7 +48,7 @@ class Seats:
         return place
 
     def leave(self, place: int) -> None:
-        """Give a seat back."""
+        """Release a seat."""
         self._places[place].runs -= 1
         self._places[place].alone = False
 

@@ -32,7 +32,7 @@ def _start() -> None:
 
 
 def is_lost(server: int | None) -> bool:
-    """Say whether a process that was the fork server has ended; its end is left to whoever starts the next one."""
+    """Return whether a process that was the fork server has ended; its end is left to whoever starts the next one."""
     if server is None:
         return False
     deadline = time.monotonic() + _LOSS_S

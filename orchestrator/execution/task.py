@@ -69,7 +69,7 @@ class Limits:
     stall_s: float | None = None
 
     def exceeded(self, task: Task) -> RunError | None:
-        """Say which limit a task has exceeded; None where it has not."""
+        """Return which limit a task has exceeded; None where it has not."""
         now = time.monotonic()
         if self.timeout_s is not None and now - task.began > self.timeout_s:
             message = f"the run took longer than {_minutes(self.timeout_s)}"

@@ -19,6 +19,6 @@ class GpuShare:
 
 
 def explain_no_share(error: Exception) -> str:
-    """Say in one line why each run gets a GPU of its own."""
+    """Describe in one line why each run gets a GPU of its own."""
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return f"how much of a GPU a run takes could not be measured, so each has one: {reason[0]}"

@@ -61,7 +61,7 @@ def name_host(host: str) -> str:
 def explain_reach(
     host: str, ports: Sequence[int], environment: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> Iterator[str]:
-    """Say how a browser reaches the servers where it does not run on this machine, a sentence each; none where it may.
+    """Describe how a browser on another machine reaches the servers, a sentence each; none where it may run here.
 
     Args:
         host: The address that is listened on.

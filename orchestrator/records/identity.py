@@ -74,6 +74,6 @@ def write_identity(section: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 
 def _is_chosen(field: FieldInfo, value: object) -> bool:
-    """Say whether a value is not its field's default; what tells kinds of sections apart always is."""
+    """Return whether a value is not its field's default; what tells kinds of sections apart always is."""
     kinds = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return field.is_required() or len(kinds) == 1 or value != field.get_default(call_default_factory=True)

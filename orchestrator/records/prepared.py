@@ -29,7 +29,7 @@ class Prepared:
     gpu_uuids: tuple[str, ...] = ()
     """UUIDs of those GPUs, as CUDA writes them, where it knows them."""
     generation: int = 0
-    """Times that the study was begun anew before."""
+    """Times that the study was started afresh before."""
     older: Mapping[str, int] = field(default_factory=dict)
     """`trainer.log_every_n_steps` of trainings that version 0.1 named by it, by today's fingerprint: they answer."""
     cache: CachePlace | None = None
@@ -48,7 +48,7 @@ class Prepared:
         return {key: value for key, value in flatten(spec.identity).items() if key not in varied}
 
     def score(self, frozen: FrozenSet) -> FrozenScores | None:
-        """Give what is known of a frozen set before it trains."""
+        """Return what is known of a frozen set before it trains."""
         return None if self.scores is None else self.scores.of(frozen)
 
     def build_spec(self, choice: Choice, seed: int) -> RunSpec:

@@ -63,7 +63,7 @@ class RunSpec(Record):
     recipe: int = RECIPE_VERSION
     """Version of the training recipe."""
     generation: int = 0
-    """Times that the study was begun anew before: what was trained then does not answer."""
+    """Times that the study was started afresh before: what was trained then does not answer."""
     version: int = DOCUMENT_VERSION
     """Version of the document. In 0 `trainer.log_every_n_steps` is part of the identity."""
 

@@ -25,7 +25,7 @@ class SweepStart:
     config_hash: str
     git_commit: str | None
     generation: int = 0
-    """Times that the study was begun anew before: each has a parent run of its own."""
+    """Times that the study was started afresh before: each has a parent run of its own."""
     scores: BlockScores | None = None
     """What the pretrained network says of the training images."""
     gpu_uuids: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class RunStart:
     """What is known of its frozen set before it trains."""
     reused_from: str | None = None
     resumes_from: int = 0
-    """Epochs that the run's last whole checkpoint holds; 0: it starts anew."""
+    """Epochs that the run's last whole checkpoint holds; 0: it starts over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

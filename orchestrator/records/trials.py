@@ -105,7 +105,7 @@ class TrialRecord(Record):
 
 
 def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
-    """Give the numbers of the complete trials that a later one answers with more seeds."""
+    """Return the numbers of the complete trials that a later one answers with more seeds."""
     newest: dict[tuple[FrozenSet, Hyperparameters], TrialRecord] = {}
     old = set()
     for trial in trials:

@@ -118,14 +118,14 @@ def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
 
 
 def _shades(series: Sequence[Series]) -> list[str]:
-    """Give the fill of each point: white where it is surely not on the front, dark where it surely is."""
+    """Return the fill of each point: white where it is surely not on the front, dark where it surely is."""
     known = [float(each.on_front) if each.p_front is None else each.p_front for each in series]
     levels = [round(255 * grey_level(probability)) for probability in known]
     return [f"rgb({level}, {level}, {level})" for level in levels]
 
 
 def _points(series: Sequence[Series]) -> dict[str, Any]:
-    """Give the points of a trace. Plotly reads tags in hover texts: escaped, so that they show as they are."""
+    """Return the points of a trace. Plotly reads tags in hover texts: escaped, so that they show as they are."""
     return {
         "x": [each.params for each in series],
         "y": [each.val_acc for each in series],

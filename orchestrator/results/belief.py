@@ -48,7 +48,7 @@ class Belief:
             name = self._snapshot.experiment.name
             raise NotFoundError(
                 f"some complete trial of {name!r} has no predictions of the same images as the others",
-                hint="an older version trained it: `--fresh` trains everything anew",
+                hint="an older version trained it: `--fresh` trains everything again",
             )
         return self.judgement
 

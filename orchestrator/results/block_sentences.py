@@ -8,7 +8,7 @@ from orchestrator.stats.timing import TimeEffect
 
 
 def say_effects(effects: BlockEffects) -> str:
-    """Say which blocks matter for accuracy, no more than the intervals support once all blocks are looked at."""
+    """Return which blocks matter for accuracy, no more than the intervals support once all blocks are looked at."""
     known = [(each, each.accuracy) for each in effects.compared if each.accuracy and each.accuracy.low is not None]
     freezing = "Also freezing" if effects.nested else "Freezing"
     if not known:
@@ -31,7 +31,7 @@ def say_effects(effects: BlockEffects) -> str:
 
 
 def explain_effects(effects: BlockEffects) -> str:
-    """Say the same, and what the numbers are and are not, as sentences of a paragraph."""
+    """State the same, and what the numbers are and are not, as sentences of a paragraph."""
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in (say_effects(effects), *effects.notes()))
 
 
@@ -60,7 +60,7 @@ def _say_largest(effects: BlockEffects, freezing: str) -> str:
 
 
 def _say_effect(effect: BlockEffect) -> str:
-    """Say what a block costs or gains: `layer4 costs 3.1 points (1.0 to 5.2)`."""
+    """Describe what a block costs or gains: `layer4 costs 3.1 points (1.0 to 5.2)`."""
     estimate = effect.accuracy
     if estimate is None:
         return effect.block

@@ -128,7 +128,7 @@ def explain_choice(snapshot: Snapshot, belief: Belief, chosen: Chosen) -> str:
 
 
 def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, snapshot: Snapshot) -> str:
-    """Say how far the highest measured trial is above the one that was chosen, and why the rule passes it over."""
+    """Describe how far the highest measured trial is above the one that was chosen, and why the rule passes it over."""
     found = judgement.compare(highest, chosen.trial)
     low, high = 100 * found.low, 100 * found.high
     gap = f"{100 * found.difference:.1f} points above it ({low:.1f} to {high:.1f}, p = {found.p_value:.2g} alone)"

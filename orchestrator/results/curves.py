@@ -9,7 +9,7 @@ from orchestrator.storage.ledger import Ledger
 
 
 def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
-    """Give the epochs of a run; where a race dropped it, those until then, which lie beside its checkpoint."""
+    """Return the epochs of a run; where a race dropped it, those until then, which lie beside its checkpoint."""
     if run.result is not None:
         return run.result.history
     if run.pruned_after is None:
@@ -19,7 +19,7 @@ def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
 
 
 def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
-    """Give one row a seed and epoch, epochs from 1."""
+    """Return one row a seed and epoch, epochs from 1."""
     return [
         {"epoch": epoch.number, names.SEED: run.seed, **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH}}
         for run in trial.runs

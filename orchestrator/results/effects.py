@@ -47,12 +47,12 @@ class BlockEffects:
         return bool(self.compared) and all(effect.besides == first for effect, first in pairs if effect.n_pairs)
 
     def rows(self) -> list[Row]:
-        """Give one row a block, in network order, as plain values; None where a value is missing."""
+        """Return one row a block, in network order, as plain values; None where a value is missing."""
         order = tuple(effect.block for effect in self.blocks)
         return [_build_row(effect, order, self.importance.get(effect.block)) for effect in self.blocks]
 
     def notes(self) -> list[str]:
-        """Say in sentences what the numbers are and what they are not."""
+        """Describe in sentences what the numbers are and what they are not."""
         if not self.compared:
             return ["no two complete trials differ in one block alone"]
         seeds = [effect.accuracy.n_seeds for effect in self.compared if effect.accuracy is not None]

@@ -106,16 +106,16 @@ class Judgement:
         return compare(self._evidence, self._places[trial.number], self._places[other.number])
 
     def is_supported(self, trial: TrialRecord) -> bool:
-        """Say whether a trial is on the supported front."""
+        """Return whether a trial is on the supported front."""
         return trial.number in {each.number for each in self.supported}
 
     def front_probability(self, trial: TrialRecord) -> float | None:
-        """Give the probability that a candidate is on the front of true accuracies; None for another trial."""
+        """Return the probability that a candidate is on the front of true accuracies; None for another trial."""
         place = self._places.get(trial.number)
         return None if place is None else float(self._front_probabilities[place])
 
     def corrected(self, trial: TrialRecord) -> float | None:
-        """Give a candidate's expected accuracy, which choosing the best does not inflate; None for another trial."""
+        """Return a candidate's expected accuracy, which choosing the best does not inflate; None for another trial."""
         place = self._places.get(trial.number)
         return None if place is None else float(self._expected[place])
 

@@ -32,7 +32,7 @@ class Neighbours:
 
 
 def build_comparison_row(found: "Neighbours", labels: Mapping[int, TrialLabel]) -> Row:
-    """Say how much more accurate a trial on the front is than the one before it, each by its label."""
+    """Describe how much more accurate a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {
         names.CHEAPER: str(labels[found.cheaper.number]),

@@ -38,7 +38,7 @@ class PredictedTrials:
         self._found: dict[int, dict[str, Correct]] = {}
 
     def find(self, trial: TrialRecord, split: str = "validation") -> Correct | None:
-        """Give what the runs of a trial predict rightly; None where one of them kept nothing that can be read."""
+        """Return what the runs of a trial predict rightly; None where one of them kept nothing that can be read."""
         if trial.state != "complete":
             return None
         if trial.number not in self._found:
@@ -46,7 +46,7 @@ class PredictedTrials:
         return self._found[trial.number].get(split)
 
     def interval(self, trial: TrialRecord, split: str = "validation") -> Interval | None:
-        """Give the 95 % interval of a trial's accuracy: over images and, with several runs, over seeds.
+        """Return the 95 % interval of a trial's accuracy: over images and, with several runs, over seeds.
 
         One run needs its result alone; several need the predictions of each. None where that is missing.
         """
@@ -64,7 +64,7 @@ class PredictedTrials:
         return None if found is None else accuracy_interval(found.right)
 
     def align(self, trials: Sequence[TrialRecord]) -> list[NDArray[np.bool_]] | None:
-        """Give [runs, images] of each trial on validation; None where one has none, or they are of other images."""
+        """Return [runs, images] of each trial on validation; None where one has none, or they are of other images."""
         found = [self.find(trial) for trial in trials]
         whole = [each for each in found if each is not None]
         if not whole or len(whole) < len(found) or len(whole[0].image_ids) < 2:

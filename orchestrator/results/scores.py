@@ -59,12 +59,12 @@ def correlate_scores(trials: Sequence[TrialRecord]) -> list[ScoreCorrelation]:
 
 
 def score_metrics(trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """Give the rank correlations that are stated, by metric."""
+    """Return the rank correlations that are stated, by metric."""
     return {_METRICS[each.score]: each.value for each in correlate_scores(trials) if each.value is not None}
 
 
 def describe_scores(trials: Sequence[TrialRecord]) -> str | None:
-    """Say what the scores were worth, in a sentence; None where there are none."""
+    """Describe what the scores were worth, in a sentence; None where there are none."""
     found = correlate_scores(trials)
     if not found:
         return None

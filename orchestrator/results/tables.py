@@ -53,7 +53,7 @@ def count_params(trials: Sequence[TrialRecord]) -> float:
 
 
 def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: Row) -> Row:
-    """Say what is known of a trial: means over its seeds; None where a value is missing, as before it is complete."""
+    """Return the row of a trial: means over its seeds; None where a value is missing, as before it is complete."""
     results = results_of(trial)
     first = trial.runs[0] if trial.runs else None
     return {
@@ -75,7 +75,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
 
 
 def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: bool) -> Row:
-    """Say what is known of a run that has ended; None where a value is missing."""
+    """Return the row of a run that has ended; None where a value is missing."""
     return {
         names.TRIAL: trial.number,
         names.FROZEN: trial.frozen.key,

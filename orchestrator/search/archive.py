@@ -1,4 +1,4 @@
-"""A sweep that is begun anew: what the old one left is kept under another name, whatever interrupts that."""
+"""A sweep that is started afresh: what the old one left is kept under another name, whatever interrupts that."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ def archive_sweep(root: Root, name: str) -> str | None:
     """Keep a sweep's study, event files and pictures as `<name>~<number>`, and free its name.
 
     What is going to be moved is noted first. A death in between leaves the note, and whoever begins next finishes what
-    it says (`finish_archive`): the study goes last, so until then nothing has begun anew.
+    it says (`finish_archive`): the study goes last, so until then nothing has started afresh.
 
     Returns:
         The other name; None where there is no such sweep.
@@ -37,7 +37,7 @@ def archive_sweep(root: Root, name: str) -> str | None:
 
 
 def finish_archive(root: Root, name: str) -> str | None:
-    """Finish what a death interrupted when a sweep was begun anew; None where nothing did.
+    """Finish what a death interrupted when a sweep was started afresh; None where nothing did.
 
     Raises:
         SetupError: The store cannot be written.
@@ -63,7 +63,7 @@ def _steps(root: Root, name: str, archived: str) -> Sequence[Callable[[], object
 
 
 def count_archives(root: Root, name: str) -> int:
-    """Count the times that a study was begun anew: the highest number of its archived studies."""
+    """Count the times that a study was started afresh: the highest number of its archived studies."""
     numbers = [known.removeprefix(f"{name}~") for known in study_names(root) if known.startswith(f"{name}~")]
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 

@@ -26,7 +26,7 @@ class Space:
         self._base = Hyperparameters.of(experiment)
 
     def distributions(self, frozen_sets: Sequence[FrozenSet]) -> dict[str, BaseDistribution]:
-        """Give Optuna's view of the space, with these frozen sets.
+        """Return Optuna's view of the space, with these frozen sets.
 
         Choices are sorted: Optuna takes those of a study in another order for others.
         """

@@ -139,7 +139,7 @@ def translated(root: Root) -> Iterator[None]:
 
 
 def explain(error: Exception) -> str:
-    """Give the database's own reason, without SQL."""
+    """Return the database's own reason, without SQL."""
     return str(error.__cause__ or error).splitlines()[0]
 
 

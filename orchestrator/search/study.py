@@ -128,7 +128,7 @@ class OptunaSearch:
             raise ConfigError(
                 f"the choices of the study {self._experiment.name!r} in {self._root.optuna_db} cannot change:\n"
                 + "\n".join(changed[name] for name in sorted(changed)),
-                hint="put them back, or train anew with --fresh (the old study stays, under another name)",
+                hint="put them back, or train from scratch with --fresh (the old study stays, under another name)",
             )
 
     def require_identity(self, identity: Mapping[str, object], weights_file: str | None = None) -> None:
@@ -162,7 +162,7 @@ class OptunaSearch:
             raise ConfigError(
                 f"the finished trials of {self._experiment.name!r} were made with another configuration:\n"
                 + "\n".join(lines),
-                hint=f"{back}, or train anew with --fresh (the old study stays, under another name)",
+                hint=f"{back}, or train from scratch with --fresh (the old study stays, under another name)",
             )
         if weights_file is not None:
             file = self._root.relative(Path(weights_file))
@@ -207,7 +207,7 @@ class OptunaSearch:
         return self._experiment.search.strategy == "race"
 
     def _is_answered(self, trial: TrialRecord) -> bool:
-        """Say whether a trial is complete with every seed that is asked for now; a race asks for those it needs."""
+        """Return whether a trial is complete with every seed that is asked for now; a race asks for those it needs."""
         if self._is_race:
             return trial.is_settled
         return trial.state == "complete" and set(self._experiment.search.seeds) <= {run.seed for run in trial.runs}

@@ -65,7 +65,7 @@ def compare(evidence: Evidence, trial: int, other: int, confidence: float = 0.95
 
 
 def p_better(evidence: Evidence) -> Floats:
-    """Give the chance that a trial would be better than another by as much or more if it were no better.
+    """Return the chance that a trial would be better than another by as much or more if it were no better.
 
     Returns:
         One-sided p-values `[trial, other]`: [trials, trials].

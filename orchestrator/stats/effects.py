@@ -208,7 +208,7 @@ def _combine(weights: Mapping[Cell, float], seeds: Sequence[int]) -> NDArray[np.
 
 
 def _contrast_interval(values: NDArray[np.float64], scale: float) -> tuple[float, float, float]:
-    """Give the ends of the 95 % t-interval of the mean, and the p-value of 0.
+    """Return the ends of the 95 % t-interval of the mean, and the p-value of 0.
 
     Runs with the same seed are compared image by image, so that what makes an image easy or a seed lucky for all
     trials cancels. Two images are added that differ by `scale`, one in each direction: where trials differ on few

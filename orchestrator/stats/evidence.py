@@ -83,7 +83,7 @@ class Evidence:
         return self.accuracy[:, None] - self.accuracy[None, :]
 
     def standard_errors(self) -> tuple[Floats, Floats]:
-        """Give the standard errors of all differences and their degrees of freedom (Satterthwaite), at least 1.
+        """Return the standard errors of all differences and their degrees of freedom (Satterthwaite), at least 1.
 
         Both are [trials, trials].
         """
@@ -95,7 +95,7 @@ class Evidence:
 
 
 def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Floats]:
-    """Give `Evidence.seeds` and `Evidence.seeds_square`.
+    """Return `Evidence.seeds` and `Evidence.seeds_square`.
 
     The variance of a few runs is known badly. All trials' variances together say how variances spread, and each is
     drawn towards their middle by as much: moderated variances.
@@ -118,7 +118,7 @@ def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Float
 
 
 def mean_squares(values: Floats) -> tuple[float, float]:
-    """Give the mean squares of runs and of the rest: equal in expectation if seeds add nothing.
+    """Return the mean squares of runs and of the rest: equal in expectation if seeds add nothing.
 
     Args:
         values: [runs, images], at least two of each.

@@ -97,7 +97,7 @@ class Posterior:
         return covariance
 
     def _weigh(self, effect: float, own: float) -> tuple[float, Floats]:
-        """Give the restricted log-likelihood of sizes, and the matrix that takes the level out and divides by noise."""
+        """Return the restricted log-likelihood of sizes, and the matrix that removes the level and divides by noise."""
         covariance = self._covariance(effect, np.full(len(self._measured), own**2))
         inverse = np.linalg.inv(covariance)
         of_level = inverse.sum(axis=1)
@@ -108,7 +108,7 @@ class Posterior:
         return -0.5 * (float(log_determinant) + math.log(precision) + residual), projection
 
     def _surprises(self, effect: float, projection: Floats) -> list[tuple[_Sizes, float]]:
-        """Give what it adds to the log-likelihood if one trial deviates besides: each trial, each size."""
+        """Return what it adds to the log-likelihood if one trial deviates besides: each trial, each size."""
         weighed, own = projection @ self._measured, np.diag(projection)
         found = []
         for surprise in _SURPRISES:
@@ -188,7 +188,7 @@ def draw_accuracies(
 
 
 def front_probabilities(accuracies: Floats, params: Sequence[float]) -> Floats:
-    """Give the share of draws in which each trial is on the front, [trials].
+    """Return the share of draws in which each trial is on the front, [trials].
 
     It is there if it is more accurate than all with fewer parameters, and as accurate as all with as many.
 

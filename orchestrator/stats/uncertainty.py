@@ -9,7 +9,7 @@ from orchestrator.stats.evidence import mean_squares
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the Wilson score interval of a share, both ends in [0, 1].
+    """Return the Wilson score interval of a share, both ends in [0, 1].
 
     Raises:
         ValueError: `total` is 0, or `successes` is not in [0, total].
@@ -24,7 +24,7 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
 
 
 def accuracy_interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> tuple[float, float]:
-    """Give an interval of the accuracy that runs of other seeds would have on other images, both ends in [0, 1].
+    """Return an interval of the accuracy that runs of other seeds would have on other images, both ends in [0, 1].
 
     Seeds and images are two crossed random factors: every run predicts the same images. The variance of the mean comes
     from their mean squares, its degrees of freedom from Satterthwaite's rule, and the ends are those of a score
@@ -56,7 +56,7 @@ def accuracy_interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> t
 
 
 def variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the variance of the mean of [runs, images] and its degrees of freedom, at least 1.
+    """Return the variance of the mean of [runs, images] and its degrees of freedom, at least 1.
 
     Over draws of both, runs and images; of a single run over draws of images.
 

@@ -52,7 +52,7 @@ class ArrayLabel(BaseModel):
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def is_like(self, other: "ArrayLabel") -> bool:
-        """Say whether it stands for the same array, whatever is told besides."""
+        """Return whether it stands for the same array, whatever is told besides."""
         mine, its = ((label.kind, label.key, label.shape, label.dtype) for label in (self, other))
         return mine == its
 
@@ -115,7 +115,7 @@ class Writer:
 
 
 def refuse(label: ArrayLabel, reason: str) -> CacheError:
-    """Say that an array cannot be kept, and why."""
+    """Report that an array cannot be kept, and why."""
     return CacheError(f"{label.of}: the cache cannot keep it: {reason}")
 
 

@@ -7,7 +7,7 @@ the system releases those of a process that dies:
     exclusive, on `.<key>.part`   somebody makes it, others wait; without the lock it was left by a death
     exclusive, on `room.lock`     somebody makes room
 
-Nothing here is precious: what is damaged or foreign is made anew.
+Nothing here is precious: what is damaged or foreign is made again.
 """
 
 import errno
@@ -303,7 +303,7 @@ def _take(file: IO[bytes], label: ArrayLabel) -> bool:
 
 
 def _lies_at(file: IO[bytes], path: Path) -> bool:
-    """Say whether a file still has its name: who had it before may have renamed or removed it."""
+    """Return whether a file still has its name: who had it before may have renamed or removed it."""
     try:
         there, here = path.stat(), os.fstat(file.fileno())
     except FileNotFoundError:
@@ -317,7 +317,7 @@ def _identify(file: IO[bytes]) -> tuple[int, int, bytes]:
 
 
 def _verify(file: IO[bytes]) -> bool:
-    """Say whether a file is what was written; it is read once in the life of a process."""
+    """Return whether a file is what was written; it is read once in the life of a process."""
     identity = _identify(file)
     if identity not in _verified and matches_digest(file):
         _verified.add(identity)

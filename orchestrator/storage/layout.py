@@ -115,7 +115,7 @@ class Root:
         return self.path / "spool" / f"{safe_name(experiment)}.refused.jsonl"
 
     def archiving(self, experiment: str) -> Path:
-        """File that is there while the experiment's last sweep is being put aside to begin anew."""
+        """File that is there while the experiment's last sweep is being put aside to start afresh."""
         return self.path / "locks" / f"{safe_name(experiment)}.archiving"
 
     @property

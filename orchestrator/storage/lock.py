@@ -71,7 +71,7 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Say who holds the lock at `path`; None where nobody does. It shares the lock for an instant."""
+    """Return who holds the lock at `path`; None where nobody does. It shares the lock for an instant."""
     try:
         file = path.open()
     except FileNotFoundError:

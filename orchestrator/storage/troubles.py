@@ -35,7 +35,7 @@ _REVISION = re.compile(r"found version (?P<found>\w+),|Can't locate revision ide
 
 
 def hint_at_cause(error: BaseException, program: Program, address: str, file: Path | None) -> str | None:
-    """Say what to do about an error of a database; None where its cause is not known.
+    """Return what to do about an error of a database; None where its cause is not known.
 
     Args:
         error: What the program or its database raised, with what that came from.
@@ -56,7 +56,7 @@ def hint_at_cause(error: BaseException, program: Program, address: str, file: Pa
             return f"see that {file or address} is a file in a folder that may be written, or choose another --root"
         case "damaged":
             return (
-                f"it is damaged: put a copy of {file or address} back if there is one; else move it away to start anew"
+                f"it is damaged: put a copy of {file or address} back if there is one; else move it away to start over"
             )
         case "driver":
             module = found["module"] if found is not None else ""

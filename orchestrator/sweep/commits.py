@@ -141,7 +141,7 @@ class Commits:
         self._end(job, job.record("failed", error=error.message, cause=cause))
 
     def end_trial(self, trial: TrialRecord) -> None:
-        """Say that a trial has ended."""
+        """Report that a trial has ended."""
         self._observer.on_trial_end(trial)
         self._updates.note_change()
 

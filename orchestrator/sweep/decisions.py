@@ -83,7 +83,7 @@ class Entrant:
     next_cost: tuple[float, ...] = ()
 
     def at(self, rung: int) -> Standing | None:
-        """Give where its first run stood at a rung; where it had finished before, how it ended."""
+        """Return where its first run stood at a rung; where it had finished before, how it ended."""
         return self.rungs.get(rung) or (self.runs[0] if self.runs else None)
 
     def before(self, runs: int) -> "Entrant":
@@ -152,7 +152,7 @@ class Move:
 
 
 def next_move(entrants: Sequence[Entrant], rules: Rules) -> Move:
-    """Say what a race does next. While runs are under way, their trials must not be asked about.
+    """Describe what a race does next. While runs are under way, their trials must not be asked about.
 
     It depends on nothing but what the runs have shown, so a race that died goes on where it was.
     """
@@ -171,7 +171,7 @@ def next_move(entrants: Sequence[Entrant], rules: Rules) -> Move:
 
 
 def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np.float64]:
-    """Give the probability of being on the front by the finished runs, [entrants]; 0 for what has none."""
+    """Return the probability of being on the front by the finished runs, [entrants]; 0 for what has none."""
     finished = [i for i, each in enumerate(entrants) if each.runs and each.dropped_at is None]
     found = np.zeros(len(entrants))
     if finished:
@@ -180,7 +180,7 @@ def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np
 
 
 def best_so_far(val_losses: Sequence[float]) -> list[int]:
-    """Give the epoch of the best weights after each epoch: the lowest loss, the first of equals."""
+    """Return the epoch of the best weights after each epoch: the lowest loss, the first of equals."""
     best: list[int] = []
     for epoch, loss in enumerate(val_losses):
         best.append(epoch if not best or loss < val_losses[best[-1]] else best[-1])
@@ -246,7 +246,7 @@ def _pick(entrants: Sequence[Entrant], rules: Rules) -> Iterator[int]:
 def _estimate(
     entrants: Sequence[Entrant], runs: Sequence[Sequence[Standing]], curves: Sequence[Standing], rules: Rules
 ) -> NDArray[np.float64]:
-    """Give the probability of each entrant to end on the front, by `runs`; what goes on is learned from `curves`."""
+    """Return the probability of each entrant to end on the front, by `runs`; what goes on is learned from `curves`."""
     drawn = draw_accuracies(
         [np.stack([run.correct for run in each]) for each in runs],
         [each.frozen for each in entrants],
@@ -296,7 +296,7 @@ def _learn_seeds(runs: Sequence[Sequence[Standing]]) -> tuple[float, float]:
 
 
 def _smooth_error(accuracy: float, images: int) -> float:
-    """Give an error with half an image more on either side, so that it is never 0."""
+    """Return an error with half an image more on either side, so that it is never 0."""
     return ((1 - accuracy) * images + 0.5) / (images + 1)
 
 
@@ -306,7 +306,7 @@ def _recent_exponent(run: Standing, epoch: int) -> float:
 
 
 def _exponent(run: Standing, start: int, end: int) -> float:
-    """Give the exponent with which the error fell between two epochs (from 1); after the last epoch it stays."""
+    """Return the exponent with which the error fell between two epochs (from 1); after the last epoch it stays."""
     images = len(run.correct)
     first, last = (_smooth_error(run.curve[min(epoch, len(run.curve)) - 1], images) for epoch in (start, end))
     return math.log(first / last) / math.log(end / start)

@@ -43,7 +43,7 @@ class FullStrategy:
         self._prepared = prepared
 
     def next_step(self) -> NextStep | None:
-        """Give the runs of the next trial."""
+        """Return the runs of the next trial."""
         proposal = self._search.propose()
         if proposal is None:
             return None

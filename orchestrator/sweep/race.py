@@ -101,7 +101,7 @@ class RaceStrategy:
         self._rules = build_rules(prepared, len(self._lanes))
 
     def next_step(self) -> NextStep | None:
-        """Say what the race does next; None while runs are under way, and when it is over."""
+        """Describe what the race does next; None while runs are under way, and when it is over."""
         if self._outstanding:
             return None
         jobs = self._open_left() or self._take_up_finished()
@@ -299,7 +299,7 @@ class _Evidence:
 
 
 def _curve(history: Sequence[EpochMetrics]) -> tuple[float, ...]:
-    """Give the validation accuracy of the best weights so far after each epoch."""
+    """Return the validation accuracy of the best weights so far after each epoch."""
     return tuple(history[epoch].val_acc for epoch in best_so_far([metrics.val_loss for metrics in history]))
 
 

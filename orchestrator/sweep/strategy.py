@@ -47,7 +47,7 @@ class Strategy(Protocol):
         """Hear how many runs there are at a time, before the first of them."""
 
     def next_step(self) -> NextStep | None:
-        """Say what to do next; None where that depends on runs under way, or where nothing is left."""
+        """Return what to do next; None where that depends on runs under way, or where nothing is left."""
 
     def pause(self, job: Job) -> None:
         """Hear that a run has paused."""

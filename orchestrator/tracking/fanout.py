@@ -75,7 +75,7 @@ class FanoutTracker:
         return FanoutRun(opened)
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
-        """Give a finished run to another trial, everywhere."""
+        """Hand a finished run to another trial, everywhere."""
         _tell_all(self._trackers, lambda tracker: tracker.adopt_run(run_id, start))
 
     def update_sweep(self, summary: SweepSummary) -> None:

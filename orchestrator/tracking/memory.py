@@ -115,7 +115,7 @@ class MemoryTracker:
         return run
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:  # noqa: ARG002 - there are no MLflow runs here
-        """Give the finished run of this fingerprint to another trial."""
+        """Hand the finished run of this fingerprint to another trial."""
         for run in [run for run in self._find(start) if run.status == "finished"][-1:]:
             run.start = start
 

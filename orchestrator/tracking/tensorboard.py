@@ -34,7 +34,7 @@ _SHOWN = 5
 
 
 class TensorBoardRun:
-    """Writes the event file of one run. A disk that is full loses no run: the folder is written anew at the next call.
+    """Writes the event file of one run. A disk that is full loses no run: the folder is written again at the next call.
 
     Args:
         folder: Folder of the run; what is there is removed.
@@ -106,7 +106,7 @@ class TensorBoardRun:
         """Write events; where there is no file yet, or an earlier write has failed, all there is before them.
 
         What ends a run is written to last over a power cut: nobody writes the file again once the run is entered. What
-        comes before need not be, since a run that continues writes it anew.
+        comes before need not be, since a run that continues writes it again.
         """
         try:
             if self._file is None:
@@ -187,7 +187,7 @@ class TensorBoardTracker:
         return run
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:  # noqa: ARG002 - there are no MLflow runs here
-        """Give the finished run of this fingerprint to another trial: its folder takes the name of `start`."""
+        """Hand the finished run of this fingerprint to another trial: its folder takes the name of `start`."""
         folder = self._directory / safe_name(start.name)
         with self._tolerating("rename in"):
             finished = [

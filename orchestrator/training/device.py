@@ -79,7 +79,7 @@ class Device:
 
 
 def describe_device() -> Device:
-    """Say what torch computes on here. It asks as a sweep does."""
+    """Return what torch computes on here. It asks as a sweep does."""
     gpus: tuple[Gpu, ...] = ()
     fault: SetupError | None = None
     why_cpu = explain_cpu()
@@ -101,7 +101,7 @@ def describe_device() -> Device:
 
 
 def explain_cpu() -> str | None:
-    """Say why `accelerator: auto` takes the CPU, as a clause; None where torch sees a CUDA GPU."""
+    """Explain why `accelerator: auto` takes the CPU, as a clause; None where torch sees a CUDA GPU."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         if torch.cuda.is_available():

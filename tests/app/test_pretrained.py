@@ -137,7 +137,7 @@ def test_a_sweep_that_found_a_better_network_is_refused_and_the_former_one_is_na
         f"  model.weights: was {first}, is {second}",
     ]
     assert caught.value.hint == (
-        f"put it back (-s model.weights='{first}'), or train anew with --fresh "
+        f"put it back (-s model.weights='{first}'), or train from scratch with --fresh "
         "(the old study stays, under another name)"
     )
     # which leads on: the same network by its path
@@ -154,4 +154,4 @@ def test_weights_of_no_sweep_are_refused_as_before(root):
     with pytest.raises(ConfigError) as caught:
         search.require_identity({"weights_sha256": "b" * 64})
     assert len(caught.value.message.splitlines()) == 2
-    assert caught.value.hint.startswith("put it back, or train anew")
+    assert caught.value.hint.startswith("put it back, or train from scratch")

@@ -1,4 +1,4 @@
-"""Replays of a recorded sweep: what is drawn anew, what counts as found, and the table."""
+"""Replays of a recorded sweep: what is drawn again, what counts as found, and the table."""
 
 import json
 from dataclasses import replace

@@ -150,5 +150,5 @@ def test_a_sweep_that_started_from_a_network_that_is_the_best_no_more_is_refused
     done = sweep("second", "-s", "search.frozen=[none,stem]")
     assert done.code == 2
     assert f"model.weights: was {former}, is {newer}" in done.err
-    assert f"hint: put it back (-s model.weights={former}), or train anew with --fresh" in done.err
+    assert f"hint: put it back (-s model.weights={former}), or train from scratch with --fresh" in done.err
     assert load_sweep("second", first.root).experiment.search.frozen == ("none",)

@@ -1,4 +1,4 @@
-"""The life of a sweep: begun anew and dead between two steps, ended at once, halted, interrupted before it begins."""
+"""A sweep's life: started afresh and dead between two steps, ended at once, halted, interrupted before it begins."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A sweep that is begun anew, and dies at every point of that: the same command goes on, and nothing is lost."""
+"""A sweep that is started afresh, and dies at every point of that: the same command goes on, and nothing is lost."""
 
 import pytest
 

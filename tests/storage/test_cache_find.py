@@ -27,4 +27,4 @@ def test_who_only_looks_finds_what_is_there_whole_and_makes_nothing(tmp_path):
     (path,) = (entry.path for entry in cache.entries())
     path.write_bytes(b"\xff" + path.read_bytes()[1:])
     assert find() is None
-    assert words == []  # whoever makes it anew says so
+    assert words == []  # whoever makes it again says so

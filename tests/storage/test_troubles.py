@@ -98,7 +98,7 @@ def test_only_what_is_damaged_is_to_be_moved_away(store, ask, studied):
     file = getattr(studied, store)
     copy = shutil.copyfile(file, f"{file}.copy")
     file.write_bytes(b"this is no database" * 100)
-    assert ask(studied) == f"it is damaged: put a copy of {file} back if there is one; else move it away to start anew"
+    assert ask(studied) == f"it is damaged: put a copy of {file} back if there is one; else move it away to start over"
     shutil.copyfile(copy, file)
     assert study_names(studied) == ["demo"]
     file.unlink()

@@ -137,7 +137,7 @@ def set_epoch_axis(axes: "Axes") -> None:
 
 
 def line_style(each: Series) -> dict[str, Any]:
-    """Say how the line of a trial is drawn. On the front dark and thick, else pale and thin."""
+    """Describe how the line of a trial is drawn. On the front dark and thick, else pale and thin."""
     if each.on_front:
         return {
             "linestyle": _DASHES[each.rank % len(_DASHES)],
@@ -154,7 +154,7 @@ def line_style(each: Series) -> dict[str, Any]:
 
 
 def mark_style(each: Series) -> dict[str, Any]:
-    """Say how the point of a trial is drawn where the key names it: filled on the front, else hollow."""
+    """Describe how the point of a trial is drawn where the key names it: filled on the front, else hollow."""
     if each.on_front:
         return {
             "color": _HUES[each.rank % len(_HUES)],
@@ -174,7 +174,7 @@ def mark_style(each: Series) -> dict[str, Any]:
 
 
 def point_style(each: Series) -> dict[str, Any]:
-    """Say how the point of a trial is drawn where a label or a row names it: filled on the front, else hollow."""
+    """Describe how the point of a trial is drawn where a label or a row names it: filled on the front, else hollow."""
     style: dict[str, Any] = {"marker": "o", "linestyle": "none"}
     if each.on_front:
         return {**style, "color": INK, "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7, "zorder": 5}

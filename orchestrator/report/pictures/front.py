@@ -76,7 +76,7 @@ def draw_front(series: Sequence[Series], caption: str, knee: int, recommendation
 
 
 def _point(each: Series) -> dict[str, Any]:
-    """Say how a trial is drawn: as on the front or off it, filled by how probable that is, in the supported shape."""
+    """Describe how a trial is drawn: on the front or off it, filled by how probable that is, in the supported shape."""
     style = point_style(each) if each.p_front is None else _shade(point_style(each), each.p_front)
     return {**style, "marker": _SUPPORTED} if each.supported else style
 

@@ -119,12 +119,12 @@ def build_series(sweep: Sweep) -> list[Series]:
 
 
 def grey_level(probability: float) -> float:
-    """Give the grey of a point that is on the front with a probability: 1, white, for surely not; dark for surely."""
+    """Return the grey of a point that is on the front with a probability: 1, white, for surely not; dark for surely."""
     return 1 - probability * (1 - 0x1A / 255)
 
 
 def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = False) -> str:
-    """Say in a line what a picture shows and what it leaves out.
+    """Describe in a line what a picture shows and what it leaves out.
 
     Args:
         sweep: The sweep.
@@ -145,7 +145,7 @@ def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = 
 
 
 def describe_trials(sweep: Sweep) -> str:
-    """Say in a line how many trials a picture of the whole sweep rests on, and what it leaves out."""
+    """Describe in a line how many trials a picture of the whole sweep rests on, and what it leaves out."""
     return "; ".join([f"{sweep.experiment.name}: {_count(len(sweep.candidates), 'trial')}", *_left_out(sweep)])
 
 

@@ -79,7 +79,7 @@ def relocate(connection: Connection, old: Path, root: Root) -> str | None:
 
 
 def house_default(connection: Connection, root: Root) -> str | None:
-    """Give MLflow's own experiment a place under the root where it still has the folder that MLflow took by itself.
+    """Assign MLflow's own experiment a place under the root where it still has the folder that MLflow took by itself.
 
     That is `./mlruns/0` of whichever folder the first command ran in. Artifacts of sweeps that lie there are copied;
     other runs stay as they are.

@@ -108,7 +108,7 @@ class SweepRuns:
     def close_abandoned(self, parent_id: str, reason: str) -> None:
         """Close the child runs that are RUNNING and that nobody can be running.
 
-        Those under `parent_id` are put off; those of a sweep that was begun anew since end as KILLED, as do those that
+        Those under `parent_id` are put off; those of a sweep started afresh since end as KILLED, as do those that
         it had put off.
         """
         for child in self._find_abandoned("RUNNING"):
@@ -116,7 +116,7 @@ class SweepRuns:
                 put_off_run(self._client, child.info.run_id, reason)
             else:
                 end_run(self._client, child.info.run_id, "KILLED", f"killed: {reason}")
-        self.give_up(lambda child: child.data.tags.get(PARENT) != parent_id, "the sweep was begun anew")
+        self.give_up(lambda child: child.data.tags.get(PARENT) != parent_id, "the sweep was started afresh")
 
     def give_up(self, which: Callable[[Run], bool], reason: str) -> None:
         """End the child runs that were put off and that nothing goes on with."""

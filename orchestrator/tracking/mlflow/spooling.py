@@ -128,7 +128,7 @@ class SpoolingTracker:
         return SpoolingRun(self, key)
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
-        """Give a finished child run to another trial; `run_id` is None for one that the store heard of late."""
+        """Hand a finished child run to another trial; `run_id` is None for one that the store heard of late."""
         self.submit(Adopted(run_id=run_id, start=start))
 
     def update_sweep(self, summary: SweepSummary) -> None:

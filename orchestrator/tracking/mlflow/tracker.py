@@ -199,7 +199,7 @@ class MlflowTracker:
         return False
 
     def adopt_run(self, run_id: str | None, start: RunStart) -> None:
-        """Give a finished child run to another trial of this sweep: it takes the name and trial of `start`.
+        """Hand a finished child run to another trial of this sweep: it takes the name and trial of `start`.
 
         Where the id is None or unknown (the run reached the store late), it is the newest finished run of the
         fingerprint. The `pareto` tag follows with the next update of the sweep.
@@ -248,7 +248,7 @@ class MlflowTracker:
     def close_stale_runs(self, reason: str) -> None:
         """Put off the runs of a dead owner: this one holds the sweep's lock, so nobody runs them.
 
-        Those of others are left alone; those of a sweep that was begun anew since end as KILLED.
+        Those of others are left alone; those of a sweep that was started afresh since end as KILLED.
 
         Raises:
             SetupError: The store is lost.

@@ -180,7 +180,7 @@ class EncodedImages:
         return np.asarray(whole, dtype=np.int64), sorted(broken, key=lambda image: image.row)
 
     def locate(self, index: int) -> tuple[int, str | None]:
-        """Give row and file of an image as it is stored."""
+        """Return row and file of an image as it is stored."""
         row = int(self._rows[index])
         return row, _show_path(self._stored[row])
 

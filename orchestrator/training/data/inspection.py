@@ -38,7 +38,7 @@ class _Inspected(Protocol):
         """Digests by row."""
 
     def locate(self, index: int) -> tuple[int, str | None]:
-        """Give row and file of an image as it is stored."""
+        """Return row and file of an image as it is stored."""
 
 
 class _Drawn:

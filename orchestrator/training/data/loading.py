@@ -104,7 +104,7 @@ class LoadedData:
             _Decoding(images, self.config.image_size),
             batch_sampler=order,
             num_workers=workers,
-            # whoever runs in a worker process would start them as that was started, and each would load torch anew
+            # whoever runs in a worker process would start them as that was started, and each would load torch again
             multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
             persistent_workers=workers > 0,
             pin_memory=self.pinned,
@@ -177,7 +177,7 @@ def _describe(config: DataConfig, source: Source) -> DatasetInfo:
 
 
 def _select(source: Source) -> dict[str, RowsOf] | None:
-    """Give the cached images of each split; None where they are not all there."""
+    """Return the cached images of each split; None where they are not all there."""
     if source.decoded is None:
         return None
     found = {split: source.decoded.select(images.digests) for split, images in source.splits.items()}

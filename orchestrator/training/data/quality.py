@@ -156,7 +156,7 @@ class DataReport(Record):
 
 
 def place(split: str, row: int, file: str | None) -> str:
-    """Say where an image lies."""
+    """Return where an image lies."""
     return f"split {split}, row {row}{f' ({file})' if file else ''}"
 
 

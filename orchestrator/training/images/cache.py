@@ -84,7 +84,7 @@ class CachedImages:
     broken: Mapping[bytes, str]
 
     def select(self, digests: Sequence[bytes]) -> RowsOf | None:
-        """Give the images with these digests, in order; None where one of them is not there."""
+        """Return the images with these digests, in order; None where one of them is not there."""
         if any(digest in self.broken or digest not in self.places for digest in digests):
             return None
         rows = np.asarray([self.places[digest] for digest in digests], dtype=np.int64)

@@ -78,7 +78,7 @@ def decode_image(data: bytes, size: int, value_range: ValueRange | None = None) 
 
 
 def describe_decoder() -> dict[str, str | int | None]:
-    """Say which programs decide what pixels the same bytes become."""
+    """Return which programs decide what pixels the same bytes become."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a Pillow that does not know all of these features
         codecs = {name: features.version(name) for name in _CODECS}
@@ -102,7 +102,7 @@ def probe_image(data: bytes, value_range: ValueRange | None = None) -> ImageFact
 
 
 def describe_damage(error: Exception, size: int) -> str:
-    """Say why bytes of this many cannot be decoded.
+    """Explain why bytes of this many cannot be decoded.
 
     Args:
         error: One of `UNDECODABLE`.

@@ -35,7 +35,7 @@ class DeepImages(Protocol):
 
 
 def has_more_than_8_bits(data: bytes) -> bool:
-    """Say whether an encoded image has more than 8 bits a channel; only the head of the file is read."""
+    """Return whether an encoded image has more than 8 bits a channel; only the head of the file is read."""
     if data.startswith(_SHALLOW):
         return False
     if data.startswith(_PNG):

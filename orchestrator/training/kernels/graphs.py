@@ -35,7 +35,7 @@ class GraphedParts:
         self._notes: list[str] = []
 
     def __call__(self, value: Tensor) -> Tensor:
-        """Give what the parts give for a batch [n, ...]. The next call may write over it."""
+        """Return what the parts give for a batch [n, ...]. The next call may write over it."""
         if self._shape is None:
             self._shape = value.shape
             self._graphs = self._capture(value)

@@ -62,7 +62,7 @@ class SumOfTaps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Give the gradients of maps and weight, of those that are asked for."""
+        """Return the gradients of maps and weight, of those that are asked for."""
         pixels, weight = ctx.saved_tensors
         rows, columns = ctx.axes
         of_output = of_output.permute(2, 3, 0, 1).contiguous()

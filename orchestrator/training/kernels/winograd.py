@@ -54,7 +54,7 @@ class Winograd(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Give the gradients of maps and weight, of those that are asked for."""
+        """Return the gradients of maps and weight, of those that are asked for."""
         tiles, kernel = ctx.saved_tensors
         of_products = _spread(of_output.permute(0, 2, 3, 1).contiguous())
         flat = of_products.flatten(2, 4).flatten(end_dim=1)
@@ -69,7 +69,7 @@ class Winograd(torch.autograd.Function):
 
 
 def _to_tiles(maps: Tensor) -> Tensor:
-    """Give B^T pixels B of each tile: (4, 4, images, tiles down, tiles across, channels)."""
+    """Return B^T pixels B of each tile: (4, 4, images, tiles down, tiles across, channels)."""
     images, rows, columns, channels = maps.shape
     down, across = _count_tiles(rows, columns)
     padded = maps.new_zeros(images, 2 * down + 2, 2 * across + 2, channels)
@@ -92,7 +92,7 @@ def _add_tiles(of_tiles: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _sum_products(products: Tensor, rows: int, columns: int) -> Tensor:
-    """Give the outputs, A^T products A: (images, rows, columns, channels)."""
+    """Return the outputs, A^T products A: (images, rows, columns, channels)."""
     _, _, images, down, across, channels = products.shape
     outputs = products.new_empty(images, down, 2, across, 2, channels)
     by_rows = products.new_empty(2, *products.shape[1:])
@@ -122,7 +122,7 @@ def _count_tiles(rows: int, columns: int) -> tuple[int, int]:
 
 
 def _lines(maps: Tensor, axis: int, tiles: int) -> list[Tensor]:
-    """Give the first, second, third and fourth pixel of each tile along an axis, as views."""
+    """Return the first, second, third and fourth pixel of each tile along an axis, as views."""
     before = (slice(None),) * axis
     return [maps[(*before, slice(first, first + 2 * tiles - 1, 2))] for first in range(TILE)]
 

@@ -51,7 +51,7 @@ def measure_costs(
 
 
 def _list_demands(names: Iterable[str], frozen: FrozenSet) -> dict[str, _Demand]:
-    """Say what a frozen set asks of each part."""
+    """Describe what a frozen set asks of each part."""
     demands: dict[str, _Demand] = {}
     needs_input = False
     for name in names:

@@ -1,4 +1,4 @@
-"""Scores before anything trains: kept ones, or worked out anew; a sweep goes on without them."""
+"""Scores before anything trains: kept ones, or worked out again; a sweep goes on without them."""
 
 from collections.abc import Callable
 

@@ -116,7 +116,7 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[Fro
 
 
 def describe_reuse(plans: Iterable[PrefixPlan], images: int | None = None) -> list[str]:
-    """Say which first blocks are computed once for all runs of a sweep, and which are not and why, a sentence each.
+    """Return which first blocks are computed once for all runs of a sweep, and which are not and why, a sentence each.
 
     Args:
         plans: Of each frozen set of the sweep.

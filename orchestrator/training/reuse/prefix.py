@@ -183,7 +183,7 @@ class Computing:
         return list(told) if isinstance(told, tuple) else []
 
     def _shapes(self, images: DecodedImages) -> list[tuple[int, ...]]:
-        """Give the shape of what each part gives for all images."""
+        """Return the shape of what each part gives for all images."""
         shapes = []
         with self.computing():
             value = self._normalise(images[torch.tensor([0])])
@@ -208,7 +208,7 @@ class Computing:
     def _open_boundary(
         self, split: str, depth: int, shapes: Sequence[tuple[int, ...]]
     ) -> tuple[int, MappedActivations | None]:
-        """Give the activations of the most parts, fewer than `depth`, that the cache has or that other runs need."""
+        """Return the activations of the most parts, fewer than `depth`, that the cache has or that other runs need."""
         for parts in range(depth - 1, 0, -1):
             if parts in self.boundaries:
                 with suppress(CacheError):  # without room for them they are computed on the way, and not kept

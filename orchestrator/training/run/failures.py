@@ -26,7 +26,7 @@ _SENDER_GONE = (EOFError, ConnectionError, FileNotFoundError)
 
 
 def explain(error: Exception) -> RunError | None:
-    """Say why a training failed; None where only the exception itself can tell."""
+    """Explain why a training failed; None where only the exception itself can tell."""
     if isinstance(error, RunError):
         return error
     text = str(error)
@@ -74,7 +74,7 @@ def _last_exception(text: str) -> str:
 
 
 def _passes(error: BaseException, *rooms: str) -> bool:
-    """Say whether an error came through a module of these, on its way."""
+    """Return whether an error came through a module of these, on its way."""
     return any(frame.tb_frame.f_globals.get("__name__", "").startswith(rooms) for frame in _frames(error.__traceback__))
 
 

@@ -213,7 +213,7 @@ class EpochCheckpoint(Checkpoint):
         self._copying_s = self._held_at - began
 
     def _is_over(self, trainer: pl.Trainer) -> bool:
-        """Say whether no epoch is left: the last one was reached, or `patience` ran out."""
+        """Return whether no epoch is left: the last one was reached, or `patience` ran out."""
         return trainer.should_stop or len(self._history) >= (trainer.max_epochs or 0)
 
     def _write(self, trainer: pl.Trainer) -> None:

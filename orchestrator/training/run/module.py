@@ -99,7 +99,7 @@ class FreezingModule(pl.LightningModule):
         return self
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Give the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
+        """Return the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
         value = self.prepare(batch)
         if self.training and self._graphed is not None:
             return self._graphed(value)
@@ -204,7 +204,7 @@ class FreezingModule(pl.LightningModule):
         self.eval_outcomes = self.eval_outcomes.start_anew()
 
     def on_validation_epoch_end(self) -> None:
-        """Give checkpoint and early stopping what they watch, unless it is lost.
+        """Hand checkpoint and early stopping what they watch, unless it is lost.
 
         Raises:
             RunError: A loss of the epoch is not finite.

@@ -25,7 +25,7 @@ class Outcomes:
         self._labels: list[Tensor] = []
 
     def start_anew(self) -> Self:
-        """Give empty ones of the same kind."""
+        """Return empty ones of the same kind."""
         return type(self)(self._classes, logits=self._logits is not None)
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -37,11 +37,11 @@ class Outcomes:
             self._logits.append(logits.detach())
 
     def logits(self) -> Tensor:
-        """Give the logits, where they are kept: fp32, [n, classes], on the CPU, in the order in which they came."""
+        """Return the logits, where they are kept: fp32, [n, classes], on the CPU, in the order in which they came."""
         return torch.cat(self._logits or []).float().cpu()
 
     def mean_loss(self) -> float:
-        """Give the mean loss of all images, rounded to fp32: Lightning compares epochs in it. NaN where one is."""
+        """Return the mean loss of all images, rounded to fp32: Lightning compares epochs in it. NaN where one is."""
         return float(torch.cat(self._losses).double().mean().float())
 
     def confusion(self) -> Tensor:
@@ -50,6 +50,6 @@ class Outcomes:
         return multiclass_confusion_matrix(predicted, labels, self._classes, validate_args=False)
 
     def accuracy(self) -> float:
-        """Give the share of images whose class was predicted: 9 of 10 is 0.9, as a person would write it."""
+        """Return the share of images whose class was predicted: 9 of 10 is 0.9, as a person would write it."""
         confusion = self.confusion()
         return int(confusion.trace()) / int(confusion.sum())

@@ -85,7 +85,7 @@ class _Attempt:
             self.validated = validated
 
     def progress(self, finished: bool) -> TrainingProgress:  # noqa: FBT001 - the only thing that it is told
-        """Say how far the run is; time and memory count earlier attempts in."""
+        """Describe how far the run is; time and memory count earlier attempts in."""
         earlier = self.earlier
         return TrainingProgress(
             history=tuple(self.history),
@@ -156,7 +156,7 @@ def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str,
 
 
 def _find_earlier(folder: CheckpointFolder, spec: RunSpec) -> TrainingProgress | None:
-    """Find what an interrupted run left, and remove all that the run will write anew."""
+    """Find what an interrupted run left, and remove all that the run will write again."""
     result = folder.path / RESULT_FILE
     earlier = None if result.exists() else folder.find_progress(spec.fingerprint)
     if earlier is None:

@@ -53,7 +53,7 @@ def test_a_sweep_that_counts_from_0_goes_on_so_and_a_new_one_counts_from_1(track
 
     third = MlflowTracker(mlflow_root, "demo", None)
     third.start_sweep(make_sweep_start())
-    # one that continues, one that begins now, and one of the sweep begun anew
+    # one that continues, one that begins now, and one of the sweep started afresh
     runs = [third.start_run(make_run_start(1, resumes_from=2)), third.start_run(make_run_start(2, "none"))]
     anew = MlflowTracker(mlflow_root, "demo", None)
     anew.start_sweep(make_sweep_start(generation=1))

@@ -149,7 +149,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def forge(path: Path, change) -> None:
-    """Change what a checkpoint says, and write its digest anew."""
+    """Change what a checkpoint says, and write its digest again."""
     checkpoint = torch.load(path, weights_only=True)
     change(checkpoint)
     files.write_checked(path, lambda file: torch.save(checkpoint, file))
