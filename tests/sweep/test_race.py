@@ -73,7 +73,7 @@ def test_what_is_dropped_is_killed_with_the_reason_and_the_rest_is_finished(undi
     world, _ = undisturbed
     runs = world.trackers["race"].runs
     killed = {run.start.spec.frozen: run.reason for run in runs if run.status == "killed"}
-    assert sorted(killed) == sorted(HOPELESS)
+    assert sorted(map(str, killed)) == sorted(HOPELESS)
     for reason in killed.values():
         assert reason.startswith("pruned after 3 epochs: it ends on the front with a probability of ")
         assert reason.endswith(", less than search.race.drop_below=0.02")
