@@ -177,6 +177,7 @@ def test_signals_of_a_terminal_do_not_reach_a_fork_server_that_loads(tmp_path):
     program = (
         "import os, signal, time\n"
         "from orchestrator.execution import processes\n"
+        "from orchestrator.execution.forkserver import find_fork_server\n"
         "with processes.loading_ahead('slow_import:run'):\n"
         "    server = find_fork_server()\n"
         "    time.sleep(0.5)\n"

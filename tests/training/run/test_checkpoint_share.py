@@ -113,7 +113,7 @@ def test_a_run_that_is_ended_in_the_middle_of_an_epoch_keeps_the_last_whole_one(
 
 
 def test_a_run_that_is_ended_while_it_is_tested_keeps_all_epochs(alone, tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise RunStoppedError("ended at once")
 
     monkeypatch.setattr(run, "_evaluate", interrupted)
