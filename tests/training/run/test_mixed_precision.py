@@ -44,7 +44,7 @@ def run(spec, folder, **workplace):
 
 def train_by_hand(spec, scale):
     """Train as torch's documentation does, and return the network's tensors and the scaler."""
-    network = build_network(spec.model, 3, derive_seed(spec.seed, "head"), parse(spec.frozen))
+    network = build_network(spec.model, 3, derive_seed(spec.seed, "head"), spec.frozen)
     network = network.to(memory_format=torch.channels_last)
     module = FreezingModule(network, spec, ("a", "b", "c"), print)
     module.train()

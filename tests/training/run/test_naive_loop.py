@@ -12,7 +12,7 @@ from orchestrator.training.device import autocast
 from orchestrator.training.network.backbones import build_network
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.seeds import derive_seed
-from tests.training.tiny import evaluate, make_data, make_spec, normalise, parse, train
+from tests.training.tiny import evaluate, make_data, make_spec, normalise, train
 
 pytestmark = pytest.mark.usefixtures("narrow")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("narrow")
 def plain_loop(spec: RunSpec) -> tuple[list[dict[str, float]], list[float], list[dict[str, torch.Tensor]]]:
     """Train by the book, without Lightning: curves by epoch, losses by step, the network's tensors by epoch."""
     data = load_data(spec.data)
-    frozen = parse(spec.frozen)
+    frozen = spec.frozen
     network = build_network(spec.model, 3, derive_seed(spec.seed, "head"), frozen)
     trainable = [p for name, p in network.named_parameters() if name.startswith("fc.") or p.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=spec.trainer.lr, momentum=0.9)
