@@ -31,6 +31,11 @@ class Backbone:
         step_bytes: Bytes that a training step holds for each pixel of its batch, about.
         files: File of each of torchvision's weights, by name; empty: not known before torch is loaded.
         tensors: Lists the shapes of its tensors by name, without the head; None: not known before torch is loaded.
+
+    Example:
+        >>> from orchestrator import Backbone
+        >>> Backbone(name="regnet_x_400mf", modules={"stem": ("stem",), "trunk": ("trunk_output",)}).blocks
+        ('stem', 'trunk')
     """
 
     name: str

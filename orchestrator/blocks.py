@@ -16,7 +16,14 @@ _NONE_KEY = "none"
 
 
 class Tuning(Enum):
-    """What one block does in a trial. `training/network/freezing.py` says what that means for its modules."""
+    """What one block does in a trial. `training/network/freezing.py` says what that means for its modules.
+
+    Example:
+        >>> from orchestrator import FrozenSet, Tuning
+        >>> frozen = FrozenSet.parse("stem")
+        >>> frozen.tuning("stem") is Tuning.FROZEN, frozen.tuning("layer1") is Tuning.FULL
+        (True, True)
+    """
 
     FROZEN = "frozen"
     """No parameter trains: for an image the block gives the same in every epoch."""
@@ -38,6 +45,7 @@ class FrozenSet:
     `trial.frozen == "stem+layer1"`. In JSON and as text it is its key; pydantic reads it from there.
 
     Example:
+        >>> from orchestrator import FrozenSet
         >>> frozen = FrozenSet.parse("layer1+stem", order=("stem", "layer1", "layer2"))
         >>> frozen.key, frozen.blocks, "layer2" in frozen, frozen.tuning("layer2").value
         ('stem+layer1', ('stem', 'layer1'), False, 'full')

@@ -27,6 +27,14 @@ class OrchestratorError(Exception):
     Args:
         message: What is wrong, where, and the value received.
         hint: What to do about it, or None where nothing sensible can be said.
+
+    Example:
+        >>> from orchestrator import OrchestratorError, load_sweep
+        >>> try:
+        ...     load_sweep("beans")
+        ... except OrchestratorError as error:
+        ...     print(f"{type(error).__name__}; {error.hint}")
+        NotFoundError; start one with `orchestrator sweep beans`
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -44,15 +52,41 @@ def _rebuild(cls: type[OrchestratorError], message: str, hint: str | None) -> Or
 
 
 class ConfigError(OrchestratorError):
-    """The configuration or the command line is wrong. One error may report many mistakes, a line each."""
+    """The configuration or the command line is wrong. One error may report many mistakes, a line each.
+
+    Example:
+        >>> from orchestrator import ConfigError, load_experiment
+        >>> try:
+        ...     load_experiment("demo", overrides=["trainer.max_epochs=0"])
+        ... except ConfigError as error:
+        ...     print(error.message)
+        --set trainer.max_epochs=0: trainer.max_epochs: must be greater than or equal to 1 (0)
+    """
 
 
 class NotFoundError(OrchestratorError):
-    """What was asked for does not exist: no such sweep, no trial within the budget."""
+    """What was asked for does not exist: no such sweep, no trial within the budget.
+
+    Example:
+        >>> from orchestrator import NotFoundError, load_sweep
+        >>> try:
+        ...     load_sweep("demo").best(max_trainable_params=1000)
+        ... except NotFoundError as error:
+        ...     print(error.message.split(";")[0])
+        no complete trial of 'demo' has at most 1,000 trainable parameters
+    """
 
 
 class SetupError(OrchestratorError):
-    """The environment lacks something (device, disk, download, an extra); nothing has run."""
+    """The environment lacks something (device, disk, download, an extra); nothing has run.
+
+    Example:
+        >>> from orchestrator import SetupError
+        >>> raise SetupError("the disk of mlruns has 12 MB left", hint="free some, or give another --root")
+        Traceback (most recent call last):
+            ...
+        orchestrator.errors.SetupError: the disk of mlruns has 12 MB left
+    """
 
 
 class RunError(OrchestratorError):
@@ -62,6 +96,11 @@ class RunError(OrchestratorError):
         message: What is wrong.
         hint: What to do about it, or the traceback.
         cause: Kind of the loss.
+
+    Example:
+        >>> from orchestrator import RunError
+        >>> RunError("the worker died", cause="died").may_pass
+        True
     """
 
     def __init__(self, message: str, *, hint: str | None = None, cause: RunCause = "error") -> None:
@@ -91,4 +130,12 @@ class CacheError(OrchestratorError):
 
 
 class SweepError(OrchestratorError):
-    """The sweep was stopped; what finished is kept."""
+    """The sweep was stopped; what finished is kept.
+
+    Example:
+        >>> from orchestrator import SweepError
+        >>> raise SweepError("stopped after 3 lost runs", hint="mend the cause and give the same command again")
+        Traceback (most recent call last):
+            ...
+        orchestrator.errors.SweepError: stopped after 3 lost runs
+    """

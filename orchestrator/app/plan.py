@@ -40,6 +40,12 @@ def plan_sweep(experiment: Experiment) -> Plan:
         ConfigError: Weights or data are not there or do not fit, as far as that can be told without decoding an image;
             the number of classes is not known without the data; or the budget leaves nothing.
         SetupError: What was downloaded before is damaged.
+
+    Example:
+        >>> from orchestrator import load_experiment, plan_sweep
+        >>> plan = plan_sweep(load_experiment("demo"))
+        >>> {str(choice.frozen): plan.costs[choice.frozen].trainable_params for choice in plan.choices}
+        {'none': 11178051, 'stem+layer1': 11020547}
     """
     from orchestrator.training.preparation.precheck import check_inputs  # before what loads torch
 

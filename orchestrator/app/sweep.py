@@ -59,6 +59,12 @@ def run_sweep(
         ConfigError: The configuration does not fit the data or an earlier sweep of the same name.
         SetupError: Device, disk, download or tracking store; nothing has run. Or the experiment is being swept already.
         SweepError: Too many runs were lost (`execution.max_failures`), or the disk is full; what finished is kept.
+
+    Example:
+        >>> from orchestrator import load_experiment, run_sweep
+        >>> sweep, outcome = run_sweep(load_experiment("demo"))  # has finished before: nothing is trained
+        >>> sweep, outcome.trained
+        (<Sweep 'demo': 2 trials, 2 on the front>, 0)
     """
     from orchestrator.training.preparation.precheck import check_inputs
 

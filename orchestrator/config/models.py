@@ -291,7 +291,14 @@ class TrackingConfig(Section):
 
 
 class Experiment(Section):
-    """A named entry of `experiments.yaml`, complete and checked."""
+    """A named entry of `experiments.yaml`, complete and checked.
+
+    Example:
+        >>> from orchestrator import load_experiment
+        >>> experiment = load_experiment("demo")
+        >>> experiment.trainer.optimizer, experiment.data.batch_size, experiment.blocks
+        ('adam', 8, ('stem', 'layer1', 'layer2', 'layer3', 'layer4'))
+    """
 
     name: str
     """The entry's name: the Optuna study and the MLflow experiment are called so too."""

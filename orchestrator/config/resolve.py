@@ -52,6 +52,11 @@ def load_experiment(name: str, path: str | Path = "experiments.yaml", overrides:
 
     Raises:
         ConfigError: With all mistakes at once, a line each.
+
+    Example:
+        >>> from orchestrator import load_experiment
+        >>> load_experiment("demo", overrides=["trainer.lr=1e-3"]).trainer.lr
+        0.001
     """
     return resolve_experiment(name, path, overrides).experiment
 

@@ -23,6 +23,10 @@ class NamedSource:
             needed.
         classes: Number of classes; None: known once it is opened, or by its options.
         options: Section of `data` that holds its options; `classes` in it is the number of classes.
+
+    Example:
+        >>> from orchestrator import NamedSource
+        >>> STRIPES = NamedSource(name="stripes", opener="tiny_package:open_stripes", classes=2)
     """
 
     name: str

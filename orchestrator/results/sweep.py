@@ -32,6 +32,11 @@ def load_sweep(name: str, root: str | Path = DEFAULT_ROOT) -> "Sweep":
     Raises:
         NotFoundError: There is no such sweep under `root`.
         SetupError: The store cannot be read.
+
+    Example:
+        >>> from orchestrator import load_sweep
+        >>> load_sweep("demo")
+        <Sweep 'demo': 2 trials, 2 on the front>
     """
     from orchestrator.search import read_study
 
@@ -46,6 +51,14 @@ class Sweep:
 
     Accuracies are fractions in [0, 1]. What a trial's row says is the mean over its seeds. A trial that repeats an
     earlier one has a row with that trial's values, but is no candidate for the front or for `best`.
+
+    Example:
+        >>> from orchestrator import load_sweep
+        >>> sweep = load_sweep("demo")
+        >>> sweep.trials_dataframe()[["trial", "frozen", "trainable_params"]]
+           trial       frozen  trainable_params
+        0      0         none          11178051
+        1      1  stem+layer1          11020547
     """
 
     def __init__(

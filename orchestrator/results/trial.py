@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A complete trial: means over its seeds, and its networks. Units are those of the tables."""
+    """A complete trial: means over its seeds, and its networks. Units are those of the tables.
+
+    Example:
+        >>> from orchestrator import load_sweep
+        >>> trial = load_sweep("demo").best(max_trainable_params=11_100_000)
+        >>> trial.frozen, trial.trainable_params, sorted(trial.checkpoints)  # a checkpoint a seed
+        ('stem+layer1', 11020547, [0])
+        >>> trial.load_model().training
+        False
+    """
 
     number: int
     frozen: str

@@ -28,6 +28,13 @@ class ArrayImages:
         pixels: uint8, [n, height, width] grey or [n, height, width, 3] in RGB.
         labels: Number of the class of each image.
         ids: What tells images apart, by row, in all runs on the same data; None: their rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from orchestrator import ArrayImages
+        >>> images = ArrayImages(np.zeros((2, 8, 8), dtype=np.uint8), labels=[0, 1])
+        >>> len(images), images.ids, images.read(0, size=32).shape
+        (2, ['image-000000', 'image-000001'], (3, 32, 32))
     """
 
     def __init__(self, pixels: NDArray[np.uint8], labels: Sequence[int], ids: Sequence[str] | None = None) -> None:
@@ -83,6 +90,14 @@ class Collection:
         images: Those of `train`, `validation` and `test`.
         class_names: By label.
         fingerprint: Hash (hex) of all that decides images, labels and splits.
+
+    Example:
+        >>> import numpy as np
+        >>> from orchestrator import ArrayImages, Collection
+        >>> black = ArrayImages(np.zeros((2, 8, 8), dtype=np.uint8), labels=[0, 1])
+        >>> found = Collection.of_arrays({"train": black, "validation": black, "test": black}, ["left", "right"])
+        >>> found.class_names, {split: len(images) for split, images in found.images.items()}
+        (('left', 'right'), {'train': 2, 'validation': 2, 'test': 2})
     """
 
     images: Mapping[str, Images]
