@@ -3,15 +3,14 @@
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import Timeout
-from pydantic import BaseModel
 from pydantic_core import from_json
 
 from orchestrator.records.document import (
     DOCUMENT_VERSION,
     VERSION,
+    RecordT,
     describe_problem,
     read_document,
     say_once,
@@ -26,7 +25,6 @@ from orchestrator.storage.files import digest_path, is_whole, make_folder, write
 from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import BEST_CHECKPOINT, RECORD_FILE, RESULT_FILE, SPEC_FILE, Root
 
-_RecordT = TypeVar("_RecordT", bound=BaseModel)
 _CLAIM = "claim.lock"
 _RUNGS = "rung-*.json"
 _UNFINISHED = re.compile(r"(?P<hidden>\.?)(?P<kind>last|best)-(?P<epoch>\d{3,})\.ckpt(\.sha256)?(\.tmp)?")
@@ -168,7 +166,7 @@ class Ledger:
         return 0, aside
 
 
-def _read(kind: type[_RecordT], path: Path) -> _RecordT | None:
+def _read(kind: type[RecordT], path: Path) -> RecordT | None:
     """Read a record; None where there is none, or, which a log message says, one that is damaged.
 
     Raises:

@@ -22,24 +22,15 @@ from orchestrator.search import OptunaSearch
 from orchestrator.storage.layout import Root
 from orchestrator.training.device import Gpu
 from orchestrator.training.preparation.prepare import prepare
+from tests.doubles.words import Words
 from tests.factories import PREFIXES
 from tests.small import KEYS, make_experiment
-
-
-class _Words:
-    """An observer that keeps what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def on_message(self, text):
-        self.said.append(text)
 
 
 def count_workers(tmp_path, monkeypatch, *, cores=2, execution=None, **overrides):
     monkeypatch.setattr("orchestrator.machine.limits.count_cores", lambda: cores)
     monkeypatch.setattr(workers, "calling", lambda _, function, *args: calling_here(function, *args))
-    words = _Words()
+    words = Words()
     experiment = make_experiment(execution=execution or ExecutionConfig(), **overrides)
     prepared = workers.settle_workers(prepare(experiment, Root.at(tmp_path), None, None, words.on_message), words)
     return prepared.experiment.execution.workers, [text for text in words.said if "workers" in text or "GPU" in text]
@@ -103,7 +94,7 @@ def test_the_number_of_workers_follows_from_what_runs_compute(tmp_path, monkeypa
     monkeypatch.setattr("orchestrator.machine.limits.count_cores", lambda: 2)
     experiment = make_experiment(search=SearchConfig(mode="list", frozen=tuple(work)))
     prepared = replace(prepare(experiment, Root.at(tmp_path), None, None, print), work=work)
-    assert workers.settle_workers(prepared, _Words()).experiment.execution.workers == expected
+    assert workers.settle_workers(prepared, Words()).experiment.execution.workers == expected
 
 
 @pytest.mark.parametrize(("limit", "boundaries"), [(None, (1, 2, 3, 4, 6)), (9_000_000, (4, 6)), (2_000, (6,))])
@@ -171,7 +162,7 @@ def test_a_probe_whose_process_dies_leaves_each_run_a_gpu(tmp_path, monkeypatch,
     prepared = prepare(make_experiment(search=SearchConfig(mode="prefix")), Root.at(tmp_path), None, None, print)
     assert (prepared.gpus, prepared.gpu_uuids) == (2, ("0000", "0001"))
     monkeypatch.setattr(workers, "calling", calling)
-    words = _Words()
+    words = Words()
     assert workers.settle_workers(prepared, words).experiment.execution.workers == 2
     assert any("died from signal 11" in each for each in words.said)
 

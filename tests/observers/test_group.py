@@ -1,15 +1,8 @@
 """Observers of a sweep, several as one."""
 
-from orchestrator.observers.group import LoggingObserver, ObserverGroup
+from orchestrator.observers.group import ObserverGroup
+from tests.doubles.words import Words
 from tests.factories import make_history, make_run_start
-
-
-class Words(LoggingObserver):
-    def __init__(self):
-        self.said = []
-
-    def on_message(self, text):
-        self.said.append(text)
 
 
 def test_what_the_user_should_hear_of_an_epoch_is_said_once_a_sweep():

@@ -17,10 +17,10 @@ from orchestrator.config.models import (
 from orchestrator.errors import RunError
 from orchestrator.execution.calls import calling_apart
 from orchestrator.execution.processes import ProcessExecutor
-from orchestrator.observers.group import LoggingObserver
 from orchestrator.records.place import Workplace
 from orchestrator.storage.layout import Root
 from orchestrator.training.device import resolve_trainer
+from tests.doubles.words import Words
 from tests.factories import make_experiment
 from tests.tracking.reading import Store
 from tests.training.gpu import gpu_spec, used_mib
@@ -29,14 +29,6 @@ from tests.training.targets import HERE
 pytestmark = pytest.mark.gpu
 TIMEOUT_S = 300
 KEYS = ("none", "stem+layer1", "stem+layer1+layer2+layer3+layer4")
-
-
-class Words(LoggingObserver):
-    def __init__(self):
-        self.said = []
-
-    def on_message(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from orchestrator.records.record import Step
 from orchestrator.records.scores import BlockScores, FrozenScores
 from orchestrator.search import read_scores
 from orchestrator.training.preparation.scoring import find_scores
+from tests.doubles.words import Words
 from tests.factories import RESNET18, WEIGHTS_SHA256, make_dataset, make_experiment
 from tests.scored import SCORES
 
@@ -98,19 +99,6 @@ def test_nobody_who_wants_none_gets_any(scored):
 # In a sweep
 
 
-class _Words:
-    """An observer that keeps what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def on_message(self, text):
-        self.said.append(text)
-
-    def __getattr__(self, name):
-        return lambda *_: None
-
-
 @pytest.fixture
 def sweep(mlflow_root, monkeypatch):
     """Sweep with a fake training and no pictures, as if the weights were pretrained; gives the sweep and what it said.
@@ -123,7 +111,7 @@ def sweep(mlflow_root, monkeypatch):
     monkeypatch.setattr("orchestrator.training.preparation.prepare.describe_weights", lambda *_: pretrained)
 
     def run(**search):
-        words = _Words()
+        words = Words()
         experiment = make_experiment(
             "scored",
             data=DataConfig(source="synthetic", image_size=32),
