@@ -335,6 +335,15 @@ class Experiment(Section):
             raise blame(explain_classes(data), ("model", "num_classes"), value.num_classes)
         return value
 
+    @field_validator("trainer")
+    @classmethod
+    def _schedule_fits_the_epochs(cls, value: TrainerConfig) -> TrainerConfig:
+        misfit = value.schedule.find_misfit(value.max_epochs)
+        if misfit is not None:
+            field, why = misfit
+            raise blame(why, ("trainer", "schedule", field), getattr(value.schedule, field))
+        return value
+
     @field_validator("search")
     @classmethod
     def _frozen_sets_fit_the_backbone(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
