@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, require_distinct
+from orchestrator.config.samplers import RANDOM, SamplerName
 from orchestrator.config.splits import SplitsConfig
 from orchestrator.config.transforms import NO_TRANSFORM, TransformName
 
@@ -80,6 +81,9 @@ class DataConfig(Section):
     augment: TransformName = NO_TRANSFORM
     """How training images change from epoch to epoch: `none`, or `flip` (left and right swapped, each image in half of
     the epochs). The seed of a run decides; what frozen blocks give for an image is not kept then."""
+    sampler: SamplerName = RANDOM
+    """Which training images an epoch has: `random`: each once, in random order; `balanced`: as many, drawn with
+    replacement, so that all classes are as frequent."""
     batch_size: BatchSize = 16
     """Images a training step."""
     loader_workers: int = Field(default=4, ge=0, le=64)

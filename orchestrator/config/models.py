@@ -20,12 +20,12 @@ from orchestrator.config.dimensions import (
 )
 from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
-from orchestrator.config.fields import LearningRate as LearningRate
-from orchestrator.config.fields import WeightDecay as WeightDecay
-from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
-from orchestrator.config.schedules import ConstantSchedule, Schedule
 from orchestrator.config.sources import explain_classes, known_classes
+from orchestrator.config.trainer import Convolutions as Convolutions
+from orchestrator.config.trainer import MatmulPrecision as MatmulPrecision
+from orchestrator.config.trainer import Precision as Precision
+from orchestrator.config.trainer import TrainerConfig as TrainerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
@@ -35,10 +35,6 @@ SWEEP_WEIGHTS = "sweep:"
 SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
 """Name of a sweep: that of its experiment, or of an archived one."""
 
-Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
-MatmulPrecision = Literal["highest", "high", "medium"]
-Accelerator = Literal["auto", "cpu", "gpu"]
-Convolutions = Literal["auto", "torch"]
 ExecutionMode = Literal["processes", "inline"]
 """Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
 
@@ -67,49 +63,6 @@ class ModelConfig(Section):
     def source_sweep(self) -> str | None:
         """The sweep whose best network the weights are; None where they come from elsewhere."""
         return self.weights.removeprefix(SWEEP_WEIGHTS) if self.weights.startswith(SWEEP_WEIGHTS) else None
-
-
-class TrainerConfig(Section):
-    """How one run trains."""
-
-    max_epochs: int = Field(default=30, ge=1, le=100_000)
-    """Epochs at the most."""
-    patience: int = Field(default=10, ge=1, le=100_000)
-    """Epochs without a lower `val_loss` after which training stops."""
-    lr: LearningRate = 1e-4
-    """Learning rate."""
-    weight_decay: WeightDecay = 0.0
-    """L2 penalty of adam and sgd, decoupled decay of adamw."""
-    optimizer: Optimizer = "adam"
-    """Optimizer of the trainable parameters."""
-    schedule: Schedule = ConstantSchedule()
-    """How the learning rate changes from step to step: `constant`, `cosine` or `step`; with values of its own as a
-    mapping, such as `{name: cosine, warmup_epochs: 2}`."""
-    accumulate: int = Field(default=1, ge=1, le=100_000)
-    """Batches whose gradients are averaged for one optimizer step; the last step of an epoch takes what is left."""
-    gradient_clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Largest norm of the gradient of all trainable parameters: a longer one is scaled down; null: it is left alone."""
-    precision: Precision = "auto"
-    """`auto`: bf16-mixed where the GPU has it natively, 16-mixed on other CUDA GPUs, 32-true on a CPU."""
-    matmul_precision: MatmulPrecision = "highest"
-    """What a GPU computes products of fp32 matrices and convolutions in, in torch's names: fp32 (`highest`), TF32
-    (`high`), or for matrices bf16 where that is faster (`medium`)."""
-    convolutions: Convolutions = "auto"
-    """`auto`: on a CPU in fp32, 3x3 convolutions are computed with fewer products where that is faster; `torch`: all
-    are computed by torch. Results differ in their last bits."""
-    accelerator: Accelerator = "auto"
-    """`auto`: a CUDA GPU where there is one."""
-    deterministic: bool = True
-    """Use deterministic algorithms only."""
-    log_every_n_steps: int = Field(default=10, ge=1)
-    """Training steps from one logged step loss to the next."""
-
-    @field_validator("accelerator", mode="before")
-    @classmethod
-    def _apple_is_not_supported(cls, value: object) -> object:
-        if value == "mps":
-            raise ValueError("Apple's GPU is not supported: what it computes was never checked against a CPU. Use cpu")
-        return value
 
 
 class SearchConfig(Section):
@@ -333,6 +286,27 @@ class Experiment(Section):
             raise blame(error.message, ("data", "source"), data.source) from error
         if known is not None and value.num_classes not in {None, known}:
             raise blame(explain_classes(data), ("model", "num_classes"), value.num_classes)
+        return value
+
+    @field_validator("trainer")
+    @classmethod
+    def _schedule_fits_the_epochs(cls, value: TrainerConfig) -> TrainerConfig:
+        misfit = value.schedule.find_misfit(value.max_epochs)
+        if misfit is not None:
+            field, why = misfit
+            raise blame(why, ("trainer", "schedule", field), getattr(value.schedule, field))
+        return value
+
+    @field_validator("trainer")
+    @classmethod
+    def _classes_are_balanced_once(cls, value: TrainerConfig, info: ValidationInfo) -> TrainerConfig:
+        data = info.data.get("data")
+        if data is not None and data.sampler == "balanced" and value.class_weights == "balanced":
+            raise blame(
+                "and data.sampler is balanced too: rare classes would count for more than others; choose one of them",
+                ("trainer", "class_weights"),
+                value.class_weights,
+            )
         return value
 
     @field_validator("search")

@@ -25,6 +25,15 @@ class ConstantSchedule(Section):
         del step, per_epoch, epochs
         return 1.0
 
+    def find_misfit(self, epochs: int) -> tuple[str, str] | None:
+        """Return the field whose value makes no sense in a run of so many epochs, and why; None where all do.
+
+        Args:
+            epochs: Epochs of the run at the most.
+        """
+        del epochs
+        return None
+
 
 class CosineSchedule(Section):
     """The learning rate rises linearly for some epochs, and then falls to 0 along half a cosine."""
@@ -41,6 +50,15 @@ class CosineSchedule(Section):
             return (step + 1) / warmup
         return (1 + math.cos(math.pi * (step - warmup) / max(1, epochs * per_epoch - warmup))) / 2
 
+    def find_misfit(self, epochs: int) -> tuple[str, str] | None:
+        """Find a warm-up that never ends. See `ConstantSchedule.find_misfit`."""
+        if self.warmup_epochs < epochs:
+            return None
+        return "warmup_epochs", (
+            f"must be less than trainer.max_epochs, which is {epochs}: the learning rate would rise to the end and "
+            "never fall; lower it, or raise trainer.max_epochs"
+        )
+
 
 class StepSchedule(Section):
     """The learning rate falls by a factor every few epochs."""
@@ -56,6 +74,15 @@ class StepSchedule(Section):
         """Return what `trainer.lr` is multiplied by in a step. See `ConstantSchedule.scale`."""
         del epochs
         return self.factor ** (step // (self.every_epochs * per_epoch))
+
+    def find_misfit(self, epochs: int) -> tuple[str, str] | None:
+        """Find a first fall that no run reaches. See `ConstantSchedule.find_misfit`."""
+        if self.every_epochs < epochs:
+            return None
+        return "every_epochs", (
+            f"must be less than trainer.max_epochs, which is {epochs}: the learning rate would never fall; lower it, "
+            "raise trainer.max_epochs, or set trainer.schedule to constant"
+        )
 
 
 _Kinds = ConstantSchedule | CosineSchedule | StepSchedule

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from orchestrator.config import check_file, resolve_experiment
 from orchestrator.config.models import SearchConfig
+from orchestrator.config.optimizers import OPTIMIZERS
 from orchestrator.errors import ConfigError
 from tests.factories import make_experiment
 
@@ -197,7 +198,7 @@ SEARCHES = [
     ("{seeds: §0}", "seeds: must be a list (0)"),
     ("{seeds: [§-1]}", "seeds.0: must be greater than or equal to 0 (-1)"),
     ("{lr: {choices: §[1e-3, 0.001]}}", 'lr.choices: each value may stand once (["1e-3", 0.001])'),
-    ("{optimizer: {choices: [adam, §rms]}}", "optimizer.choices.1: must be one of adam, adamw, sgd ('rms')"),
+    ("{optimizer: {choices: [adam, §lion]}}", f"optimizer.choices.1: must be one of {', '.join(OPTIMIZERS)} ('lion')"),
     (
         "{§lr: {choices: [1], range: {low: 1, high: 2}}, n_trials: 1}",
         "lr: give either choices or range: a list such as [1, 2], or {low: 1, high: 2}",

@@ -90,6 +90,33 @@ def test_a_wrong_schedule_is_a_mistake_at_its_place(mistakes, value, line):
     assert found.startswith("e.yaml:5:")
 
 
+RISES = "the learning rate would rise to the end and never fall; lower it, or raise trainer.max_epochs"
+STAYS = "the learning rate would never fall; lower it, raise trainer.max_epochs, or set trainer.schedule to constant"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "field", "why"),
+    [
+        ("{name: cosine, warmup_epochs: 6}", 6, "warmup_epochs", f"{RISES} (6)"),
+        ("{name: cosine, warmup_epochs: 9}", 6, "warmup_epochs", f"{RISES} (9)"),
+        ("{name: step, every_epochs: 4}", 4, "every_epochs", f"{STAYS} (4)"),
+        ("step", 9, "every_epochs", f"{STAYS} (10)"),  # by default
+    ],
+)
+def test_a_schedule_that_its_run_ends_too_early_for_is_a_mistake(mistakes, schedule, epochs, field, why):
+    text = "experiments:\n  a:\n    data: {source: synthetic}\n    trainer:\n"
+    (found,) = mistakes(f"{text}      max_epochs: {epochs}\n      schedule: {schedule}\n")
+    assert f"trainer.schedule.{field}: must be less than trainer.max_epochs, which is {epochs}: {why}" in found
+
+
+@pytest.mark.parametrize("schedule", ["{name: cosine, warmup_epochs: 5}", "{name: step, every_epochs: 5}", "cosine"])
+def test_a_schedule_that_changes_in_the_last_epoch_is_none(write, schedule):
+    text = "experiments:\n  a:\n    data: {source: synthetic}\n    trainer: {max_epochs: 6, schedule: "
+    trainer = load_experiment("a", write(f"{text}{schedule}}}\n")).trainer
+    rates = {trainer.schedule.scale(step, 5, 6) for step in range(24, 30)}
+    assert len(rates) > 1
+
+
 def test_it_is_written_and_read_again_as_it_is():
     trainer = TrainerConfig(schedule={"name": "step", "factor": 0.5})
     assert TrainerConfig.model_validate_json(trainer.model_dump_json()) == trainer

@@ -69,6 +69,12 @@ def with_trainer(**values):
         with_trainer(gradient_clip=1.0),
         with_trainer(schedule=CosineSchedule()),
         with_trainer(schedule=StepSchedule(factor=0.5)),
+        with_trainer(optimizer="rmsprop"),
+        with_trainer(label_smoothing=0.1),
+        with_trainer(class_weights="balanced"),
+        with_trainer(lr_decay=0.5),
+        with_trainer(ema=0.99),
+        with_data(sampler="balanced"),
         with_data(augment="flip"),
         make_spec(frozen="none"),
         make_spec(seed=1),
@@ -104,13 +110,14 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
-    free |= {"augment"}  # by default
+    free |= {"augment", "sampler"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     identity: dict[str, Any] = SPEC.identity
     assert identity.keys() == RunSpec.model_fields.keys() - {"version"}
     assert identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
+    later |= {"label_smoothing", "class_weights", "lr_decay", "ema"}
     assert identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
@@ -246,7 +253,7 @@ def test_hyperparameters_are_those_of_the_configuration():
         ({"lr": 0.0}, "greater than 0"),
         ({"lr": True}, "must not be a boolean"),
         ({"batch_size": 0}, "greater than or equal to 1"),
-        ({"optimizer": "rms"}, "'adam', 'adamw' or 'sgd'"),
+        ({"optimizer": "rms"}, "'adam', 'adamw', 'sgd', 'adadelta'"),
     ],
 )
 def test_hyperparameters_keep_the_ranges_of_the_configuration(values, message):

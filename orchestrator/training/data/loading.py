@@ -4,12 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from orchestrator.config.models import DataConfig
+from orchestrator.config.samplers import SAMPLERS
 from orchestrator.config.sources import SOURCES
 from orchestrator.config.transforms import NO_TRANSFORM, TRANSFORMS
 from orchestrator.records.facts import DatasetInfo
@@ -83,13 +85,16 @@ class LoadedData:
         return len(self.images[split])
 
     def batches(self, split: str, *, seed: int | None = None) -> Batches:
-        """Batches of a split: to train on with a seed, in a new random order each epoch; as they lie without.
+        """Batches of a split: to train on with a seed, as `data.sampler` has it each epoch; as they lie without.
 
         Args:
             split: `train`, `validation` or `test`.
             seed: Seed of the order, and of `data.augment`.
         """
-        order = BatchOrder(len(self.images[split]), self.config.batch_size, seed)
+        draw = SAMPLERS.get(self.config.sampler)
+        labels = self.images[split].labels
+        chosen = None if draw is None else partial(draw, labels=labels)
+        order = BatchOrder(len(labels), self.config.batch_size, seed, chosen)
         batches = self._batches(split, order)
         if seed is None or self.config.augment == NO_TRANSFORM:
             return batches

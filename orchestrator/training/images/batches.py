@@ -1,6 +1,6 @@
 """Images in batches: mapped from the cache, or decoded into memory where they fit, else each epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -35,18 +35,29 @@ Batch = tuple[Tensor, Tensor]
 """Images (uint8, [n, 3, size, size]) and labels (int64, [n])."""
 
 
+Draw = Callable[[np.random.Generator], NDArray[np.int64]]
+"""Draws as many rows as there are."""
+
+
 class BatchOrder:
     """Which rows form each batch of an epoch. A seed makes a new permutation for each epoch.
 
     A single row left over joins the batch before it.
 
     Has what Lightning looks for in a batch sampler: `sampler` with `set_epoch`.
+
+    Args:
+        length: Number of rows.
+        batch_size: Rows of a batch.
+        seed: Seed of the order; None: rows come as they lie.
+        draw: Draws the rows of an epoch instead, from a generator; a row may come several times.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int | None) -> None:
+    def __init__(self, length: int, batch_size: int, seed: int | None, draw: Draw | None = None) -> None:
         self._length = length
         self._batch_size = batch_size
         self._seed = seed
+        self._draw = draw
         self._epoch = 0
 
     @property
@@ -75,7 +86,12 @@ class BatchOrder:
         """Order the rows of the epoch; `bounds` cuts it into batches."""
         if self._seed is None:
             return np.arange(self._length)
-        return np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+        rng = np.random.default_rng([self._seed, self._epoch])
+        return rng.permutation(self._length) if self._draw is None else self._draw(rng)
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Number what comes: by row where each comes once, else by its place in the order."""
+        return self.rows() if self._draw is None else np.arange(self._length)
 
     def bounds(self) -> list[tuple[int, int]]:
         """List where each batch begins and ends, by place in the order."""
@@ -150,8 +166,9 @@ PlainBatches = MemoryBatches | DataLoader[tuple[Tensor, int]]
 class AugmentedBatches:
     """Batches whose images a transform changes.
 
-    What becomes of an image follows from its row, the epoch and the seed: neither the order, nor the size of batches,
-    nor who decoded it matters, and an epoch that is trained again sees the same images.
+    What becomes of an image follows from its row (its place, where the sampler repeats images), the epoch and the seed:
+    neither the order, nor the size of batches, nor who decoded it matters, and an epoch that is trained again sees the
+    same images.
 
     Args:
         batches: The batches, in the order of `order`.
@@ -177,10 +194,10 @@ class AugmentedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.batch_sampler
-        rows = order.rows()
-        drawn = torch.from_numpy(self._transform.draw(np.random.default_rng([self._seed, order.epoch]), len(rows)))
+        numbers = torch.from_numpy(order.numbers())
+        drawn = torch.from_numpy(self._transform.draw(np.random.default_rng([self._seed, order.epoch]), len(numbers)))
         for (start, stop), (images, labels) in zip(order.bounds(), self._batches, strict=True):
-            mine = drawn[torch.from_numpy(rows[start:stop])].to(images.device)
+            mine = drawn[numbers[start:stop]].to(images.device)
             yield self._transform.apply(images, mine), labels
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -11,7 +11,6 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from orchestrator.config.optimizers import OPTIMIZERS
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
 from orchestrator.names import VAL_LOSS
@@ -21,11 +20,17 @@ from orchestrator.training.images.batches import Batch, Batches
 from orchestrator.training.kernels.graphs import GraphedParts
 from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import hold
+from orchestrator.training.run.averaging import WeightAverage
+from orchestrator.training.run.objective import Objective
+from orchestrator.training.run.optimizers import build_optimizer, set_lr
 from orchestrator.training.run.outcomes import Outcomes
+
+_AVERAGE = "weight_average"
+"""Key of a checkpoint that holds the average of the weights."""
 
 
 class FreezingModule(pl.LightningModule):
-    """Trains what is not frozen with cross-entropy, and reports each epoch to a sink.
+    """Trains what is not frozen, and reports each epoch to a sink.
 
     What Lightning takes for a batch may be an epoch of them (`Epochs`). It leaves the optimizer to the module, so that
     steps are the same either way: gradients of several batches are averaged, clipped, and the learning rate follows its
@@ -39,6 +44,7 @@ class FreezingModule(pl.LightningModule):
         class_names: Names of the classes, by label.
         on_epoch: Called after each epoch, in this thread.
         batches: Batches of an epoch.
+        objective: The loss of training batches; None: mean cross-entropy.
 
     Attributes:
         eval_outcomes: What became of the images that were evaluated last, with their logits.
@@ -52,24 +58,14 @@ class FreezingModule(pl.LightningModule):
         on_epoch: EpochSink,
         computed: int = 0,
         batches: int = 1,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         data, model = spec.data, spec.model
-        # plain types only: the checkpoint must load with weights_only=True
-        self.save_hyperparameters(
-            {
-                "backbone": model.backbone,
-                "num_classes": len(class_names),
-                "class_names": list(class_names),
-                "frozen": spec.frozen.key,
-                "image_size": data.image_size,
-                "mean": list(data.mean),
-                "std": list(data.std),
-                "fingerprint": spec.fingerprint,
-            }
-        )
+        self.save_hyperparameters(_describe(spec, class_names))
         self.network = network
+        self._objective = objective or Objective()
         self._trainer_config = spec.trainer
         self._blocks = block_modules(network, model.backbone)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
@@ -79,6 +75,7 @@ class FreezingModule(pl.LightningModule):
         # the gradients that a graph gives lie in its own memory, where the next batch overwrites what is to be added to
         graphed = spec.trainer.accelerator == "gpu" and spec.trainer.accumulate == 1
         self._graphed = GraphedParts(self._left, spec.trainer.precision) if graphed else None
+        self._average = None if spec.trainer.ema is None else WeightAverage(network, spec.trainer.ema)
         self._batches = batches
         self._batch = 0
         self._on_epoch = on_epoch
@@ -125,11 +122,11 @@ class FreezingModule(pl.LightningModule):
         return [given] if isinstance(given, tuple | list) else map(self.trainer.strategy.batch_to_device, given)
 
     def train_on(self, batch: Batch) -> Tensor:
-        """Return a batch's mean cross-entropy, and add the batch to the metrics."""
+        """Return a batch's loss, and add the batch to the metrics."""
         images, labels = batch
         logits = self(images)
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        loss = losses.mean()
+        loss: Tensor
+        loss, losses = self._objective(logits, labels)
         self.train_outcomes.add(losses, logits, labels)
         step = self.global_step
         if self._ends_step and (step + 1) % self._trainer_config.log_every_n_steps == 0:
@@ -155,6 +152,8 @@ class FreezingModule(pl.LightningModule):
                 self._clip_gradient(optimizer)
                 self._set_lr(optimizer)
                 optimizer.step()
+                if self._average is not None:
+                    self._average.update()
 
     def _clip_gradient(self, optimizer: LightningOptimizer) -> None:
         limit = self._trainer_config.gradient_clip
@@ -169,8 +168,7 @@ class FreezingModule(pl.LightningModule):
         config = self._trainer_config
         per_epoch = math.ceil(self._batches / config.accumulate)
         scale = config.schedule.scale(self.global_step, per_epoch, config.max_epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * scale
+        set_lr(optimizer.optimizer, config.lr * scale)
 
     def validation_step(self, given: Batch | Batches) -> None:
         """Evaluate a batch, or all of them."""
@@ -194,6 +192,25 @@ class FreezingModule(pl.LightningModule):
         self._batch = 0
         self.train_outcomes = self.train_outcomes.start_anew()
         self._step_losses.clear()
+
+    def on_validation_start(self) -> None:
+        """Put averaged weights in the place of those that train; what is evaluated after the training is loaded."""
+        if self._average is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._average.swap()
+
+    def on_validation_end(self) -> None:
+        """Put the weights that train back: the best ones are kept by now."""
+        self.on_validation_start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the averaged weights."""
+        if self._average is not None:
+            checkpoint[_AVERAGE] = self._average.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the averaged weights."""
+        if self._average is not None:
+            self._average.load(checkpoint[_AVERAGE])
 
     def on_validation_epoch_start(self) -> None:
         """Start the metrics; those of before stay with whoever has them."""
@@ -241,15 +258,19 @@ class FreezingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimizer over the trainable parameters only."""
-        config, kind = self._trainer_config, OPTIMIZERS[self._trainer_config.optimizer]
-        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, kind.torch_name)(
-            trainable, lr=config.lr, weight_decay=config.weight_decay, **kind.arguments
-        )
-        if config.precision == "16-mixed":
-            # torch would only allocate these in the first step, which the scaler of the loss skips where it overflows;
-            # the second one then reads what the memory happened to hold
-            for parameter in trainable:
-                for name in kind.late_state:
-                    optimizer.state[parameter][name] = torch.zeros_like(parameter)
-        return optimizer
+        return build_optimizer(self.network, self._blocks, self._trainer_config)
+
+
+def _describe(spec: RunSpec, class_names: Sequence[str]) -> dict[str, object]:
+    """Describe a network in a checkpoint, in plain types only: it must load with weights_only=True."""
+    data, model = spec.data, spec.model
+    return {
+        "backbone": model.backbone,
+        "num_classes": len(class_names),
+        "class_names": list(class_names),
+        "frozen": spec.frozen.key,
+        "image_size": data.image_size,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "fingerprint": spec.fingerprint,
+    }

@@ -40,6 +40,7 @@ from orchestrator.training.run.failures import explain
 from orchestrator.training.run.lightning import EpochCheckpoint, build_trainer, own_interrupts, quiet, torch_settings
 from orchestrator.training.run.memory import MemoryMeter
 from orchestrator.training.run.module import FreezingModule
+from orchestrator.training.run.objective import build_objective
 from orchestrator.training.run.outcomes import Outcomes
 from orchestrator.training.run.randomness import seed_libraries
 from orchestrator.training.seeds import derive_seed
@@ -195,6 +196,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         lambda metrics: attempt.add_epoch(metrics, module.eval_outcomes),
         computed=len(prefix.parts) if prefix else 0,
         batches=len(data.batches(TRAIN)),
+        objective=build_objective(spec.trainer, data.images[TRAIN].labels.tolist(), len(data.info.class_names)),
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
     epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)

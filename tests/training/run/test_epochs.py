@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("narrow")
 SHORT, LONG = float("inf"), 0.0
 """What steps must take at the least to be long: then all are short, or long."""
 MORE = {"accumulate": 2, "gradient_clip": 0.5, "schedule": {"name": "cosine", "warmup_epochs": 1}}
+RECIPES = {"label_smoothing": 0.1, "class_weights": "balanced", "lr_decay": 0.7, "ema": 0.8, "accumulate": 2}
 CPU = torch.device("cpu")
 
 
@@ -71,6 +72,14 @@ def test_both_loops_give_the_same_and_each_continues_the_other(train, seen, opti
     assert train(spec, LONG, "each") == expected
     assert seen == [0, 1, 2] * 3
     for folder, before, after in (("a", SHORT, LONG), ("b", LONG, SHORT), ("c", LONG, LONG)):
+        assert train(spec, before, folder, until=1) is None
+        assert train(spec, after, folder) == expected
+
+
+def test_recipes_give_the_same_in_both_loops_and_each_continues_the_other(train):
+    spec = make_spec("stem+layer1+layer2", 1, data=make_data(sampler="balanced"), max_epochs=3, lr=0.01, **RECIPES)
+    expected = train(spec, SHORT, "whole")
+    for folder, before, after in (("a", SHORT, LONG), ("b", LONG, SHORT)):
         assert train(spec, before, folder, until=1) is None
         assert train(spec, after, folder) == expected
 
