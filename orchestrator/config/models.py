@@ -45,8 +45,9 @@ class ModelConfig(Section):
     backbone: BackboneName = "resnet18"
     """Architecture, as torchvision names it, or an installed package."""
     weights: str = "IMAGENET1K_V1"
-    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
-    checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
+    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a checkpoint
+    that holds one (of a run, Lightning, MoCo, DINO and others), or `sweep:<experiment>`: the best network of that sweep
+    under the same root. Prefixes, and the names that timm and transformers give, are recognised."""
     num_classes: int | None = Field(default=None, ge=2, le=100_000)
     """Outputs of the head; null: as many as the data set has classes."""
     frozen_batchnorm: Literal["eval", "track"] = "eval"

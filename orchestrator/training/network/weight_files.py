@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from orchestrator.backbones import BACKBONES, COUNTER, Shape, find_backbone
+from orchestrator.backbones import BACKBONES, COUNTER, find_backbone
 from orchestrator.errors import ConfigError
 from orchestrator.training.network.tensor_heads import (
     DamagedError,
@@ -20,6 +20,8 @@ from orchestrator.training.network.tensor_heads import (
     read_legacy,
     read_safetensors,
 )
+from orchestrator.training.network.weight_matching import Match, Place, Shaped, list_states, match_states
+from orchestrator.training.network.weight_matching import shorten as shorten
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 """Types of tensors that become fp32 without a doubt; integers would need the scales of their quantisation."""
@@ -44,11 +46,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "a PDF document", ""),
 )
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "weights.pth", "model.pth", "model.pt")
-_STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-_SHOWN = 6
 _VARIANCE = ".running_var"
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Shaped)
 
 
 def read_weight_file(path: Path) -> FileContent:
@@ -73,22 +73,22 @@ def is_safetensors(path: Path) -> bool:
     return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 100 * 2**20
 
 
-def check_weight_file(path: Path, backbone: str) -> None:
-    """Make sure that a file holds a backbone's state dict, and finite values. Torch is not loaded.
+def check_weight_file(path: Path, backbone: str) -> FileContent:
+    """Make sure that a file holds a backbone's tensors, with finite values; return what it holds. Torch is not loaded.
 
     Raises:
         ConfigError: It does not; everything that is wrong is named at once.
     """
     content = read_weight_file(path)
-    value = unpack_checkpoint(content.value, backbone, str(path))
-    heads = require_state(value, str(path), TensorHead, content.foreign)
-    problems = []
+    states = find_states(content.value, backbone, str(path), TensorHead, content.foreign)
     known = find_backbone(backbone)
     if known.tensors is not None:
-        problems = list_misfits({name: head.shape for name, head in heads.items()}, known.tensors(), backbone)
-    problems += list_wrong_types({name: head.dtype for name, head in heads.items()}, backbone)
-    problems += _list_bad_values(content, path, heads, backbone)
-    raise_problems(problems, str(path), backbone, list(heads))
+        match = match_states(states, known.tensors(), backbone, str(path))
+        heads = match.take(states[match.place])
+        problems = [*match.problems, *list_wrong_types({name: head.dtype for name, head in heads.items()})]
+        problems += _list_bad_values(content, path, heads)
+        raise_problems(problems, str(path), backbone, match, states)
+    return content
 
 
 def unpack_checkpoint(value: object, backbone: str, where: str) -> object:
@@ -119,12 +119,17 @@ def unpack_checkpoint(value: object, backbone: str, where: str) -> object:
     }
 
 
-def require_state(value: object, where: str, kind: type[T], foreign: tuple[str, ...] = ()) -> dict[str, T]:
-    """Return a state dict as it is, of tensors of the type `kind`.
+def find_states(  # noqa: RET503 - the last one never returns
+    value: object, backbone: str, where: str, kind: type[T], foreign: tuple[str, ...] = ()
+) -> dict[Place, dict[str, T]]:
+    """Find the state dicts, of tensors of the type `kind`, that a file holds, by their place in it.
 
     Raises:
-        ConfigError: It is something else; where a state dict is part of it, its key is named.
+        ConfigError: It holds none, or a run of another backbone.
     """
+    value = unpack_checkpoint(value, backbone, where)
+    if states := list_states(value, kind):
+        return states
     if foreign and not isinstance(value, Mapping):
         _refuse(
             where,
@@ -138,67 +143,40 @@ def require_state(value: object, where: str, kind: type[T], foreign: tuple[str, 
     if not value:
         _refuse(where, "is not a state dict, it has no entries", STATE_DICT_HINT)
     strange = [str(key) for key, item in value.items() if not isinstance(item, kind)]
-    inner = [key for key in (*_STATE_KEYS, *map(str, value)) if _is_state(value.get(key), kind)]
-    if strange and inner:
-        beside = [str(key) for key in value if key != inner[0]]
-        _refuse(
-            where,
-            f"is a checkpoint, not a state dict: the state dict of {len(value[inner[0]])} tensors stands under "
-            f"{inner[0]!r}{f', beside {shorten(beside)}' if beside else ''}",
-            f"take it out: torch.save({_load_call(where, safe=not foreign)}[{inner[0]!r}], 'weights.pth')"
-            f"{f' (only if you trust the file: it holds {foreign[0]}, which is code)' if foreign else ''}",
-        )
-    if strange and foreign:
+    if foreign:
         _refuse(
             where,
             f"is a pickle of more than tensors ({shorten(list(foreign))}), and is not loaded: it could run any code",
             STATE_DICT_HINT,
         )
-    if strange:
-        _refuse(where, f"is not a state dict, it has entries that are no tensors: {shorten(strange)}", STATE_DICT_HINT)
-    return {str(key): item for key, item in value.items()}
+    _refuse(where, f"is not a state dict, it has entries that are no tensors: {shorten(strange)}", STATE_DICT_HINT)
 
 
-def list_misfits(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], backbone: str) -> list[str]:
-    """List what keeps tensors from being a backbone's: missing and unexpected names, and other shapes."""
-    is_of_head = find_backbone(backbone).is_of_head
-    wanted = {name: shape for name, shape in expected.items() if not is_of_head(name)}
-    missing = [name for name in wanted if name not in shapes and not name.endswith(COUNTER)]
-    unexpected = [name for name in shapes if name not in wanted and not is_of_head(name)]
-    other = [
-        f"{name} is {tuple(shapes[name])} instead of {tuple(shape)}"
-        for name, shape in wanted.items()
-        if name in shapes and tuple(shapes[name]) != tuple(shape)
-    ]
-    found = (
-        ("missing keys", missing),
-        ("unexpected keys", unexpected),
-        ("tensors of another shape", other),
-    )
-    return [f"{len(names)} {what}: {shorten(names)}" for what, names in found if names]
-
-
-def list_wrong_types(dtypes: Mapping[str, str], backbone: str) -> list[str]:
+def list_wrong_types(dtypes: Mapping[str, str]) -> list[str]:
     """List tensors whose values cannot be read as floats, by name and type (without `torch.`)."""
-    is_of_head = find_backbone(backbone).is_of_head
     wrong = [
-        f"{name} is {dtype}"
-        for name, dtype in dtypes.items()
-        if dtype not in FLOATS and not name.endswith(COUNTER) and not is_of_head(name)
+        f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype not in FLOATS and not name.endswith(COUNTER)
     ]
     return [f"{len(wrong)} tensors of a type that is no plain float: {shorten(wrong)}"] if wrong else []
 
 
-def raise_problems(problems: list[str], where: str, backbone: str, names: list[str]) -> None:
-    """Raise what is wrong with the tensors `names` of a file, if anything is.
+def raise_problems(
+    problems: list[str],
+    where: str,
+    backbone: str,
+    match: Match,
+    states: Mapping[Place, Mapping[str, object]],
+) -> None:
+    """Raise what is wrong with the tensors that were matched in the state dicts of a file, if anything is.
 
     Raises:
         ConfigError: Something is.
     """
     if problems:
+        how = f" ({match.how})" if match.how else ""
         raise ConfigError(
-            f"model.weights: {where} does not fit {backbone}: {'; '.join(problems)}",
-            hint=_hint(problems, where, names, backbone),
+            f"model.weights: {where} does not fit {backbone}{how}: {'; '.join(problems)}",
+            hint=_hint(problems, list(states[match.place])),
         )
 
 
@@ -215,12 +193,6 @@ def describe_bad_values(infinite: Mapping[str, int], negative: Mapping[str, int]
         *([f"{len(bad)} tensors with values that are NaN or infinite: {shorten(bad)}"] if bad else []),
         *([f"{len(below)} variances with values below zero, which give NaN: {shorten(below)}"] if below else []),
     ]
-
-
-def shorten(names: list[str], most: int = _SHOWN) -> str:
-    """Join the first names, and count the others."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _require_file(path: Path) -> None:
@@ -327,12 +299,11 @@ def _refuse_text(path: Path, head: bytes) -> None:
         _refuse(path, f"is damaged or no such file format: it is a text that begins with {first!r}", _AGAIN)
 
 
-def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, TensorHead], backbone: str) -> list[str]:
-    is_of_head = find_backbone(backbone).is_of_head
+def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, TensorHead]) -> list[str]:
     infinite, negative = {}, {}
     try:
         for name, head in heads.items():
-            if not is_of_head(name) and (values := content.read_values(head)) is not None:
+            if (values := content.read_values(head)) is not None:
                 infinite[name] = count_bad(values, head.dtype)
                 negative[name] = count_negative(values, head.dtype) if name.endswith(_VARIANCE) else 0
     except DamagedError as error:
@@ -340,24 +311,13 @@ def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, Tenso
     return describe_bad_values(infinite, negative)
 
 
-def _is_state(value: object, kind: type) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, kind) for item in value.values())
-
-
-def _hint(problems: list[str], where: str, names: list[str], backbone: str) -> str:
-    prefix = _common_prefix(names, backbone)
-    if prefix is not None:
-        return (
-            f"all keys begin with {prefix!r}: take it off, "
-            f"state = {_load_call(where)}; "
-            f"torch.save({{key.removeprefix({prefix!r}): value for key, value in state.items()}}, 'weights.pth')"
-        )
+def _hint(problems: list[str], names: list[str]) -> str:
     if all("NaN" in problem for problem in problems):
         return "training would give NaN only: export the weights again, from a checkpoint before they diverged"
     if all("plain float" in problem for problem in problems):
         return "export the weights as float32: quantised values mean nothing without their scales"
     fitting = [each for each in BACKBONES.shipped if _fits(names, each)]
-    if fitting and backbone not in fitting:
+    if fitting:
         return f"the keys are those of {' and of '.join(fitting)}: set model.backbone"
     return "the keys are those of torchvision's network; check model.backbone, or convert the file"
 
@@ -366,22 +326,6 @@ def _fits(names: list[str], backbone: str) -> bool:
     known = find_backbone(backbone)
     wanted = {name for name in (known.tensors or dict)() if not name.endswith(COUNTER)}
     return wanted == {name for name in names if not known.is_of_head(name) and not name.endswith(COUNTER)}
-
-
-def _common_prefix(names: list[str], backbone: str) -> str | None:
-    """Find what stands before each name; None where it is nothing, or where the rest is not the backbone's."""
-    start = next(iter((find_backbone(backbone).tensors or dict)()), "")
-    first = next((name for name in names if start and name.endswith(start)), "")
-    prefix = first.removesuffix(start)
-    if not prefix or not all(name.startswith(prefix) for name in names):
-        return None
-    return prefix if _fits([name.removeprefix(prefix) for name in names], backbone) else None
-
-
-def _load_call(where: str, *, safe: bool = True) -> str:
-    if Path(where).is_file() and is_safetensors(Path(where)):
-        return f"safetensors.torch.load_file({where!r})"
-    return f"torch.load({where!r}, map_location='cpu'{'' if safe else ', weights_only=False'})"
 
 
 def _refuse(where: Path | str, what: str, hint: str) -> NoReturn:

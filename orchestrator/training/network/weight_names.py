@@ -10,7 +10,7 @@ from orchestrator.config.models import SWEEP_WEIGHTS, ModelConfig
 from orchestrator.errors import ConfigError
 
 RANDOM_WEIGHTS = "none"
-SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar")
 
 
 def is_weight_path(weights: str) -> bool:

@@ -16,17 +16,17 @@ from orchestrator.backbones import COUNTER, Shape, find_backbone
 from orchestrator.config.models import ModelConfig
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.training.network.architectures import build_empty, named_weights
+from orchestrator.training.network.tensor_heads import FileContent, TensorHead
 from orchestrator.training.network.weight_files import (
     STATE_DICT_HINT,
     check_weight_file,
     describe_bad_values,
+    find_states,
     is_safetensors,
-    list_misfits,
     list_wrong_types,
     raise_problems,
-    require_state,
-    unpack_checkpoint,
 )
+from orchestrator.training.network.weight_matching import match_states
 from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, is_weight_path, unknown_name
 
 
@@ -111,10 +111,12 @@ def _download(weights: Any) -> Mapping[str, Tensor]:
 
 def _read_file(path: Path, backbone: str) -> object:
     """Read a file that was found to fit; what only torch itself can tell is refused here."""
-    check_weight_file(path, backbone)
+    content = check_weight_file(path, backbone)
     try:
         if is_safetensors(path):
             return load_file(path)
+        if content.foreign:  # torch refuses the whole file; nothing of it runs here either
+            return _build_tensors(content.value, content)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # what it cannot read is refused below
             with path.open("rb") as file:  # of a path torch would look at the suffix
@@ -128,23 +130,40 @@ def _read_file(path: Path, backbone: str) -> object:
         ) from error
 
 
+def _build_tensors(value: object, content: FileContent) -> object:
+    """Build the tensors in nested mappings from their raw values; all else stays as it was read."""
+    if isinstance(value, Mapping):
+        return {key: _build_tensors(item, content) for key, item in value.items()}
+    values = content.read_values(value) if isinstance(value, TensorHead) else None
+    if not isinstance(value, TensorHead) or values is None:
+        return value
+    tensor = torch.from_numpy(values.copy())
+    return tensor.view(torch.bfloat16) if value.dtype == "bfloat16" else tensor
+
+
 def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
-    state = require_state(unpack_checkpoint(raw, model.backbone, where), where, Tensor)
-    state = {name: tensor.detach() for name, tensor in state.items()}  # of a file of parameters, too
+    states = find_states(raw, model.backbone, where, Tensor)
     expected = build_empty(model.backbone).state_dict()
     wanted = {name: tensor for name, tensor in expected.items() if not find_backbone(model.backbone).is_of_head(name)}
-    problems = list_misfits(_shapes(state), _shapes(expected), model.backbone)
-    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
-    problems += list_wrong_types(dtypes, model.backbone)
-    raise_problems(problems, where, model.backbone, list(state))
-    fitted = {
-        name: state[name].to(tensor.dtype) if name in state else torch.zeros((), dtype=tensor.dtype)
-        for name, tensor in wanted.items()
-    }
+    match = match_states(states, _shapes(expected), model.backbone, where)
+    state = states[match.place]
+    taken = {name: tensor.detach() for name, tensor in match.take(state).items()}  # of a file of parameters, too
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in taken.items()}
+    raise_problems([*match.problems, *list_wrong_types(dtypes)], where, model.backbone, match, states)
+    fitted = {}
+    for name, tensor in wanted.items():
+        parts = [taken[source].to(tensor.dtype) for source in match.sources.get(name, ())]
+        joined = torch.cat(parts) if len(parts) > 1 else (parts or [torch.zeros((), dtype=tensor.dtype)])[0]
+        fitted[name] = joined.reshape(tensor.shape)
     infinite = {name: int((~tensor.isfinite()).sum()) for name, tensor in fitted.items()}
     negative = {name: int((tensor < 0).sum()) for name, tensor in fitted.items()}
-    raise_problems(describe_bad_values(infinite, negative), where, model.backbone, list(state))
-    return LoadedWeights(state=fitted, notes=_notes(state, where, find_head(state, model.backbone)))
+    raise_problems(describe_bad_values(infinite, negative), where, model.backbone, match, states)
+    notes = _note_types(taken, where)
+    if not match.is_plain:
+        notes.append(f"{where}: {match.describe(len(expected))}")
+    elif (head := find_head(state, model.backbone)) is not None:
+        notes.append(f"{where}: its head of {head.shape[0]} classes is dropped; each run trains a new head")
+    return LoadedWeights(state=fitted, notes=tuple(notes))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
@@ -158,11 +177,6 @@ def find_head(state: Mapping[str, object], backbone: str) -> Tensor | None:
     return found[-1] if found else None
 
 
-def _notes(state: Mapping[str, Tensor], where: str, head: Tensor | None) -> tuple[str, ...]:
-    notes = []
-    low = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
-    if low:
-        notes.append(f"{where}: {', '.join(low)} cast to float32")
-    if head is not None:
-        notes.append(f"{where}: its head of {head.shape[0]} classes is dropped; each run trains a new head")
-    return tuple(notes)
+def _note_types(taken: Mapping[str, Tensor], where: str) -> list[str]:
+    low = sorted({str(t.dtype).removeprefix("torch.") for t in taken.values() if t.is_floating_point()} - {"float32"})
+    return [f"{where}: {', '.join(low)} cast to float32"] if low else []

@@ -163,31 +163,11 @@ def test_another_network_is_named(tmp_path):
     assert error.hint == "the keys are those of resnet34: set model.backbone"
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda s, p: save_file(s, p)])
-def test_the_hint_of_a_prefix_leads_to_a_file_that_is_taken(save, state, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save({f"module.{name}": t for name, t in state.items()}, tmp_path / "w.pth")
-    hint = refuse(tmp_path / "w.pth").hint
-    assert hint.startswith("all keys begin with 'module.': take it off, ")
-    follow(hint.split("take it off, ")[1])
-    check_weight_file(tmp_path / "weights.pth", "resnet18")
-
-
 def follow(line: str) -> None:
     """Run the line that a hint shows."""
     import safetensors.torch
 
     exec(line, {"torch": torch, "safetensors": safetensors})
-
-
-@pytest.mark.parametrize("key", ["state_dict", "model", "my_net"])
-def test_a_checkpoint_says_where_its_state_dict_is_and_the_hint_takes_it_out(key, state, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({"epoch": 3, "optimizer": {"state": {0: {"step": torch.zeros(())}}}, key: state}, tmp_path / "w.pth")
-    error = refuse(tmp_path / "w.pth")
-    assert f"the state dict of 122 tensors stands under {key!r}, beside epoch, optimizer" in error.message
-    follow(error.hint.removeprefix("take it out: "))
-    check_weight_file(tmp_path / "weights.pth", "resnet18")
 
 
 class Evil:

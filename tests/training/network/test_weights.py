@@ -95,11 +95,6 @@ BROKEN = {
         lambda s: s | {"conv1.weight": torch.zeros(64, 1, 7, 7)},
         r"conv1.weight is \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)",
     ),
-    "prefixed": (lambda s: {f"module.{k}": t for k, t in s.items()}, r"100 missing keys: .* and 94 more; 122 unexp"),
-    "nested": (
-        lambda s: {"state_dict": s, "epoch": 3},
-        "the state dict of 122 tensors stands under .state_dict., beside epoch",
-    ),
     "empty": (lambda s: {}, "no entries"),
     "list": (lambda s: list(s.values()), "holds a list, not a state dict"),
     "tensor": (lambda s: s["conv1.weight"], "holds a Tensor, not a state dict"),
