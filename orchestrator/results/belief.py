@@ -32,7 +32,7 @@ class Belief:
     @cached_property
     def effects(self) -> BlockEffects:
         """What freezing each block changes."""
-        return build_effects(self._snapshot.candidates, self._snapshot.experiment.blocks, self.predicted)
+        return build_effects(self._snapshot.complete, self._snapshot.experiment.blocks, self.predicted)
 
     def judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
         """Return what the data can tell apart of some of the candidates; None likewise."""

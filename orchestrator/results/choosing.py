@@ -107,6 +107,11 @@ def find_highest(snapshot: Snapshot) -> TrialRecord:
     return min(snapshot.candidates, key=lambda trial: (-objective.gain(trial), objective.cost(trial)))
 
 
+def find_most_accurate(snapshot: Snapshot) -> TrialRecord | None:
+    """Find the highest measured `val_acc`; ties: fewer parameters, then the earlier. None before one is complete."""
+    return min(snapshot.complete, key=lambda trial: (-_accuracy(trial), _params(trial)), default=None)
+
+
 def _accuracy(trial: TrialRecord) -> float:
     return trial.val_acc or 0.0
 

@@ -18,18 +18,29 @@ class CostAxis:
 
     Attributes:
         key: Its name, and its column.
-        words: What is counted, in the plural.
-        axis: Title of its axis, with the unit.
+        less: What a lower cost is, in a sentence: `fewer parameters`.
+        unit: What follows a number.
+        axis: Title of its axis.
         freezing: What freezing something does to it, in a sentence; takes the value.
         shared_by: What of a run's surroundings it depends on: `nothing`; the `machine`; or that and what else ran
             there, the `load`.
     """
 
     key: names.CostKey
-    words: str
+    less: str
+    unit: str
     axis: str
     freezing: str
     shared_by: Literal["nothing", "machine", "load"] = "nothing"
+
+    @property
+    def head(self) -> str:
+        """Head of its column in a text."""
+        return self.axis[0].lower() + self.axis[1:]
+
+    def write(self, value: float) -> str:
+        """Write a value for people."""
+        return f"{value:,.0f}" if self.key == names.TRAINABLE_PARAMS else f"{value:.4g}"
 
     def read(self, trial: TrialRecord) -> float:
         """Return the mean over a trial's runs; NaN where it is not complete, or that compares with no other trial."""
@@ -82,33 +93,38 @@ COSTS: Final[Mapping[str, CostAxis]] = MappingProxyType(
         for cost in (
             CostAxis(
                 key=names.TRAINABLE_PARAMS,
-                words="parameters",
+                less="fewer parameters",
+                unit="parameters",
                 axis="Trainable parameters",
                 freezing="trains {:,.0f} parameters",
             ),
             CostAxis(
                 key=names.GFLOPS_TRAIN,
-                words="GFLOPs",
-                axis="Training GFLOPs of an image",
+                less="fewer training GFLOPs",
+                unit="GFLOPs a training image",
+                axis="Training GFLOPs an image",
                 freezing="takes {:.3g} GFLOPs a training image",
             ),
             CostAxis(
                 key=names.S_PER_EPOCH,
-                words="seconds",
+                less="fewer seconds an epoch",
+                unit="s an epoch",
                 axis="Seconds an epoch",
                 freezing="takes {:.3g} s an epoch",
                 shared_by="load",
             ),
             CostAxis(
                 key=names.DURATION_S,
-                words="seconds",
+                less="fewer seconds a run",
+                unit="s a run",
                 axis="Seconds a run",
                 freezing="takes {:.3g} s a run",
                 shared_by="load",
             ),
             CostAxis(
                 key=names.PEAK_MEMORY_MB,
-                words="MiB",
+                less="less memory",
+                unit="MiB of memory",
                 axis="Peak memory (MiB)",
                 freezing="takes {:.4g} MiB of memory",
                 shared_by="machine",

@@ -212,11 +212,11 @@ class Judgement:
 
     def _say(self, trial: TrialRecord, highest: TrialRecord, comparison: Comparison, margin: float | None) -> str:
         objective = self._objective
-        amount, words = objective.amount, objective.of_cost.words
+        amount, less = objective.amount, objective.of_cost.less
         start = f"{self._labels[trial.number].freezing} {self._say_cost(trial)}"
         rule = "one standard error" if margin is None else f"{amount(margin)} {objective.unit}"
         if trial.number == highest.number:
-            return f"{start} and has the {objective.best_measured}; none with fewer {words} is within {rule} of it"
+            return f"{start} and has the {objective.best_measured}; none with {less} is within {rule} of it"
         said = (
             f"{start} and is {amount(comparison.difference)} {objective.unit} ({amount(comparison.low)} to "
             f"{amount(comparison.high)}) {objective.behind}, {self._labels[highest.number].freezing}"

@@ -24,5 +24,5 @@ def sum_up(snapshot: Snapshot, belief: Belief) -> dict[str, float]:
     if belief.judgement is not None:
         metrics[names.SUPPORTED_SIZE] = float(len(belief.judgement.supported))
         metrics[names.HYPERVOLUME_LOW], metrics[names.HYPERVOLUME_HIGH] = belief.judgement.hypervolume_interval
-    metrics[names.BEST_VAL_ACC] = max(trial.val_acc or 0.0 for trial in snapshot.candidates)
-    return metrics | score_metrics(snapshot.candidates)
+    metrics[names.BEST_VAL_ACC] = max(trial.val_acc or 0.0 for trial in snapshot.complete)
+    return metrics | score_metrics(snapshot.complete)

@@ -57,39 +57,42 @@ class Objective:
 
     def describe(self, trial: TrialRecord) -> str:
         """Return a trial's gain and cost in words."""
-        gain, cost = f"{self.config.gain} {self.value(trial):.4f}", self.cost(trial)
-        form = ",.0f" if self.config.cost == names.TRAINABLE_PARAMS else ".4g"
-        return f"{gain}, {cost:{form}} {self.of_cost.words}"
+        cost = f"{self.of_cost.write(self.cost(trial))} {self.of_cost.unit}"
+        return f"{self.config.gain} {self.value(trial):.4f}, {cost}"
+
+    @property
+    def beats(self) -> str:
+        """What a trial that beats another has: `more accuracy and fewer parameters`."""
+        return f"{self.of_gain.more} and {self.of_cost.less}"
 
     @property
     def best_measured(self) -> str:
         """What the best measured trial has: `highest measured accuracy`."""
-        return f"{'highest' if self.of_gain.sign == 1 else 'lowest'} measured {self.of_gain.words}"
+        return f"{self.of_gain.best} measured {self.of_gain.words}"
 
     @property
     def behind(self) -> str:
         """How a trial stands to the best measured one: `below the highest measured`."""
-        return "below the highest measured" if self.of_gain.sign == 1 else "above the lowest measured"
+        return f"{'below' if self.of_gain.sign == 1 else 'above'} the {self.of_gain.best} measured"
 
     @property
     def unit(self) -> str:
         """Unit of what `amount` writes."""
-        return "points" if math.isfinite(self.of_gain.scale.width) else "nats"
+        return "points" if self.of_gain.is_share else "nats"
 
     def amount(self, difference: float) -> str:
         """Write a difference of gains, in points where gains are shares."""
-        return f"{100 * difference + 0.0:.1f}" if self.unit == "points" else f"{difference + 0.0:.3f}"
+        return f"{100 * difference + 0.0:.1f}" if self.of_gain.is_share else f"{difference + 0.0:.3f}"
 
     def explain_left_out(self, trials: Sequence[TrialRecord]) -> list[str]:
-        """Explain in sentences which complete trials have no such gain or cost, and why."""
-        complete = [trial for trial in trials if trial.state == "complete" and trial.repeats is None]
-        without = [trial for trial in complete if not math.isfinite(self.value(trial))]
+        """Explain in sentences which of some complete trials have no such gain or cost, and why."""
+        without = [trial for trial in trials if not math.isfinite(self.value(trial))]
         sentences = []
         if without and not self.of_gain.in_result:
             sentences.append(
                 f"{_list(without)} kept no predictions that can be read, so that {self.config.gain} is not known"
             )
-        untimed = [trial for trial in complete if not math.isfinite(self.cost(trial))]
+        untimed = [trial for trial in trials if not math.isfinite(self.cost(trial))]
         if untimed and self.of_cost.shared_by == "load":
             sentences.append(
                 f"{_list(untimed)} did not train here in one piece (stopped and gone on with, answered from an earlier "

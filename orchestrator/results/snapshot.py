@@ -27,14 +27,20 @@ class Snapshot:
         self.objective = objective
         self.trials = tuple(sorted(trials, key=lambda trial: trial.number))
         old = superseded(self.trials)
-        self.candidates = tuple(
+        self.complete = tuple(
             trial
             for trial in self.trials
             if trial.state == "complete"
             and trial.repeats is None
             and trial.number not in old
-            and math.isfinite(objective.gain(trial))
-            and math.isfinite(objective.cost(trial))
+            and math.isfinite(math.nan if trial.val_acc is None else trial.val_acc)
+            and trial.trainable_params is not None
+        )
+        """Complete trials with a finite accuracy, each point of the space once, whatever the objective."""
+        self.candidates = tuple(
+            trial
+            for trial in self.complete
+            if math.isfinite(objective.gain(trial)) and math.isfinite(objective.cost(trial))
         )
         self.front = tuple(pareto.pareto_front(self.candidates, gain=objective.gain, cost=objective.cost))
         self._front_numbers = frozenset(trial.number for trial in self.front)
@@ -83,7 +89,7 @@ class Snapshot:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the gain and the cost: who has none, and where the machine may be the difference."""
-        left_out = self.objective.explain_left_out(self.trials)
+        left_out = self.objective.explain_left_out(self.complete)
         unlike = self.objective.of_cost.explain(self.candidates)
         return tuple(left_out if unlike is None else [*left_out, unlike])
 

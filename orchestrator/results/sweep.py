@@ -90,6 +90,8 @@ class Sweep:
         self.trials = self._snapshot.trials
         self.candidates = self._snapshot.candidates
         """Complete trials with finite objectives, without repetitions and those answered later with more seeds."""
+        self.complete = self._snapshot.complete
+        """The same, whether their gain and cost are known or not."""
         self.front = self._snapshot.front
         """Trials on the front, by rising cost."""
         self.tables = SweepTables(self._snapshot, self._belief)
@@ -134,8 +136,8 @@ class Sweep:
 
     @property
     def highest(self) -> TrialRecord | None:
-        """The trial with the best measured gain, that may be luck; None before one is complete."""
-        return choosing.find_highest(self._snapshot) if self.candidates else None
+        """The trial with the highest measured `val_acc`, that may be luck; None before one is complete."""
+        return choosing.find_most_accurate(self._snapshot)
 
     @property
     def open_failures(self) -> tuple[TrialRecord, ...]:

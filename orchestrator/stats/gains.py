@@ -31,6 +31,7 @@ class Gain:
     Attributes:
         key: Its name, and its column.
         words: Its name in a sentence.
+        axis: Title of its axis, without the unit.
         sign: 1 where higher is better, -1 where lower is: scores are the gain's own values times this.
         scale: Of the means of scores, which are higher where better.
         score: Scores of the images of one run from logits, [n, classes], and labels, [n]: [n]. Their mean is the gain
@@ -40,10 +41,35 @@ class Gain:
 
     key: names.GainKey
     words: str
+    axis: str
     sign: Literal[1, -1] = 1
     scale: Scale = ARCSINE
     score: Callable[[Logits, Labels], Scores]
     in_result: bool = False
+
+    @property
+    def head(self) -> str:
+        """Head of its column in a text."""
+        return self.axis[0].lower() + self.axis[1:]
+
+    @property
+    def best(self) -> str:
+        """How the best value stands among the others: `highest`."""
+        return "highest" if self.sign == 1 else "lowest"
+
+    @property
+    def more(self) -> str:
+        """What a better gain is, in a sentence: `more accuracy`."""
+        return f"{'more' if self.sign == 1 else 'less'} {self.words}"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, which people read in percent and whose differences they read in points."""
+        return self.scale is ARCSINE
+
+    def write(self, value: float, digits: int = 2) -> str:
+        """Write a value for people: `96.00%`, or `0.1234` nats with two digits more."""
+        return f"{value:.{digits}%}" if self.is_share else f"{value:.{digits + 2}f}"
 
     def orient(self, value: float) -> float:
         """Turn a value so that higher is better, or back."""
@@ -91,10 +117,25 @@ GAINS: Final[Mapping[str, Gain]] = MappingProxyType(
     {
         gain.key: gain
         for gain in (
-            Gain(key=names.VAL_ACC, words="accuracy", score=_score_accuracy, in_result=True),
-            Gain(key=names.BALANCED_ACCURACY, words="balanced accuracy", score=_score_balanced_accuracy),
-            Gain(key=names.MACRO_F1, words="macro F1", score=_score_macro_f1),
-            Gain(key=names.VAL_LOSS, words="loss", sign=-1, scale=LOGARITHM, score=_score_loss, in_result=True),
+            Gain(
+                key=names.VAL_ACC, words="accuracy", axis="Validation accuracy", score=_score_accuracy, in_result=True
+            ),
+            Gain(
+                key=names.BALANCED_ACCURACY,
+                words="balanced accuracy",
+                axis="Balanced validation accuracy",
+                score=_score_balanced_accuracy,
+            ),
+            Gain(key=names.MACRO_F1, words="macro F1", axis="Macro F1 of validation", score=_score_macro_f1),
+            Gain(
+                key=names.VAL_LOSS,
+                words="loss",
+                axis="Validation loss",
+                sign=-1,
+                scale=LOGARITHM,
+                score=_score_loss,
+                in_result=True,
+            ),
         )
     }
 )
