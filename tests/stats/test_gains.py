@@ -63,11 +63,11 @@ def test_classes_without_images_count_as_in_scikit_learn(key):
 def test_scores_vary_as_a_bootstrap_says(key):
     logits, labels = draw(400, seed=5)
     rng = np.random.default_rng(0)
-    picked = rng.integers(400, size=(600, 400))
+    picked = rng.integers(400, size=(300, 400))
     drawn = [NAIVE[key](logits[each], labels[each]) for each in picked]
-    # the standard deviation of 600 draws is known to 3 %: three times that, and the second order of a ratio
+    # the standard deviation of 300 draws is known to 4 %: three times that, and the second order of a ratio
     error = GAINS[key].score(logits, labels).std() / np.sqrt(400)
-    assert error == pytest.approx(np.std(drawn), rel=0.12)
+    assert error == pytest.approx(np.std(drawn), rel=0.15)
 
 
 def test_a_sure_and_right_network_has_no_loss():
