@@ -92,7 +92,7 @@ def judge(correct: NDArray[np.bool_], truth: NDArray[np.float64], of_runs: NDArr
     """Compute all that a sweep states, and compare it with the truth."""
     trials = range(len(truth))
     evidence = Evidence.of(list(correct))
-    measured = evidence.accuracy
+    measured = evidence.means
     intervals = np.array([accuracy_interval(each) for each in correct])
     drawn = Posterior(evidence, [each.blocks for each in SETS]).draw(_DRAWS, seed)
     expected = drawn.mean(axis=0)

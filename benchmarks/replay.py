@@ -96,7 +96,7 @@ def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int6
     places = list(correct)
     evidence = Evidence.of([correct[place] for place in places])
     costs = [float(params[place]) for place in places]
-    members = find_supported_front(find_better(evidence, costs), costs, evidence.accuracy.tolist())
+    members = find_supported_front(find_better(evidence, costs), costs, evidence.means.tolist())
     return tuple(places[member] for member in members)
 
 

@@ -29,6 +29,8 @@ GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
 GAP_TRAIN_VAL: Final = "gap_train_val"
 RESIDENT_MB: Final = "resident_mb"
+BALANCED_ACCURACY: Final = "balanced_accuracy"
+MACRO_F1: Final = "macro_f1"
 LR: Final = "lr"
 
 # Curves: the epoch is the step. The step loss has the optimizer step as its step.
@@ -136,6 +138,10 @@ P_VALUE_ADJUSTED: Final = "p_value_adjusted"
 # Rules: here, since the command line offers them before it loads what follows them.
 Rule = Literal["supported", "point"]
 """How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
+GainKey = Literal["val_acc", "balanced_accuracy", "macro_f1", "val_loss"]
+"""What a front may seek, `GAINED` describes it."""
+CostKey = Literal["trainable_params", "gflops_train_per_image", "s_per_epoch", "duration_s", "peak_memory_mb"]
+"""What a front may save: quantities of `OF_RUN`."""
 
 # The quantities by group, in the order of their columns.
 OBJECTIVES: Final = (
@@ -207,6 +213,23 @@ BELIEF: Final = (
     Quantity(key=SUPPORTED, kind=kind.VERDICT, meaning="On the supported front: the fewest trials that stand for all"),
 )
 """How far a trial's `val_acc` can be believed."""
+GAINED: Final = (
+    Quantity(key=BALANCED_ACCURACY, kind=kind.ACCURACY, meaning="Mean recall of the classes of validation images"),
+    Quantity(key=MACRO_F1, kind=kind.ACCURACY, meaning="Mean F1 of the classes that images have or are taken for"),
+)
+"""What a front may seek that is computed from predictions when it is asked for; a trial has its runs' mean."""
+GAIN_ENDS: Final = {
+    "low": "Lower end of the 95 % interval of `{}`, where that is the gain",
+    "high": "Upper end of the same",
+    "corrected": "What to expect of `{}`, where that is the gain, all trials considered",
+}
+"""Columns of a gain, after its key and `_`: how far it can be believed."""
+GAIN_BELIEF: Final = tuple(
+    Quantity(key=f"{gain.key}_{end}", kind=gain.kind, meaning=meaning.format(gain.key))
+    for gain in (*GAINED, MEANS[0])
+    for end, meaning in GAIN_ENDS.items()
+)
+"""How far a trial's gain can be believed where it is another than `val_acc`."""
 SCORES: Final = (
     Quantity(
         key=LOGME,
@@ -346,6 +369,7 @@ GROUPS: Final = (
     Group(of="run", shown="mlflow, runs, trials", quantities=SHARED),
     Group(of="run", shown="mlflow", quantities=TRACKED),
     Group(of="trial", shown="trials, pareto", quantities=BELIEF),
+    Group(of="trial", shown="pareto --gain", quantities=(*GAINED, *GAIN_BELIEF)),
     Group(of="trial", shown="mlflow, trials, pareto", quantities=SCORES),
     Group(of="trial", shown="trials, pareto", quantities=COUNTED),
     Group(of="trial", shown="pareto", quantities=OF_FRONT),

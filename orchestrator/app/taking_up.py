@@ -37,6 +37,12 @@ def take_up_study(
     prepared = replace(prepared, generation=count_archives(root, experiment.name), older=Ledger(root).find_older())
     search = OptunaSearch(root, experiment, prepared.costs, prepared.scores)
     search.require_identity(prepared.identity, prepared.weights_file)
+    if search.retold:
+        objective = experiment.search.objective
+        observer.on_message(
+            f"the study now optimises {objective.gain} against {objective.cost}: the values of {search.retold} "
+            "finished trials are computed from what their runs kept, nothing is trained again for it"
+        )
     if search.left_out:
         limit = prepared.experiment.search.max_trainable_params
         observer.on_message(

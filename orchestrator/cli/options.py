@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,12 +50,35 @@ RootOption = Annotated[
     Path,
     typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
 ]
+GainOption = Annotated[
+    names.GainKey | None,
+    typer.Option("--gain", help="What the front seeks; else what search.objective says. val_loss is minimised."),
+]
+CostOption = Annotated[
+    names.CostKey | None,
+    typer.Option("--cost", help="What the front saves; else what search.objective says."),
+]
 FormatOption = Annotated[Format, typer.Option("-f", "--format", help="How the data on stdout are written.")]
 ROOT = Path(DEFAULT_ROOT)
 
 
-def load(name: str, root: Path) -> "Sweep":
-    """Load a sweep, and what that takes of libraries."""
+def load(name: str, root: Path, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "Sweep":
+    """Load a sweep, judged by a gain and a cost, and what that takes of libraries."""
     from orchestrator.results import load_sweep
 
-    return load_sweep(name, root)
+    return load_sweep(name, root).judged_by(gain, cost)
+
+
+def front_columns(sweep: "Sweep") -> list[str]:
+    """List what the front of a sweep shows for people: its gain and its cost, and what varies, in the first places."""
+    gain, cost = sweep.objective.config.gain, sweep.objective.config.cost
+    own: dict[str, str] = {names.TRAINABLE_PARAMS: cost, names.VAL_ACC: gain}
+    own |= {f"{names.VAL_ACC}_{end}": f"{gain}_{end}" for end in names.GAIN_ENDS}
+    columns = dict.fromkeys([*(own.get(key, key) for key in FRONT_COLUMNS), names.VAL_ACC, names.TRAINABLE_PARAMS])
+    return with_varied([*columns], sweep)
+
+
+def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:
+    """Put what varies in a sweep beside the frozen set."""
+    place = columns.index(names.FROZEN) + 1
+    return [*columns[:place], *sweep.varied, *columns[place:]]

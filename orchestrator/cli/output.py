@@ -31,7 +31,10 @@ _KINDS = {each.key: each.kind for group in names.GROUPS for each in group.quanti
 _MARK = "front"
 """Column of a table for people in place of `pareto` and `supported`."""
 _ON_FRONT, _ON_SUPPORTED = "*", "s"
-_FIRST = frozenset({names.TRIAL, _MARK, names.FROZEN, names.VAL_ACC, names.CHEAPER, names.OTHER, names.DIFFERENCE})
+_FIRST = frozenset(
+    {names.TRIAL, _MARK, names.FROZEN, names.VAL_ACC, names.CHEAPER, names.OTHER, names.DIFFERENCE}
+    | {each.key for each in names.GAINED}
+)
 """What a narrow terminal has room for before anything else."""
 
 

@@ -37,7 +37,7 @@ def describe_sweep(root: Root, name: str) -> dict[str, object]:
         return {**row, names.ERROR: error.message}
     counted = count_points(sweep.experiment)
     planned = progress.planned if progress is not None and progress.planned is not None else counted
-    done = len(sweep.candidates) + sum(trial.state == "pruned" for trial in sweep.trials)
+    done = len(sweep.complete) + sum(trial.state == "pruned" for trial in sweep.trials)
     state = "finished" if planned is not None and done >= planned else "unfinished"
     return {
         **row,

@@ -1,6 +1,5 @@
 """`orchestrator status|list|trials|pareto|best|blocks|runs|history|metrics|report`: ask what a sweep knows."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,12 +7,15 @@ import typer
 from orchestrator import names
 from orchestrator.cli.metrics import metrics
 from orchestrator.cli.options import (
-    FRONT_COLUMNS,
     ROOT,
+    CostOption,
     FormatOption,
+    GainOption,
     NameArgument,
     RootOption,
+    front_columns,
     load,
+    with_varied,
 )
 from orchestrator.cli.output import COMPARISON_COLUMNS, Format, print_note, print_record, print_rows
 from orchestrator.cli.overview import list_sweeps
@@ -85,16 +87,24 @@ def trials(name: NameArgument, root: RootOption = ROOT, form: FormatOption = For
 
     sweep = load(name, root)
     print_rows(sweep.trial_rows(), with_varied(_TRIAL_COLUMNS, sweep), form)
-    said = describe_scores(sweep.candidates)
+    said = describe_scores(sweep.complete)
     if said is not None:
         print_note(said)
 
 
-def pareto(name: NameArgument, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
-    """Print the Pareto front by rising number of trainable parameters, and how far it can be believed."""
-    sweep = load(name, root)
+def pareto(
+    name: NameArgument,
+    root: RootOption = ROOT,
+    form: FormatOption = Format.table,
+    gain: GainOption = None,
+    cost: CostOption = None,
+) -> None:
+    """Print the Pareto front by rising cost, and how far it can be believed."""
+    sweep = load(name, root, gain, cost)
     rows = sweep.front_rows()
-    print_rows(rows, with_varied(FRONT_COLUMNS, sweep), form)
+    print_rows(rows, front_columns(sweep), form)
+    for note in sweep.notes:
+        print_note(note)
     print_note(say_recommendation(sweep) if rows else f"no trial of {name} is complete yet")
 
 
@@ -106,9 +116,15 @@ def say_recommendation(sweep: "Sweep") -> str:
     return f"recommended: {found.sentence} ({found.basis})"
 
 
-def compare(name: NameArgument, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
-    """Compare each trial on the front with the next one: is it really more accurate?"""
-    sweep = load(name, root)
+def compare(
+    name: NameArgument,
+    root: RootOption = ROOT,
+    form: FormatOption = Format.table,
+    gain: GainOption = None,
+    cost: CostOption = None,
+) -> None:
+    """Compare each trial on the front with the next one: is it really better?"""
+    sweep = load(name, root, gain, cost)
     rows = sweep.comparison_rows()
     print_rows(rows, COMPARISON_COLUMNS, form)
     if not rows:
@@ -122,9 +138,11 @@ def recommend(
     margin: Annotated[
         float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
     ] = None,
+    gain: GainOption = None,
+    cost: CostOption = None,
 ) -> None:
-    """Recommend the fewest trainable parameters that are close enough to the highest measured, in words and numbers."""
-    found = load(name, root).recommend(margin)
+    """Recommend the lowest cost that is close enough to the highest measured gain, in words and numbers."""
+    found = load(name, root, gain, cost).recommend(margin)
     comparison = found.comparison
     record = {
         "recommended": found.sentence,
@@ -155,6 +173,8 @@ def best(
         names.Rule,
         typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
     ] = "supported",
+    gain: GainOption = None,
+    cost: CostOption = None,
 ) -> None:
     """Print the best trial and the rule that chose it; on stderr, the trials that other rules name, and why."""
     if min_val_acc is not None and not 0 <= min_val_acc <= 1:
@@ -162,7 +182,7 @@ def best(
             f"--min-val-acc is a fraction in [0, 1], not {min_val_acc:g}",
             hint=f"for {min_val_acc:g} percent say {min_val_acc / 100:g}" if 1 < min_val_acc <= 100 else None,
         )
-    sweep = load(name, root)
+    sweep = load(name, root, gain, cost)
     found = sweep.best(max_trainable_params=max_trainable_params, min_val_acc=min_val_acc, rule=rule)
     row = next(row for row in sweep.trial_rows() if row[names.TRIAL] == found.number)
     print_record({"rule": found.rule, "basis": found.basis, "label": found.label, **row}, form)
@@ -202,20 +222,16 @@ def report(
     mlflow_uri: Annotated[
         str | None, typer.Option(help="Tracking store, where its address has credentials: the study keeps none.")
     ] = None,
+    gain: GainOption = None,
+    cost: CostOption = None,
 ) -> None:
     """Draw a sweep's pictures, keep them with its MLflow run, and print their paths."""
     from orchestrator.app.keeping import keep_report
     from orchestrator.config import fill_option
     from orchestrator.report.plots import write_report
 
-    sweep = load(name, root)
+    sweep = load(name, root, gain, cost)
     paths = write_report(sweep, sweep.root.reports(name))
     for path in paths:
         typer.echo(path)
     keep_report(sweep, paths, fill_option("--mlflow-uri", mlflow_uri), print_note)
-
-
-def with_varied(columns: Sequence[str], sweep: "Sweep") -> list[str]:
-    """Put what varies in a sweep beside the frozen set."""
-    place = columns.index(names.FROZEN) + 1
-    return [*columns[:place], *sweep.varied, *columns[place:]]

@@ -40,7 +40,7 @@ def describe_status(sweep: "Sweep") -> dict[str, Any]:
     progress = read_progress(place.progress(name))
     planned = progress.planned if progress and progress.planned is not None else count_points(sweep.experiment)
     pruned = sum(trial.state == "pruned" for trial in sweep.trials)
-    done = len(sweep.candidates) + pruned
+    done = len(sweep.complete) + pruned
     highest = sweep.highest
     return {
         "experiment": name,

@@ -16,9 +16,9 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli import exits
-from orchestrator.cli.options import FRONT_COLUMNS
+from orchestrator.cli.options import front_columns
 from orchestrator.cli.output import Format, print_json, print_note, print_rows
-from orchestrator.cli.query import say_recommendation, with_varied
+from orchestrator.cli.query import say_recommendation
 from orchestrator.cli.sources import list_sources, sweep_command
 from orchestrator.masking import mask_credentials
 from orchestrator.storage.layout import DEFAULT_ROOT
@@ -303,8 +303,8 @@ def _print_end(result: "Sweep", outcome: "SweepOutcome", output: Format, root: P
     name = result.experiment.name
     front = result.front_rows()
     if front:
-        print_note(f"\nThe front of {name}: no other trial has both more accuracy and fewer trainable parameters")
-        print_rows(front, with_varied(FRONT_COLUMNS, result), output)
+        print_note(f"\nThe front of {name}: no other trial has both {result.objective.beats}")
+        print_rows(front, front_columns(result), output)
         print_note(say_recommendation(result))
     parts = [f"{outcome.trained} runs trained"]
     parts += [f"{outcome.reused} answered from finished trainings"] if outcome.reused else []

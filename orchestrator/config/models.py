@@ -20,6 +20,7 @@ from orchestrator.config.dimensions import (
 )
 from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
+from orchestrator.config.objective import ObjectiveConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.config.trainer import Convolutions as Convolutions
@@ -97,6 +98,8 @@ class SearchConfig(Section):
     """Batch sizes to search besides; null: `data.batch_size`."""
     optimizer: Annotated[OptimizerDimension | None, Searches("trainer")] = None
     """Optimizers to search besides; null: `trainer.optimizer`."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """What the front is between, where nothing else is asked for. It may change: nothing is trained again."""
     strategy: Literal["full", "race"] = "full"
     """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
     at `race.rungs`, and more seeds go to those of which it is not clear whether they are on the front."""
@@ -154,6 +157,9 @@ class SearchConfig(Section):
         sampler = info.data.get("sampler", "auto")
         if sampler != "auto":
             raise blame("search.strategy race runs a planned space, and a sampler has none", ("sampler",), sampler)
+        objective = info.data.get("objective")
+        if objective is not None and not objective.is_default:
+            raise ValueError("race decides by val_acc and trainable_params alone: leave search.objective out")
         for name, given in info.data.items():
             if isinstance(given, Dimension) and given.span is not None:
                 raise ValueError(f"race runs a planned space, and search.{name} is a range: give choices")

@@ -10,6 +10,7 @@ from orchestrator.report.pictures.canvas import INK, PALE
 from orchestrator.report.pictures.series import Series, describe_sweep, grey_level
 from orchestrator.results import BlockEffects, Row, Sweep
 from orchestrator.results.block_sentences import build_table, explain_effects
+from orchestrator.results.objective import Objective
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -31,8 +32,8 @@ th:first-child, td:first-child {{ text-align: left; }}
 {recommended}{plot}
 {key}<h1>The front</h1>
 <table>
-<tr><th>trial</th><th>validation accuracy</th><th>corrected</th><th>probability of the front</th>
-<th>supported</th><th>trainable parameters</th><th>test accuracy</th></tr>
+<tr><th>trial</th><th>{gain}</th><th>corrected</th><th>probability of the front</th>
+<th>supported</th><th>{cost}</th><th>test accuracy</th></tr>
 {rows}
 </table>
 {blocks}
@@ -46,14 +47,11 @@ _BLOCKS = """<h1>What freezing a block changes</h1>
 </table>
 """
 _ROW = (
-    "<tr><td>{label}</td><td>{val_acc}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
-    "<td>{params:,}</td><td>{test_acc}</td></tr>"
+    "<tr><td>{label}</td><td>{gain}</td><td>{corrected}</td><td>{p_front}</td><td>{supported}</td>"
+    "<td>{cost}</td><td>{test_acc}</td></tr>"
 )
 _KEY = "<p>Filled by the probability of being on the front; diamonds are the supported front.</p>\n"
-_HOVER = (
-    "<b>%{customdata[0]}</b><br>validation accuracy %{y:.2%}<br>%{x:,} trainable parameters"
-    "<br>%{customdata[1]}<extra></extra>"
-)
+_HOVER = "<b>%{customdata[0]}</b><br>%{customdata[2]}<br>%{customdata[3]}<br>%{customdata[1]}<extra></extra>"
 
 
 def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
@@ -64,9 +62,11 @@ def write_page(sweep: Sweep, series: Sequence[Series], path: Path) -> Path:
         title=html.escape(f"Pareto front of {sweep.experiment.name}"),
         caption=html.escape(describe_sweep(sweep, series, intervals=True)),
         recommended=_say_recommendation(sweep),
-        plot=_plot(series, front),
+        plot=_plot(series, front, sweep.objective),
+        gain=html.escape(sweep.objective.of_gain.head),
+        cost=html.escape(sweep.objective.of_cost.head),
         key="" if sweep.judgement is None else _KEY,
-        rows="\n".join(_say_row(each, rows[each.number]) for each in front),
+        rows="\n".join(_say_row(each, rows[each.number], sweep.objective) for each in front),
         blocks=_table_of_blocks(sweep.effects),
     )
     path.write_text(page, encoding="utf-8")
@@ -88,14 +88,16 @@ def _table_row(tag: str, cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
+def _plot(series: Sequence[Series], front: Sequence[Series], objective: Objective) -> str:
     import plotly.graph_objects as go  # a second
 
+    gain = objective.of_gain
+    unit = "" if gain.is_share else " (nats)"
     others = [each for each in series if not each.on_front]
     figure = go.Figure()
     if others:
         pale = {"color": _shades(others), "size": 10, "line": {"color": "#8e8e8e", "width": 1.5}}
-        figure.add_trace(go.Scatter(name="off the front", mode="markers", marker=pale, **_points(others)))
+        figure.add_trace(go.Scatter(name="off the front", mode="markers", marker=pale, **_points(others, objective)))
     line = {"shape": "hv", "color": "#1a1a1a", "width": 1.5}
     marker = {
         "color": _shades(front),
@@ -103,14 +105,16 @@ def _plot(series: Sequence[Series], front: Sequence[Series]) -> str:
         "line": {"color": "#1a1a1a", "width": 1.5},
         "symbol": ["diamond" if each.supported else "circle" for each in front],
     }
-    figure.add_trace(go.Scatter(name="front", mode="lines+markers", line=line, marker=marker, **_points(front)))
+    figure.add_trace(
+        go.Scatter(name="front", mode="lines+markers", line=line, marker=marker, **_points(front, objective))
+    )
     figure.update_layout(
         template="plotly_white",
         height=560,
         margin={"l": 70, "r": 20, "t": 20, "b": 60},
         legend={"orientation": "h", "y": 1.06},
-        xaxis={"type": "log", "title": {"text": "Trainable parameters (logarithmic axis)"}, "dtick": 1},
-        yaxis={"tickformat": ".0%", "title": {"text": "Validation accuracy"}},
+        xaxis={"type": "log", "title": {"text": f"{objective.of_cost.axis} (logarithmic axis)"}, "dtick": 1},
+        yaxis={"tickformat": ".0%" if gain.is_share else "", "title": {"text": f"{gain.axis}{unit}"}},
         hoverlabel={"align": "left"},
     )
     text: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
@@ -124,21 +128,27 @@ def _shades(series: Sequence[Series]) -> list[str]:
     return [f"rgb({level}, {level}, {level})" for level in levels]
 
 
-def _points(series: Sequence[Series]) -> dict[str, Any]:
+def _points(series: Sequence[Series], objective: Objective) -> dict[str, Any]:
     """Return the points of a trace. Plotly reads tags in hover texts: escaped, so that they show as they are."""
     return {
-        "x": [each.params for each in series],
-        "y": [each.val_acc for each in series],
+        "x": [each.cost for each in series],
+        "y": [each.gain for each in series],
         "error_y": {
             "type": "data",
-            "array": [each.interval[1] - each.val_acc if each.interval else 0.0 for each in series],
-            "arrayminus": [each.val_acc - each.interval[0] if each.interval else 0.0 for each in series],
+            "array": [each.gain_interval[1] - each.gain if each.gain_interval else 0.0 for each in series],
+            "arrayminus": [each.gain - each.gain_interval[0] if each.gain_interval else 0.0 for each in series],
             "color": INK if all(each.on_front for each in series) else PALE,
             "thickness": 1.2,
             "width": 0,
         },
         "customdata": [
-            [html.escape(each.label), html.escape(", ".join(run.name for run in each.runs))] for each in series
+            [
+                html.escape(each.label),
+                html.escape(", ".join(run.name for run in each.runs)),
+                f"{objective.of_gain.head} {objective.of_gain.write(each.gain)}",
+                f"{objective.of_cost.write(each.cost)} {_unit(objective)}",
+            ]
+            for each in series
         ],
         "hovertemplate": _HOVER,
     }
@@ -151,14 +161,24 @@ def _say_recommendation(sweep: Sweep) -> str:
     return f"<p>Recommended: {html.escape(found.sentence)} ({html.escape(found.basis)}).</p>\n"
 
 
-def _say_row(each: Series, row: Row) -> str:
+def _unit(objective: Objective) -> str:
+    unit = objective.of_cost.unit
+    return f"trainable {unit}" if objective.config.cost == names.TRAINABLE_PARAMS else unit
+
+
+def _say_row(each: Series, row: Row, objective: Objective) -> str:
+    gain = objective.of_gain
+    low, high, corrected = (row[f"{gain.key}_{end}"] for end in names.GAIN_ENDS)
+    interval = ""
+    if isinstance(low, float) and isinstance(high, float):
+        interval = f" ({gain.write(low, 1)} to {gain.write(high, 1)})"
     return _ROW.format(
         label=html.escape(each.label),
-        val_acc=_share(row, names.VAL_ACC) + _interval(row, names.VAL_ACC_LOW, names.VAL_ACC_HIGH),
-        corrected=_share(row, names.VAL_ACC_CORRECTED),
+        gain=gain.write(each.gain) + interval,
+        corrected=gain.write(corrected) if isinstance(corrected, float) else "",
         p_front="" if each.p_front is None else f"{each.p_front:.2f}",
         supported="yes" if each.supported else "",
-        params=each.params,
+        cost=objective.of_cost.write(each.cost),
         test_acc=_share(row, names.TEST_ACC) + _interval(row, names.TEST_ACC_LOW, names.TEST_ACC_HIGH),
     )
 

@@ -4,10 +4,13 @@ import html
 import re
 from collections.abc import Sequence
 
+from orchestrator import names
 from orchestrator.records.trials import TrialRecord
 from orchestrator.report.searches import CHEAT_SHEET
 from orchestrator.results import Row, Sweep, Trial, describe_scores, describe_states
 from orchestrator.results.block_sentences import build_table, explain_effects
+from orchestrator.results.objective import Objective
+from orchestrator.stats.gains import Gain
 
 _MAX_ERROR = 200
 
@@ -72,67 +75,73 @@ def _show_front(sweep: Sweep) -> list[str]:
     rows = sweep.front_rows()
     if not rows:
         return ["## Pareto front", "No trial is complete yet."]
-    searched = sweep.varied
+    searched, objective = sweep.varied, sweep.objective
     head = [
         "trial",
         "frozen",
         *searched,
-        "validation accuracy",
+        objective.of_gain.head,
         "corrected",
         "probability of the front",
-        "trainable parameters",
+        objective.of_cost.head,
         "test accuracy",
         "seconds a run",
     ]
-    table = _table(head, [_front_cells(row, searched) for row in rows])
-    answers = f"- Highest measured accuracy: {_answer(sweep.best(rule='point'))}"
+    table = _table(head, [_front_cells(row, searched, objective) for row in rows])
+    best_measured = objective.best_measured
+    answers = f"- {best_measured[0].upper()}{best_measured[1:]}: {_answer(sweep.best(rule='point'), objective)}"
     judgement = sweep.judgement
     if judgement is not None:
         found = sweep.recommend()
         answers = f"- Recommended: {escape(found.sentence)} ({found.basis})\n{answers}"
         answers += f"\n- Supported front: {', '.join(code(str(sweep.label(trial))) for trial in judgement.supported)}"
         best = sweep.best()
-        answers += f"\n- Best by the rule {code(best.rule)} ({escape(best.basis)}): {_answer(best)}"
+        answers += f"\n- Best by the rule {code(best.rule)} ({escape(best.basis)}): {_answer(best, objective)}"
     knee = sweep.knee()
     if knee.number in {trial.number for trial in sweep.front[1:-1]}:
         chance = None if judgement is None else judgement.knee_probabilities.get(knee.number, 0.0)
         sure = "" if chance is None else f" (it is the knee with probability {chance:.2f})"
-        answers += f"\n- Knee, where the front bends: {_answer(knee)}{sure}"
+        answers += f"\n- Knee, where the front bends: {_answer(knee, objective)}{sure}"
     return [
         "## Pareto front",
         (
-            "No other trial has both a higher validation accuracy and fewer trainable parameters. In brackets its 95 % "
-            "interval; corrected: what to expect of it, chosen as it was. The supported front is the fewest trials "
-            "that stand for all: none left out is significantly better than one of them with as few parameters. "
-            "The test split is measured once and chooses nothing."
+            f"No other trial has both {objective.beats}. In brackets the 95 % interval; corrected: what to expect of "
+            "the trial, chosen as it was. The supported front is the fewest trials that stand for all: none left out "
+            "is significantly better than one of them with as low a cost. The test split is measured once and chooses "
+            f"nothing.{''.join(f' {note[0].upper()}{note[1:]}.' for note in sweep.notes)}"
         ),
         table,
         answers,
     ]
 
 
-def _front_cells(row: Row, searched: Sequence[str]) -> list[str]:
+def _front_cells(row: Row, searched: Sequence[str], objective: Objective) -> list[str]:
+    gain, cost = objective.of_gain, row[objective.config.cost]
+    value, low, high, corrected = (row[key] for key in (gain.key, *(f"{gain.key}_{end}" for end in names.GAIN_ENDS)))
+    interval = f" ({_write(gain, low, 1)} to {_write(gain, high, 1)})" if low is not None else ""
+    said = objective.of_cost.write(cost) if isinstance(cost, int | float) else ""
+    share = f" ({_number(row['trainable_pct'], '.2f')} %)" if objective.config.cost == names.TRAINABLE_PARAMS else ""
     return [
         str(row["trial"]),
         code(str(row["frozen"])),
         *(_number(row[name], "g") if isinstance(row[name], float) else str(row[name]) for name in searched),
-        _number(row["val_acc"], ".2%") + _interval(row),
-        _number(row["val_acc_corrected"], ".2%"),
+        _write(gain, value) + interval,
+        _write(gain, corrected),
         _number(row["p_front"], ".2f"),
-        f"{_number(row['trainable_params'], ',')} ({_number(row['trainable_pct'], '.2f')} %)",
+        said + share,
         _number(row["test_acc"], ".2%"),
         _number(row["duration_s"], ".0f"),
     ]
 
 
-def _interval(row: Row) -> str:
-    if row["val_acc_low"] is None:
-        return ""
-    return f" ({_number(row['val_acc_low'], '.1%')} to {_number(row['val_acc_high'], '.1%')})"
+def _write(gain: Gain, value: object, digits: int = 2) -> str:
+    return gain.write(value, digits) if isinstance(value, float) else ""
 
 
-def _answer(trial: Trial) -> str:
-    return f"{code(trial.label)} (trial {trial.number}), {trial.val_acc:.2%} with {trial.trainable_params:,} parameters"
+def _answer(trial: Trial, objective: Objective) -> str:
+    gain = _write(objective.of_gain, trial.believed[trial.gain])
+    cost = f"{objective.of_cost.write(getattr(trial, trial.cost))} {objective.of_cost.unit}"
+    return f"{code(trial.label)} (trial {trial.number}), {gain} with {cost}"
 
 
 def _show_blocks(sweep: Sweep) -> list[str]:
@@ -152,7 +161,7 @@ def _list_pruned(sweep: Sweep) -> list[str]:
 
 
 def _show_scores(sweep: Sweep) -> list[str]:
-    said = describe_scores(sweep.candidates)
+    said = describe_scores(sweep.complete)
     if said is None:
         return []
     return ["## What the scores before training were worth", f"{said[0].upper()}{said[1:]}."]

@@ -37,6 +37,9 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     replaced or removed. Trials that are not complete are left out, and the captions say so. A picture that cannot be
     drawn keeps nobody from the others: a warning names it, and it is not among the paths.
 
+    Of a sweep that is judged by another gain or cost than its experiment says (`Sweep.judged_by`), the front alone is
+    drawn, as `pareto_GAIN_COST.png` and `.html` beside the others.
+
     Raises:
         NotFoundError: No trial is complete; nothing is written.
         SetupError: The folder cannot be made or written.
@@ -44,22 +47,32 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     series = build_series(sweep)
     caption = describe_sweep(sweep, series)
     _make_folder(folder)
+    if sweep.objective.config != sweep.experiment.search.objective:
+        return _write_front(sweep, series, folder, f"pareto_{sweep.objective.config.gain}_{sweep.objective.config.cost}")
     drawings: dict[str, Callable[[], Page]] = {
-        "pareto.png": lambda: _draw_front(sweep, series),
         **{name: partial(draw, series, caption) for name, draw in PICTURES.items()},
     }
     if sweep.effects.compared:
         drawings[EFFECTS] = lambda: draw_effects(sweep.effects, describe_trials(sweep))
     else:
         (folder / EFFECTS).unlink(missing_ok=True)
-    front, *pictures = [_draw(draw, folder / name) for name, draw in drawings.items()]
-    page = write_page(sweep, series, folder / "pareto.html")
-    return [path for path in (front, page, *pictures) if path is not None]
+    front = _write_front(sweep, series, folder, "pareto")
+    pictures = [_draw(draw, folder / name) for name, draw in drawings.items()]
+    return [*front, *(path for path in pictures if path is not None)]
+
+
+def _write_front(sweep: Sweep, series: Sequence[Series], folder: Path, name: str) -> list[Path]:
+    picture = _draw(lambda: _draw_front(sweep, series), folder / f"{name}.png")
+    page = write_page(sweep, series, folder / f"{name}.html")
+    return [page] if picture is None else [picture, page]
 
 
 def _draw_front(sweep: Sweep, series: Sequence[Series]) -> Page:
     recommendation = None if sweep.judgement is None else sweep.recommend()
-    return draw_front(series, describe_sweep(sweep, series, intervals=True), sweep.knee().number, recommendation)
+    caption, objective = describe_sweep(sweep, series, intervals=True), sweep.objective
+    return draw_front(
+        series, caption, sweep.knee().number, recommendation, gain=objective.of_gain, cost=objective.of_cost
+    )
 
 
 def _draw(draw: Callable[[], Page], path: Path) -> Path | None:

@@ -9,7 +9,7 @@ from orchestrator.results.snapshot import describe_states
 from orchestrator.results.sweep import Sweep, load_sweep
 from orchestrator.results.tables import Row
 from orchestrator.results.trial import Trial
-from orchestrator.stats.uncertainty import Interval
+from orchestrator.stats.scales import Interval
 
 __all__ = [
     "BlockEffects",

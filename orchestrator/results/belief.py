@@ -1,5 +1,6 @@
-"""How far the accuracies of a sweep can be believed, by what its runs predict of each image."""
+"""How far the gains of a sweep can be believed, by what its runs predict of each image."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import final
@@ -31,7 +32,7 @@ class Belief:
     @cached_property
     def effects(self) -> BlockEffects:
         """What freezing each block changes."""
-        return build_effects(self._snapshot.candidates, self._snapshot.experiment.blocks, self.predicted)
+        return build_effects(self._snapshot.complete, self._snapshot.experiment.blocks, self.predicted)
 
     def judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
         """Return what the data can tell apart of some of the candidates; None likewise."""
@@ -53,22 +54,26 @@ class Belief:
         return self.judgement
 
     def build_row(self, trial: TrialRecord) -> Row:
-        """Return the columns that say how far a trial's `val_acc` can be believed."""
-        low, high = self.predicted.interval(trial) or (None, None)
+        """Return the columns that say how far a trial's gain can be believed; of another than `val_acc` itself too."""
+        objective = self._snapshot.objective
+        low, high = self.predicted.interval(trial, gain=objective.of_gain) or (None, None)
         judged = self.judgement
         chance = judged.front_probability(trial) if judged else None
+        gain = objective.config.gain
+        value = objective.value(trial)
         return {
-            names.VAL_ACC_LOW: low,
-            names.VAL_ACC_HIGH: high,
-            names.VAL_ACC_CORRECTED: judged.corrected(trial) if judged else None,
+            **({} if gain == names.VAL_ACC else {gain: value if math.isfinite(value) else None}),
+            f"{gain}_low": low,
+            f"{gain}_high": high,
+            f"{gain}_corrected": judged.corrected(trial) if judged else None,
             names.P_FRONT: chance,
             names.SUPPORTED: judged.is_supported(trial) if judged and chance is not None else None,
         }
 
     def _judge(self, trials: Sequence[TrialRecord]) -> Judgement | None:
-        correct = self.predicted.align(trials)
-        if correct is None:
-            return None
         snapshot = self._snapshot
+        scores = self.predicted.align(trials, snapshot.objective.of_gain)
+        if scores is None:
+            return None
         labels = label_trials(trials, snapshot.varied)
-        return Judgement(trials, correct, snapshot.reference, labels)
+        return Judgement(trials, scores, snapshot.objective, snapshot.reference, labels)

@@ -9,7 +9,7 @@ from orchestrator.errors import ConfigError, NotFoundError
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.belief import Belief
 from orchestrator.results.judgement import Judgement
-from orchestrator.results.snapshot import Snapshot, cost, gain
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.stats import pareto
 
 MIN_VAL_ACC = "min_val_acc"
@@ -48,18 +48,18 @@ def choose_best(
     rule: names.Rule,
 ) -> Chosen:
     """Choose the most accurate trial; for the arguments, the rules and what is raised see `Sweep.best`."""
-    trials, name = snapshot.require_candidates(), snapshot.experiment.name
+    trials, name, objective = snapshot.require_candidates(), snapshot.experiment.name, snapshot.objective
     if rule not in get_args(names.Rule):
         raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
     fitting: Sequence[TrialRecord] = trials
     within = ""
     if max_trainable_params is not None:
-        fitting = [trial for trial in trials if cost(trial) <= max_trainable_params]
+        fitting = [trial for trial in trials if _params(trial) <= max_trainable_params]
         within = f" with at most {max_trainable_params:,} parameters"
         if not fitting:
             raise NotFoundError(
                 f"no complete trial of {name!r} has at most {max_trainable_params:,} trainable "
-                f"parameters; the closest is {snapshot.describe(min(trials, key=cost))}"
+                f"parameters; the closest is {snapshot.describe(min(trials, key=_params))}"
             )
     if min_val_acc is not None:
         return _choose_cheapest(snapshot, fitting, min_val_acc, within)
@@ -71,7 +71,7 @@ def choose_best(
         else:
             kept = judgement.supported
     return Chosen(
-        trial=min(kept, key=lambda trial: (-gain(trial), cost(trial))),
+        trial=min(kept, key=lambda trial: (-objective.gain(trial), objective.cost(trial))),
         rule=used,
         basis=f"{basis}, among the trials{within}" if within else basis,
     )
@@ -80,37 +80,51 @@ def choose_best(
 def choose_knee(snapshot: Snapshot) -> Chosen:
     """Choose the trial where the front bends; see `Sweep.knee`."""
     snapshot.require_candidates()
-    found = pareto.knee(snapshot.front, gain=gain, cost=cost)
+    found = pareto.knee(snapshot.front, gain=snapshot.objective.gain, cost=snapshot.objective.cost)
     if found is None:
         raise NotFoundError(f"the sweep {snapshot.experiment.name!r} has no front yet")
     return Chosen(trial=found, rule=KNEE, basis=BASES[KNEE])
 
 
 def _choose_cheapest(snapshot: Snapshot, fitting: Sequence[TrialRecord], least: float, within: str) -> Chosen:
-    accurate = [trial for trial in fitting if gain(trial) >= least]
+    accurate = [trial for trial in fitting if _accuracy(trial) >= least]
     if not accurate:
         raise NotFoundError(
             f"no complete trial of {snapshot.experiment.name!r}{within} reaches val_acc {least:g}; "
-            f"the closest is {snapshot.describe(max(fitting, key=gain))}",
+            f"the closest is {snapshot.describe(max(fitting, key=_accuracy))}",
             hint="accuracies are fractions in [0, 1]" if least > 1 else None,
         )
     return Chosen(
-        trial=min(accurate, key=lambda trial: (cost(trial), -gain(trial))),
+        trial=min(accurate, key=lambda trial: (_params(trial), -_accuracy(trial))),
         rule=MIN_VAL_ACC,
         basis=f"the fewest trainable parameters with a measured val_acc of at least {least:g}{within and ','}{within}",
     )
 
 
-def find_highest(trials: Sequence[TrialRecord]) -> TrialRecord:
-    """Find the highest measured trial; ties: fewer parameters, then the earlier."""
-    return min(trials, key=lambda trial: (-gain(trial), cost(trial)))
+def find_highest(snapshot: Snapshot) -> TrialRecord:
+    """Find the candidate with the best measured gain; ties: the lower cost, then the earlier."""
+    objective = snapshot.objective
+    return min(snapshot.candidates, key=lambda trial: (-objective.gain(trial), objective.cost(trial)))
+
+
+def find_most_accurate(snapshot: Snapshot) -> TrialRecord | None:
+    """Find the highest measured `val_acc`; ties: fewer parameters, then the earlier. None before one is complete."""
+    return min(snapshot.complete, key=lambda trial: (-_accuracy(trial), _params(trial)), default=None)
+
+
+def _accuracy(trial: TrialRecord) -> float:
+    return trial.val_acc or 0.0
+
+
+def _params(trial: TrialRecord) -> int:
+    return trial.trainable_params or 0
 
 
 def explain_choice(snapshot: Snapshot, belief: Belief, chosen: Chosen) -> str:
     """Explain by which rule a trial is chosen, and why those differ that other rules name."""
     trials, judgement, name = snapshot.candidates, belief.judgement, snapshot.name
     said = f"{name(chosen.trial)} is chosen by the rule `{chosen.rule}`: {chosen.basis}"
-    highest = find_highest(trials)
+    highest = find_highest(snapshot)
     if highest.number == chosen.trial.number:
         said += "; it is the highest measured trial too"
     else:

@@ -11,11 +11,11 @@ from orchestrator import names
 from orchestrator.blocks import FrozenSet
 from orchestrator.errors import NotFoundError
 from orchestrator.quantities import column_types
-from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import TrialRecord
+from orchestrator.results.costs import read_timing
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
 from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
-from orchestrator.stats.timing import Timing
 
 EFFECT_TYPES: Final = column_types(names.OF_BLOCK)
 
@@ -108,7 +108,8 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
         right: Sequence[NDArray[np.bool_]] = ()
         if found is not None:
             image_ids = found.image_ids if image_ids is None else image_ids
-            right = [*found.right] if np.array_equal(found.image_ids, image_ids) else ()
+            scores = found.scores.astype(np.bool_, copy=False)
+            right = [*scores] if np.array_equal(found.image_ids, image_ids) else ()
         first = next(iter(results.values()))
         cells.append(
             Cell(
@@ -118,19 +119,10 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
                 correct=dict(zip(results, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,
-                timings={run.seed: timing for run in trial.runs if (timing := _read_timing(run)) is not None},
+                timings={run.seed: timing for run in trial.runs if (timing := read_timing(run)) is not None},
             )
         )
     return cells
-
-
-def _read_timing(run: RunRecord) -> Timing | None:
-    """Read how long a run took; None where that compares with no other run: it did not train here in one piece."""
-    result = run.result
-    if result is None or run.at_once is None or run.reused_from is not None:
-        return None
-    machine = (result.device, result.precision, *sorted(result.versions.items()))
-    return Timing(seconds=result.duration_s, at_once=run.at_once, machine=machine)
 
 
 def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | None) -> Row:

@@ -9,16 +9,18 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator import names
 from orchestrator.errors import ConfigError
 from orchestrator.records.labels import TrialLabel, label_trials
 from orchestrator.records.trials import TrialRecord, results_of
 from orchestrator.results.neighbours import Neighbours
+from orchestrator.results.objective import Objective
 from orchestrator.stats import pareto
 from orchestrator.stats.comparison import Comparison, adjust_holm, compare, find_better
-from orchestrator.stats.evidence import Evidence, Floats
+from orchestrator.stats.evidence import Evidence, Floats, Scores
 from orchestrator.stats.posterior import Posterior, front_probabilities
+from orchestrator.stats.scales import Interval
 from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
-from orchestrator.stats.uncertainty import Interval
 
 DRAWS = 4000
 """Draws of the posterior: a probability is known to 0.8 points (one standard error) or better."""
@@ -63,34 +65,37 @@ class Judgement:
 
     Args:
         trials: The candidates, by number; at least one.
-        correct: For each [runs, images] of the same validation images.
-        reference: Lowest accuracy and highest parameters that the hypervolume is measured from.
+        scores: Of the gain, for each [runs, images] of the same validation images.
+        objective: The gain and the cost.
+        reference: Lowest gain and highest cost that the hypervolume is measured from.
         labels: Names of the trials, by number; None: their frozen sets.
     """
 
     def __init__(
         self,
         trials: Sequence[TrialRecord],
-        correct: Sequence[NDArray[np.bool_]],
+        scores: Sequence[Scores],
+        objective: Objective,
         reference: tuple[float, float],
         labels: Mapping[int, TrialLabel] | None = None,
     ) -> None:
         self._trials = tuple(trials)
         self._reference = reference
-        self._params = [float(trial.trainable_params or 0) for trial in trials]
+        self._objective = objective
+        self._costs = [objective.cost(trial) for trial in trials]
         self._places = {trial.number: place for place, trial in enumerate(trials)}
-        self._evidence = Evidence.of(correct)
+        self._evidence = Evidence.of(scores, objective.of_gain.scale)
         self._labels = label_trials(self._trials, ()) if labels is None else labels
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
-        """The supported front by rising parameters; see `selection.find_supported_front`."""
-        accuracy = self._evidence.accuracy.tolist()
-        return tuple(self._trials[place] for place in find_supported_front(self._better, self._params, accuracy))
+        """The supported front by rising cost; see `selection.find_supported_front`."""
+        found = find_supported_front(self._better, self._costs, self._evidence.shares.tolist())
+        return tuple(self._trials[place] for place in found)
 
     @cached_property
     def _better(self) -> NDArray[np.bool_]:
-        return find_better(self._evidence, self._params)
+        return find_better(self._evidence, self._costs)
 
     def find_deputies(self, trial: TrialRecord) -> list[TrialRecord]:
         """List the members of the supported front that stand for a trial which is none: it is not shown to be better.
@@ -103,7 +108,7 @@ class Judgement:
         return [
             member
             for member in self.supported
-            if self._params[self._places[member.number]] <= self._params[place]
+            if self._costs[self._places[member.number]] <= self._costs[place]
             and not self._better[place, self._places[member.number]]
         ]
 
@@ -121,15 +126,15 @@ class Judgement:
         return None if place is None else float(self._front_probabilities[place])
 
     def corrected(self, trial: TrialRecord) -> float | None:
-        """Return a candidate's expected accuracy, which choosing the best does not inflate; None for another trial."""
+        """Return a candidate's expected gain, which choosing the best does not inflate; None for another trial."""
         place = self._places.get(trial.number)
-        return None if place is None else float(self._expected[place])
+        return None if place is None else self._objective.of_gain.orient(float(self._expected[place]))
 
     def neighbours(self, front: Sequence[TrialRecord]) -> list[Neighbours]:
         """Compare each trial of a front with the next.
 
         Args:
-            front: Candidates, by rising parameters.
+            front: Candidates, by rising cost.
         """
         pairs = list(pairwise(front))
         found = [self.compare(other, cheaper) for cheaper, other in pairs]
@@ -150,13 +155,13 @@ class Judgement:
                 f"margin is a fraction in [0, 1], not {margin:g}",
                 hint=f"for {margin:g} points say {margin / 100:g}" if 1 < margin <= 100 else None,
             )
-        accuracy = self._evidence.accuracy
+        accuracy = self._evidence.means
         places = range(len(self._trials))
-        best = min(places, key=lambda place: (-accuracy[place], self._params[place], place))
+        best = min(places, key=lambda place: (-accuracy[place], self._costs[place], place))
         losses = self._evidence.differences[best].tolist()
         errors, _ = self._evidence.standard_errors()
         allowed = errors[best].tolist() if margin is None else [margin] * len(places)
-        chosen = choose_cheapest_within(losses, allowed, self._params)
+        chosen = choose_cheapest_within(losses, allowed, self._costs)
         same = Comparison(difference=0.0, low=0.0, high=0.0, standard_error=0.0, p_value=1.0)
         comparison = same if chosen == best else compare(self._evidence, best, chosen)
         trial, top = self._trials[chosen], self._trials[best]
@@ -173,9 +178,9 @@ class Judgement:
 
     @cached_property
     def hypervolume_interval(self) -> Interval:
-        """95 % interval of the hypervolume of the true front, accuracies times decades of parameters."""
+        """95 % interval of the hypervolume of the true front, gains times decades of cost."""
         volumes = [
-            pareto.hypervolume(zip(drawn.tolist(), self._params, strict=True), reference=self._reference)
+            pareto.hypervolume(zip(drawn.tolist(), self._costs, strict=True), reference=self._reference)
             for drawn in self._draws[:_AREA_DRAWS]
         ]
         low, high = np.quantile(volumes, [0.025, 0.975])
@@ -187,7 +192,7 @@ class Judgement:
         counts: dict[int, int] = {}
         drawn = self._draws[:_AREA_DRAWS]
         for accuracies in drawn:
-            place = pareto.knee(range(len(accuracies)), gain=accuracies.__getitem__, cost=self._params.__getitem__)
+            place = pareto.knee(range(len(accuracies)), gain=accuracies.__getitem__, cost=self._costs.__getitem__)
             if place is not None:
                 counts[self._trials[place].number] = counts.get(self._trials[place].number, 0) + 1
         return {number: count / len(drawn) for number, count in sorted(counts.items(), key=lambda item: -item[1])}
@@ -199,38 +204,35 @@ class Judgement:
 
     @cached_property
     def _front_probabilities(self) -> Floats:
-        return front_probabilities(self._draws, self._params)
+        return front_probabilities(self._draws, self._costs)
 
     @cached_property
     def _expected(self) -> Floats:
         return np.asarray(self._draws.mean(axis=0))
 
     def _say(self, trial: TrialRecord, highest: TrialRecord, comparison: Comparison, margin: float | None) -> str:
-        start = f"{self._labels[trial.number].freezing} {_say_share(trial)}"
-        rule = "one standard error" if margin is None else f"{_points(margin)} points"
+        objective = self._objective
+        amount, less = objective.amount, objective.of_cost.less
+        start = f"{self._labels[trial.number].freezing} {self._say_cost(trial)}"
+        rule = "one standard error" if margin is None else f"{amount(margin)} {objective.unit}"
         if trial.number == highest.number:
-            return f"{start} and has the highest measured accuracy; none with fewer parameters is within {rule} of it"
+            return f"{start} and has the {objective.best_measured}; none with {less} is within {rule} of it"
         said = (
-            f"{start} and is {_points(comparison.difference)} points ({_points(comparison.low)} to "
-            f"{_points(comparison.high)}) below the highest measured, {self._labels[highest.number].freezing}"
+            f"{start} and is {amount(comparison.difference)} {objective.unit} ({amount(comparison.low)} to "
+            f"{amount(comparison.high)}) {objective.behind}, {self._labels[highest.number].freezing}"
         )
         if comparison.is_told_apart:
             return f"{said}; that is a real loss, which {rule} allows"
         return f"{said}; these data cannot tell them apart"
+
+    def _say_cost(self, trial: TrialRecord) -> str:
+        results = results_of(trial)
+        if results and self._objective.config.cost == names.TRAINABLE_PARAMS:
+            return f"trains {results[0].trainable_pct:.3g} % of the parameters"
+        return self._objective.of_cost.freezing.format(self._objective.cost(trial))
 
     def _say_basis(self) -> str:
         images = f"{self._evidence.n_images} validation images"
         if self._evidence.one_seed:
             return f"{images} and one seed: another seed may differ by more"
         return f"{images} and the seeds of each trial"
-
-
-def _say_share(trial: TrialRecord) -> str:
-    results = results_of(trial)
-    if results:
-        return f"trains {results[0].trainable_pct:.3g} % of the parameters"
-    return f"trains {trial.trainable_params or 0:,} parameters"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share + 0.0:.1f}"

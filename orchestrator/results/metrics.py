@@ -3,7 +3,7 @@
 from orchestrator import names
 from orchestrator.results.belief import Belief
 from orchestrator.results.scores import score_metrics
-from orchestrator.results.snapshot import Snapshot, cost, gain
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.stats import pareto
 
 
@@ -19,10 +19,10 @@ def sum_up(snapshot: Snapshot, belief: Belief) -> dict[str, float]:
         metrics[names.N_PRUNED] = float(pruned)
     if not snapshot.front:
         return metrics
-    points = [(gain(trial), cost(trial)) for trial in snapshot.front]
+    points = [(snapshot.objective.gain(trial), snapshot.objective.cost(trial)) for trial in snapshot.front]
     metrics[names.HYPERVOLUME] = pareto.hypervolume(points, reference=snapshot.reference)
     if belief.judgement is not None:
         metrics[names.SUPPORTED_SIZE] = float(len(belief.judgement.supported))
         metrics[names.HYPERVOLUME_LOW], metrics[names.HYPERVOLUME_HIGH] = belief.judgement.hypervolume_interval
-    metrics[names.BEST_VAL_ACC] = gain(snapshot.front[-1])
-    return metrics | score_metrics(snapshot.candidates)
+    metrics[names.BEST_VAL_ACC] = max(trial.val_acc or 0.0 for trial in snapshot.complete)
+    return metrics | score_metrics(snapshot.complete)

@@ -19,9 +19,9 @@ class Neighbours:
     """Two trials next to each other on the front.
 
     Attributes:
-        cheaper: The one with fewer parameters.
+        cheaper: The one with the lower cost.
         other: The other.
-        comparison: How much more accurate `other` is.
+        comparison: How much better `other` is.
         adjusted_p_value: Its p-value, corrected for the number of neighbours (Holm).
     """
 
@@ -32,7 +32,7 @@ class Neighbours:
 
 
 def build_comparison_row(found: "Neighbours", labels: Mapping[int, TrialLabel]) -> Row:
-    """Describe how much more accurate a trial on the front is than the one before it, each by its label."""
+    """Describe how much better a trial on the front is than the one before it, each by its label."""
     comparison = found.comparison
     return {
         names.CHEAPER: str(labels[found.cheaper.number]),

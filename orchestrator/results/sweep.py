@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from orchestrator import names
 from orchestrator.config.models import Experiment
+from orchestrator.config.objective import ObjectiveConfig, build_objective
 from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results import choosing
@@ -14,12 +15,13 @@ from orchestrator.results.choosing import Chosen
 from orchestrator.results.effects import BlockEffects
 from orchestrator.results.judgement import Judgement, Recommendation
 from orchestrator.results.metrics import sum_up
+from orchestrator.results.objective import Objective
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.sweep_tables import SweepTables
 from orchestrator.results.tables import Row
 from orchestrator.results.trial import Trial, build_trial
-from orchestrator.stats.uncertainty import Interval
+from orchestrator.stats.scales import Interval
 from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
@@ -67,27 +69,75 @@ class Sweep:
         experiment: Experiment,
         trials: Sequence[TrialRecord],
         predicted: PredictedTrials | None = None,
+        objective: ObjectiveConfig | None = None,
     ) -> None:
-        """Take a snapshot; `predicted` knows what an earlier one of the same sweep has read already."""
-        self._snapshot = Snapshot(root, experiment, trials)
-        self._belief = Belief(self._snapshot, predicted or PredictedTrials(root))
+        """Take a snapshot.
+
+        Args:
+            root: Where the sweep lies.
+            experiment: What it is of.
+            trials: Its trials.
+            predicted: Knows what an earlier snapshot of the same sweep has read already.
+            objective: What its front is between; None: what `search.objective` says.
+        """
+        predicted = predicted or PredictedTrials(root)
+        self.objective = Objective(objective or experiment.search.objective, predicted)
+        """What the front is between."""
+        self._snapshot = Snapshot(root, experiment, trials, self.objective)
+        self._belief = Belief(self._snapshot, predicted)
         self.root = root
         self.experiment = experiment
         self.trials = self._snapshot.trials
         self.candidates = self._snapshot.candidates
         """Complete trials with finite objectives, without repetitions and those answered later with more seeds."""
+        self.complete = self._snapshot.complete
+        """The same, whether their gain and cost are known or not."""
         self.front = self._snapshot.front
-        """Trials on the front, by rising `trainable_params`."""
+        """Trials on the front, by rising cost."""
         self.tables = SweepTables(self._snapshot, self._belief)
         """What the methods that return rows or data frames show."""
 
     def __repr__(self) -> str:
         return f"<Sweep {self.experiment.name!r}: {len(self.trials)} trials, {len(self.front)} on the front>"
 
+    def judged_by(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "Sweep":
+        """Judge the same trials by another gain or cost: all that the returned sweep says is of these.
+
+        Nothing is trained: gains come from the predictions that runs keep, costs from their results.
+
+        Args:
+            gain: `val_acc`, `balanced_accuracy`, `macro_f1` or `val_loss`, which is minimised; None: as here.
+            cost: `trainable_params`, `gflops_train_per_image`, `s_per_epoch`, `duration_s` or `peak_memory_mb`; None:
+                as here. Seconds are those of trials whose runs trained here in one piece; `notes` names the others.
+
+        Raises:
+            ConfigError: There is no such gain or cost.
+            NotFoundError: Trials are complete, and none of them has such a gain or cost.
+
+        Example:
+            >>> from orchestrator import load_sweep
+            >>> sweep = load_sweep("demo").judged_by(gain="val_loss", cost="gflops_train_per_image")
+            >>> sweep.objective.config.gain, len(sweep.candidates)
+            ('val_loss', 2)
+        """
+        before = self.objective.config
+        wanted = build_objective(gain or before.gain, cost or before.cost)
+        if wanted == before:
+            return self
+        judged = Sweep(self.root, self.experiment, self.trials, self._belief.predicted, wanted)
+        if self.candidates:
+            judged._snapshot.require_candidates()
+        return judged
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the gain and the cost: who has none, and where the machine may be the difference."""
+        return self._snapshot.notes
+
     @property
     def highest(self) -> TrialRecord | None:
         """The trial with the highest measured `val_acc`, that may be luck; None before one is complete."""
-        return choosing.find_highest(self.candidates) if self.candidates else None
+        return choosing.find_most_accurate(self._snapshot)
 
     @property
     def open_failures(self) -> tuple[TrialRecord, ...]:
@@ -126,6 +176,10 @@ class Sweep:
         """Return the 95 % interval of a trial's `val_acc`; see `PredictedTrials.interval`. Files are read once."""
         return self._belief.predicted.interval(trial)
 
+    def gain_interval(self, trial: TrialRecord) -> Interval | None:
+        """Return the 95 % interval of a trial's gain likewise."""
+        return self._belief.predicted.interval(trial, gain=self.objective.of_gain)
+
     def test_interval(self, trial: TrialRecord) -> Interval | None:
         """Return the 95 % interval of a trial's `test_acc` likewise."""
         return self._belief.predicted.interval(trial, "test")
@@ -139,7 +193,7 @@ class Sweep:
         return self.tables.runs().rows
 
     def front_rows(self) -> list[Row]:
-        """Return the rows of the trials on the front, by rising `trainable_params`, and what the test split says.
+        """Return the rows of the trials on the front, by rising cost, and what the test split says.
 
         `test_drop` is validation minus test accuracy: what choosing by validation made of it, and chance.
         """
@@ -161,27 +215,34 @@ class Sweep:
         """Return `run_rows` as a data frame with typed columns."""
         return self.tables.runs().frame()
 
-    def pareto_front(self) -> "DataFrame":
-        """Return `front_rows` as a data frame with typed columns."""
-        return self.tables.front().frame()
+    def pareto_front(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+        """Return `front_rows` as a data frame with typed columns.
 
-    def comparisons(self) -> "DataFrame":
-        """Compare each trial on the front with the next, of more parameters: is it really better?
-
-        `difference` is how much more accurate `other` is than `cheaper`, a fraction, with its 95 % interval `low` to
-        `high`; `p_value_adjusted` is corrected for the number of comparisons (Holm).
+        Args:
+            gain: What it seeks, and `cost` what it saves; see `judged_by`, also for what is raised.
+            cost: None: as the sweep has it.
         """
-        return self.tables.comparisons().frame()
+        return self.judged_by(gain, cost).tables.front().frame()
 
-    def supported_front(self) -> "DataFrame":
-        """Return the rows of the supported front by rising `trainable_params`: the fewest trials that stand for all.
+    def comparisons(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+        """Compare each trial on the front with the next, of a higher cost: is it really better?
 
-        No trial left out is significantly better than a member with as few or fewer parameters.
+        `difference` is how much better `other` is than `cheaper`, with its 95 % interval `low` to `high`: more
+        accurate by this fraction, or less in loss by so many nats. `p_value_adjusted` is corrected for the number of
+        comparisons (Holm). For `gain` and `cost` see `judged_by`.
+        """
+        return self.judged_by(gain, cost).tables.comparisons().frame()
+
+    def supported_front(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+        """Return the rows of the supported front by rising cost: the fewest trials that stand for all.
+
+        No trial left out is significantly better than a member with as low or lower a cost. For `gain` and `cost` see
+        `judged_by`.
 
         Raises:
             NotFoundError: No trial is complete, or one of them has no predictions.
         """
-        return self.tables.supported().frame()
+        return self.judged_by(gain, cost).tables.supported().frame()
 
     def recommend(self, margin: float | None = None) -> Recommendation:
         """Recommend the fewest parameters whose accuracy is close enough to the highest measured.
@@ -250,7 +311,7 @@ class Sweep:
         return choosing.explain_choice(self._snapshot, self._belief, choice)
 
     def knee(self) -> Trial:
-        """Find the trial where the front bends, parameters on a logarithmic axis; see `orchestrator.stats.pareto.knee`.
+        """Find the trial where the front bends, cost on a logarithmic axis; see `orchestrator.stats.pareto.knee`.
 
         Raises:
             NotFoundError: No trial is complete.
@@ -261,6 +322,6 @@ class Sweep:
         """Sum the sweep up in numbers; what needs a complete trial is left out before there is one.
 
         The hypervolume's reference is accuracy 0 at ten times the network's parameters, so that a trial that trains
-        everything counts too, with one decade.
+        everything counts too, with one decade; of another cost, at ten times the highest.
         """
         return sum_up(self._snapshot, self._belief)

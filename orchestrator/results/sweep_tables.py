@@ -30,13 +30,13 @@ class SweepTables:
         return self._of_trials(self._snapshot.trials)
 
     def supported(self) -> Table:
-        """Return the rows of the supported front, by rising `trainable_params`."""
+        """Return the rows of the supported front, by rising cost."""
         return self._of_trials(self._belief.require_judgement().supported)
 
     def front(self) -> Table:
-        """Return the rows of the trials on the front, by rising `trainable_params`, and what the test split says."""
+        """Return the rows of the trials on the front, by rising cost, and what the test split says."""
         rows = [self.build_row(trial) | self._test_row(trial) for trial in self._snapshot.front]
-        return Table(types=tables.FRONT_TYPES, rows=rows)
+        return Table(types=tables.front_types(self._snapshot.objective.config.gain), rows=rows)
 
     def runs(self) -> Table:
         """Return one row a run (trial and seed) that has ended."""
@@ -70,8 +70,13 @@ class SweepTables:
         on_front, belief = self._snapshot.is_on_front(trial), self._belief.build_row(trial)
         return tables.build_trial_row(trial, self._snapshot.root, on_front=on_front, belief=belief)
 
+    def accuracy_interval(self, trial: TrialRecord) -> dict[str, float]:
+        """Return the ends of a trial's `val_acc`, whatever the gain; empty where they are not known."""
+        return dict(zip(("low", "high"), self._belief.predicted.interval(trial) or (), strict=False))
+
     def _of_trials(self, trials: Iterable[TrialRecord]) -> Table:
-        return Table(types=tables.TRIAL_TYPES, rows=[self.build_row(trial) for trial in trials])
+        types = tables.trial_types(self._snapshot.objective.config.gain)
+        return Table(types=types, rows=[self.build_row(trial) for trial in trials])
 
     def _test_row(self, trial: TrialRecord) -> Row:
         low, high = self._belief.predicted.interval(trial, "test") or (None, None)

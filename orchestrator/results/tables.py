@@ -30,7 +30,6 @@ TRIAL_TYPES: Final = {
     **column_types((*names.SHARED, *names.BELIEF, *names.SCORES, *names.COUNTED)),
     **dict.fromkeys((names.MLFLOW_RUN_ID, names.CHECKPOINT, names.ERROR), "string"),
 }
-FRONT_TYPES: Final = TRIAL_TYPES | column_types(names.OF_FRONT)
 RUN_TYPES: Final = {
     names.TRIAL: "int64",
     names.FROZEN: "string",
@@ -44,6 +43,25 @@ RUN_TYPES: Final = {
     ),
 }
 HISTORY_TYPES: Final = {"epoch": "int64", names.SEED: "int64", **column_types(names.OF_EPOCH)}
+
+
+def trial_types(gain: str) -> dict[str, str]:
+    """Return the columns of trials that are judged by a gain: another than `val_acc` has its own beside it."""
+    if gain == names.VAL_ACC:
+        return dict(TRIAL_TYPES)
+    ends = [f"{gain}_{end}" for end in names.GAIN_ENDS]
+    own = dict.fromkeys([gain, *ends], "float64")
+    left_out = {*own, *(f"{names.VAL_ACC}_{end}" for end in names.GAIN_ENDS)}
+    types: dict[str, str] = {}
+    for key, dtype in TRIAL_TYPES.items():
+        types |= {} if key in left_out else {key: dtype}
+        types |= own if key == names.VAL_ACC else {}
+    return types
+
+
+def front_types(gain: str) -> dict[str, str]:
+    """Return the columns of a front likewise, with what the test split says."""
+    return trial_types(gain) | column_types(names.OF_FRONT)
 
 
 def count_params(trials: Sequence[TrialRecord]) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import names
 from orchestrator.errors import NotFoundError
 from orchestrator.records.spec import Hyperparameters
 from orchestrator.results import tables
@@ -48,11 +49,19 @@ class Trial:
     val_acc_high: float | None
     """Its upper end."""
     val_acc_corrected: float | None
-    """Expected accuracy, which having been chosen does not inflate; None: some candidate has no predictions."""
+    """Expected accuracy, which having been chosen does not inflate; None: some candidate has no predictions, or the
+    trial was judged by another gain."""
     p_front: float | None
-    """Probability that it is on the front of true accuracies; None likewise."""
+    """Probability that it is on the true front; None: some candidate has no predictions."""
     supported: bool | None
     """It is on the supported front; None likewise."""
+    gain: names.GainKey
+    """The gain that it was judged by."""
+    cost: names.CostKey
+    """The cost."""
+    believed: Mapping[str, float | None]
+    """The gain by column: its mean, and how far that can be believed (`macro_f1`, `macro_f1_low`, `macro_f1_high`,
+    `macro_f1_corrected`)."""
     val_loss: float
     train_acc: float
     train_loss: float
@@ -141,7 +150,9 @@ class Trial:
 def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
     """Build the answer that names a chosen trial, from its row."""
     trial, row = chosen.trial, of.build_row(chosen.trial)
-    values: dict[str, Any] = {field.name: row[field.name] for field in fields(Trial) if field.name in row}
+    gain, accuracy = snapshot.objective.config.gain, of.accuracy_interval(trial)
+    accuracies: dict[str, Any] = {f"{names.VAL_ACC}_{end}": accuracy.get(end) for end in names.GAIN_ENDS}
+    values = accuracies | {field.name: row[field.name] for field in fields(Trial) if field.name in row}
     paths = {run.seed: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
     return Trial(
         number=trial.number,
@@ -149,6 +160,9 @@ def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
         label=str(snapshot.label(trial)),
         rule=chosen.rule,
         basis=chosen.basis,
+        gain=gain,
+        cost=snapshot.objective.config.cost,
+        believed={key: row[key] for key in (gain, *(f"{gain}_{end}" for end in names.GAIN_ENDS))},  # type: ignore[misc]
         checkpoints={seed: path for seed, path in paths.items() if path is not None},
         **values,
     )

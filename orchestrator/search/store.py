@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -185,20 +186,20 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
     discarded = state == "pruned" and RUNS not in trial.user_attrs
     if choice is None or state is None or discarded:
         return None
-    values = trial.values if trial.state == TrialState.COMPLETE else None
     name = f"trial {trial.number}"
     with _readable(name):
         frozen = FrozenSet.parse(choice[names.FROZEN])
         hyperparameters = Hyperparameters(**choice[HYPERPARAMETERS])
         runs = tuple(read_document(RunRecord, run, name) for run in trial.user_attrs.get(RUNS, ()))
+    results = [run.result for run in runs if run.result is not None] if state == "complete" else []
     return TrialRecord(
         number=trial.number,
         frozen=frozen,
         hyperparameters=hyperparameters,
         state=state,
         runs=runs,
-        val_acc=values[0] if values else None,
-        trainable_params=int(values[1]) if values else None,
+        val_acc=fmean(result.val_acc for result in results) if results else None,
+        trainable_params=results[0].trainable_params if results else None,
         error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),
         scores=None if scores is None else scores.of(frozen),

@@ -5,12 +5,10 @@ import random
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator import names
@@ -22,6 +20,7 @@ from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Choice, Proposal
 from orchestrator.records.trials import RunRecord, TrialRecord, superseded
+from orchestrator.search.objective import directions_of, open_study, read_objective, require_values, tell_again
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.samplers import build_sampler, experimental
 from orchestrator.search.space import Space, describe
@@ -43,10 +42,6 @@ from orchestrator.search.store import (
 )
 from orchestrator.storage.layout import Root
 
-_METRICS = [each.key for each in names.OBJECTIVES]
-_DIRECTIONS = [
-    StudyDirection.MAXIMIZE if each.kind.better == "higher" else StudyDirection.MINIMIZE for each in names.OBJECTIVES
-]
 _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"
@@ -56,7 +51,7 @@ _MAX_ASKS = 20
 
 
 class OptunaSearch:
-    """The study of one experiment in `<root>/optuna.db`: maximises `val_acc`, minimises `trainable_params`.
+    """The study of one experiment in `<root>/optuna.db`: it optimises the gain and the cost of `search.objective`.
 
     Args:
         root: Where the study lies; it is made where it is not there yet.
@@ -82,6 +77,8 @@ class OptunaSearch:
         declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
         self._distributions = self._space.distributions(declared)
         self._proposed: list[Choice] = []
+        self.retold = 0
+        """Trials that were told again when the study was taken up: its objective was another."""
         self._lost = 0
         with translated(root):
             self._storage = open_storage(root)
@@ -91,12 +88,10 @@ class OptunaSearch:
 
     def _open(self) -> optuna.Study:
         experiment = self._experiment
-        study = optuna.create_study(
-            study_name=experiment.name, storage=self._storage, directions=_DIRECTIONS, load_if_exists=True
-        )
+        study = open_study(experiment.name, self._storage)
         trials = study.get_trials(deepcopy=False)
         stranger = trials and EXPERIMENT not in study.user_attrs
-        if study.directions != _DIRECTIONS or stranger:
+        if study.directions != directions_of(read_objective(study)) or stranger:
             found = ", ".join(direction.name.lower() for direction in study.directions)
             raise ConfigError(
                 f"the study {experiment.name!r} in {self._root.optuna_db} was not made by this project"
@@ -105,8 +100,11 @@ class OptunaSearch:
                 "not maximize, minimize",
                 hint="it is somebody else's: name the experiment otherwise or use another --root",
             )
+        if not trials and read_objective(study) != experiment.search.objective:
+            tell_again(study, self._storage, experiment.search.objective, self._root)
+            study = open_study(experiment.name, self._storage)
         with experimental():
-            study.set_metric_names(_METRICS)
+            study.set_metric_names([*read_objective(study).model_dump().values()])
         if EXPERIMENT not in study.user_attrs:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
@@ -132,14 +130,14 @@ class OptunaSearch:
             )
 
     def require_identity(self, identity: Mapping[str, object], weights_file: str | None = None) -> None:
-        """Refuse to mix results of different configurations in one study.
+        """Refuse to mix results of different configurations in one study. Another objective is none: it is told again.
 
         Args:
             identity: What all of its results have in common.
             weights_file: Where the weights lie, if they are those of another sweep.
 
         Raises:
-            ConfigError: The study has trials of another identity; the message lists the differences.
+            ConfigError: The study has trials of another identity, or ones that do not know another objective.
         """
         before = self._study.user_attrs.get(_IDENTITY)
         if before is not None:  # up to version 0.1 it held how often runs log
@@ -164,6 +162,9 @@ class OptunaSearch:
                 + "\n".join(lines),
                 hint=f"{back}, or train from scratch with --fresh (the old study stays, under another name)",
             )
+        if read_objective(self._study) != self._experiment.search.objective:
+            self.retold = tell_again(self._study, self._storage, self._experiment.search.objective, self._root)
+            self._study = self._open()
         if weights_file is not None:
             file = self._root.relative(Path(weights_file))
             self._study.set_user_attr(_WEIGHTS_FILE, {"file": file, _WEIGHTS: now.get(_WEIGHTS)})
@@ -221,14 +222,9 @@ class OptunaSearch:
         return self._propose_again(choice)
 
     def tell(self, number: int, runs: Sequence[RunRecord]) -> TrialRecord:
-        """Complete a trial with the mean `val_acc` over its runs and the parameters that they train."""
-        results = [run.result for run in runs if run.result is not None]
-        if not results or len(results) != len(runs):
-            raise ValueError(
-                f"trial {number} is told complete, and {len(runs) - len(results)} of its runs have no result"
-            )
+        """Complete a trial with the gain and the cost of its runs."""
+        values = require_values(read_objective(self._study), number, runs, self._root)
         self._keep_runs(number, runs)
-        values = [fmean(result.val_acc for result in results), float(results[0].trainable_params)]
         self._study.tell(number, values)
         return self._record(number)
 
@@ -357,7 +353,7 @@ class OptunaSearch:
         self._describe(trial, choice)
         trial.set_user_attr(REPEATS, done.number)
         trial.set_user_attr(RUNS, [dump_run(run) for run in done.runs])
-        self._study.tell(trial.number, [done.val_acc or 0.0, float(done.trainable_params or 0)])
+        self._study.tell(trial.number, self._study.get_trials(deepcopy=False)[done.number].values)
         return Proposal(number=trial.number, choice=choice, repeats=done.number)
 
     def _discard(self, trial: optuna.Trial, choice: Choice, reason: str) -> None:

@@ -12,10 +12,10 @@ from orchestrator.stats.evidence import Evidence, Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How much more accurate one trial is than another.
+    """How much better one trial is than another.
 
     Attributes:
-        difference: Accuracy of the one minus that of the other, in [-1, 1].
+        difference: Gain of the one minus that of the other, of accuracies in [-1, 1]; above 0: it is better.
         low: Lower end of its interval.
         high: Upper end.
         standard_error: Of the difference.
@@ -37,8 +37,9 @@ class Comparison:
 def compare(evidence: Evidence, trial: int, other: int, confidence: float = 0.95) -> Comparison:
     """Compare two trials by the images that both predict.
 
-    One run each: McNemar's exact test, and the interval of Bonett and Price; both are about other images only. Else a
-    t-test whose standard error covers images and seeds. Intervals are not corrected for the number of comparisons.
+    One run each, images right or wrong: McNemar's exact test, and the interval of Bonett and Price; both are about
+    other images only. Else a t-test whose standard error covers images and, with several runs, seeds. Intervals are not
+    corrected for the number of comparisons.
 
     Source: D. G. Bonett, R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions
     based on paired data", Journal of Educational and Behavioral Statistics 37 (2012).
@@ -48,7 +49,7 @@ def compare(evidence: Evidence, trial: int, other: int, confidence: float = 0.95
     errors, freedom = evidence.standard_errors()
     difference, error = float(evidence.differences[trial, other]), float(errors[trial, other])
     better = p_better(evidence)
-    if len(evidence.correct[trial]) == len(evidence.correct[other]) == 1:
+    if evidence.is_binary and len(evidence.scores[trial]) == len(evidence.scores[other]) == 1:
         gained, lost = (int(count) for count in (_gained(evidence)[pair] for pair in ((trial, other), (other, trial))))
         size = evidence.n_images + 2
         centre = (gained - lost) / size
@@ -57,8 +58,8 @@ def compare(evidence: Evidence, trial: int, other: int, confidence: float = 0.95
         centre, half = difference, float(stdtrit(freedom[trial, other], 0.5 + confidence / 2)) * error
     return Comparison(
         difference=difference,
-        low=max(-1.0, min(difference, centre - half)),
-        high=min(1.0, max(difference, centre + half)),
+        low=max(-evidence.scale.width, min(difference, centre - half)),
+        high=min(evidence.scale.width, max(difference, centre + half)),
         standard_error=error,
         p_value=min(1.0, 2 * float(min(better[trial, other], better[other, trial]))),
     )
@@ -74,15 +75,17 @@ def p_better(evidence: Evidence) -> Floats:
 
     errors, freedom = evidence.standard_errors()
     by_t: Floats = stdtr(freedom, -evidence.differences / errors)
+    if not evidence.is_binary:
+        return by_t
     gained = _gained(evidence)
     by_sign = np.where(gained > 0, bdtrc(np.maximum(gained - 1, 0), np.maximum(gained + gained.T, 1), 0.5), 1.0)
-    single = np.array([len(each) == 1 for each in evidence.correct])
+    single = np.array([len(each) == 1 for each in evidence.scores])
     return np.where(single[:, None] & single[None, :], by_sign, by_t)
 
 
 def _gained(evidence: Evidence) -> NDArray[np.int64]:
     """Count the images that the first run of a trial predicts rightly and that of another does not."""
-    right = np.array([each[0] for each in evidence.correct], dtype=np.int64)
+    right = np.array([each[0] for each in evidence.scores], dtype=np.int64)
     return right @ (1 - right).T
 
 

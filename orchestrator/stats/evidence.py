@@ -1,4 +1,4 @@
-"""What the predictions of several trials on the same images say together: accuracies and how they vary."""
+"""What the predictions of several trials on the same images say together: their gains and how these vary."""
 
 import math
 from collections.abc import Sequence
@@ -8,79 +8,122 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.stats.scales import ARCSINE, Scale
+
 Floats = NDArray[np.float64]
+Scores = NDArray[np.bool_] | Floats
+"""Of each run and image, [runs, images]; the mean is the gain, and higher is better. Booleans: right or wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """Accuracies of trials and the variance of each difference between them, split by where it comes from.
+    """Gains of trials and the variance of each difference between them, split by where it comes from.
 
     All trials predict the same images, so what images vary is shared: it is a matrix, and most of it cancels in a
     difference. What seeds add is each trial's own.
 
     Attributes:
-        correct: For each trial, whether each image is predicted rightly: [runs, images]. Runs may differ in number.
-        accuracy: Means over runs and images, [trials].
-        images: Covariance of the accuracies over draws of images: [trials, trials].
-        seeds: What seeds add to the variance of each accuracy, at least 0: [trials]. 0 where there is one run: then
+        scores: For each trial the score of each image: [runs, images]. Runs may differ in number.
+        means: Means over runs and images, [trials]: of an accuracy the share that is right.
+        images: Covariance of the means over draws of images: [trials, trials].
+        seeds: What seeds add to the variance of each mean, at least 0: [trials]. 0 where there is one run: then
             nothing is known of other seeds.
         seeds_square: Sum of the squared parts of `seeds`, each over its degrees of freedom: [trials].
+        scale: On which the noise of a mean does not depend on the mean.
     """
 
-    correct: tuple[NDArray[np.bool_], ...]
-    accuracy: Floats
+    scores: tuple[Scores, ...]
+    means: Floats
     images: Floats
     seeds: Floats
     seeds_square: Floats
+    scale: Scale = ARCSINE
 
     @classmethod
-    def of(cls, correct: Sequence[NDArray[np.bool_]]) -> Self:
+    def of(cls, scores: Sequence[Scores], scale: Scale = ARCSINE) -> Self:
         """Gather it.
 
         Args:
-            correct: For each trial [runs, images]; the images are the same and in the same order.
+            scores: For each trial [runs, images]; the images are the same and in the same order.
+            scale: Of the means.
 
         Raises:
             ValueError: There is no trial, no run, fewer than two images, or they differ in their images.
         """
-        shapes = [each.shape for each in correct]
+        shapes = [each.shape for each in scores]
         if not shapes or any(len(shape) != 2 or 0 in shape or shape[1] != shapes[0][1] for shape in shapes):
             raise ValueError(f"needs [runs, images] of the same images for each trial, not {shapes}")
         n_images = shapes[0][1]
         if n_images < 2:
             raise ValueError("needs at least two images")
-        of_images = np.array([each.mean(axis=0) for each in correct])
-        seeds, seeds_square = _seed_variances(correct)
+        of_images = np.array([each.mean(axis=0) for each in scores])
+        seeds, seeds_square = _seed_variances(scores)
         return cls(
-            correct=tuple(correct),
-            accuracy=of_images.mean(axis=1),
+            scores=tuple(scores),
+            means=of_images.mean(axis=1),
             images=np.atleast_2d(np.cov(of_images)) / n_images,
             seeds=seeds,
             seeds_square=seeds_square,
+            scale=scale,
         )
 
     @property
     def n_images(self) -> int:
         """Images that all trials predict."""
-        return int(self.correct[0].shape[1])
+        return int(self.scores[0].shape[1])
 
     @property
     def one_seed(self) -> bool:
         """Whether some trial has one run: what seeds vary is not known then."""
-        return any(len(each) == 1 for each in self.correct)
+        return any(len(each) == 1 for each in self.scores)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether each image is right or wrong, and no more: then there are exact tests."""
+        return all(each.dtype == np.bool_ for each in self.scores)
 
     @property
     def least_variance(self) -> float:
-        """Variance of an accuracy, or of a difference, at the least: as if one more image in either way were wrong.
+        """Variance of a mean, or of a difference, at the least: as if one more image in either way were wrong.
 
-        Without it, trials that predict all images alike would be known to be equal.
+        Without it, trials that predict all images alike would be known to be equal. Where an image is not merely right
+        or wrong, it counts as wrong by two standard deviations of the scores: so much apart are right and wrong ones of
+        an accuracy of one half.
         """
-        return 2 / (self.n_images + 2) ** 2
+        least = 2 / (self.n_images + 2) ** 2
+        if self.is_binary:
+            return least
+        spread = float(np.mean([each.astype(np.float64).var(axis=1).mean() for each in self.scores]))
+        return least * max(4 * spread, _NO_SPREAD)
+
+    @property
+    def shares(self) -> Floats:
+        """The means in [0, 1], in their order: as they are where they are shares, else from the worst to the best."""
+        if math.isfinite(self.scale.width):
+            return self.means
+        low, width = self.means.min(), np.ptp(self.means)
+        return np.asarray((self.means - low) / width) if width > 0 else np.zeros_like(self.means)
 
     @property
     def differences(self) -> Floats:
-        """Accuracy of each trial minus that of each other, [trials, trials]."""
-        return self.accuracy[:, None] - self.accuracy[None, :]
+        """Mean of each trial minus that of each other, [trials, trials]."""
+        return self.means[:, None] - self.means[None, :]
+
+    def stabilise(self) -> tuple[Floats, Floats]:
+        """Bring the means to their scale: the measured ones, [trials], and the covariance of their noise.
+
+        Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and
+        would favour those that are good by luck.
+        """
+        means = self.scale.shrink(self.means, self.n_images)
+        slope_square = self.scale.slope_square(means)
+        spread = np.sqrt(np.maximum(np.diag(self.images), self.least_variance))
+        variance = float((spread**2).sum() / (1 / slope_square).sum())
+        apart = ~np.eye(len(means), dtype=np.bool_)
+        of_pairs = float(np.outer(spread, spread)[apart].sum())
+        correlation = min(max(float(self.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
+        noise = variance * np.where(apart, correlation, 1.0) + np.diag(self.seeds * slope_square)
+        return self.scale.forward(means), noise
 
     def standard_errors(self) -> tuple[Floats, Floats]:
         """Return the standard errors of all differences and their degrees of freedom (Satterthwaite), at least 1.
@@ -94,23 +137,27 @@ class Evidence:
         return np.sqrt(variance), np.maximum(1.0, variance**2 / squares)
 
 
-def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Floats]:
+_NO_SPREAD = 1e-12
+"""Variance of scores that are all the same."""
+
+
+def _seed_variances(scores: Sequence[Scores]) -> tuple[Floats, Floats]:
     """Return `Evidence.seeds` and `Evidence.seeds_square`.
 
     The variance of a few runs is known badly. All trials' variances together say how variances spread, and each is
     drawn towards their middle by as much: moderated variances.
     """
-    seeds, squares = np.zeros(len(correct)), np.zeros(len(correct))
-    several = [index for index, each in enumerate(correct) if len(each) > 1]
+    seeds, squares = np.zeros(len(scores)), np.zeros(len(scores))
+    several = [index for index, each in enumerate(scores) if len(each) > 1]
     if not several:
         return seeds, squares
-    parts = [mean_squares(correct[index].astype(np.float64)) for index in several]
-    freedom = np.array([len(correct[index]) - 1.0 for index in several])
+    parts = [mean_squares(scores[index].astype(np.float64)) for index in several]
+    freedom = np.array([len(scores[index]) - 1.0 for index in several])
     between, freedom_between = moderate_variances(np.array([part[0] for part in parts]), freedom)
     rest = np.array([part[1] for part in parts])
-    freedom_rest = np.array([(len(correct[index]) - 1) * (correct[index].shape[1] - 1.0) for index in several])
+    freedom_rest = np.array([(len(scores[index]) - 1) * (scores[index].shape[1] - 1.0) for index in several])
     added = np.maximum(0.0, between - rest)
-    sizes = np.array([correct[index].size for index in several], dtype=np.float64)
+    sizes = np.array([scores[index].size for index in several], dtype=np.float64)
     seeds[several] = added / sizes
     squared = (between / sizes) ** 2 / freedom_between + (rest / sizes) ** 2 / freedom_rest
     squares[several] = np.where(added > 0, squared, 0.0)

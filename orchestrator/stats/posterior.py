@@ -1,10 +1,11 @@
 """How accurate trials probably are, all seen together: the chance of being on the front, and what choosing inflates.
 
-The model, on the arcsine scale, where the noise of an accuracy does not depend on the accuracy: measured accuracies are
-true ones plus noise, which images share and seeds add to. A true accuracy is a common level, plus an effect of each
-frozen block, plus a deviation: of all trials, of one surprising trial alone, or of none. How large effects and
-deviations are is not known: they have grids of sizes, and the data weigh the grids. So nothing is tuned, what many
-trials share is believed more than what one of them shows, and one that stands out far enough is believed too.
+The model, on the scale of the gain (`scales`; of an accuracy the arcsine), where noise does not depend on how high a
+gain is: measured gains are true ones plus noise, which images share and seeds add to. A true gain is a common level,
+plus an effect of each frozen block, plus a deviation: of all trials, of one surprising trial alone, or of none. How
+large effects and deviations are is not known: they have grids of sizes, and the data weigh the grids. So nothing is
+tuned, what many trials share is believed more than what one of them shows, and one that stands out far enough is
+believed too.
 """
 
 import math
@@ -49,10 +50,11 @@ class Posterior:
     """
 
     def __init__(self, evidence: Evidence, frozen: Sequence[Collection[str]], *, luck: float = _LUCK) -> None:
-        self._measured, self._noise = _stabilise(evidence)
+        self._measured, self._noise = evidence.stabilise()
+        self._back = evidence.scale.back
         blocks = sorted({block for each in frozen for block in each})
         self._design = np.array([[float(block in each) for block in blocks] for each in frozen])
-        self._kept = np.array([1 - luck if len(each) == 1 else 1.0 for each in evidence.correct])
+        self._kept = np.array([1 - luck if len(each) == 1 else 1.0 for each in evidence.scores])
         self._sizes: list[_Sizes] = []
         logs: list[float] = []
         for effect, of_effect in _spread(_NO_EFFECTS, 1 - _NO_EFFECTS):
@@ -69,7 +71,7 @@ class Posterior:
         self._weights: Floats = chances / chances.sum()
 
     def draw(self, draws: int = 4000, seed: int = 0) -> Floats:
-        """Draw true accuracies, [draws, trials], in [0, 1]; the same for the same seed.
+        """Draw true means, [draws, trials], within the bounds of their scale; the same for the same seed.
 
         Their means are not inflated for the trial that was chosen for a high measured value.
         """
@@ -81,8 +83,7 @@ class Posterior:
             for sizes, count in zip(self._sizes, counts, strict=True)
             if count
         ]
-        shares: Floats = np.sin(np.clip(np.concatenate(drawn), 0.0, math.pi / 2)) ** 2
-        return shares
+        return self._back(np.concatenate(drawn))
 
     def _variances(self, sizes: _Sizes) -> Floats:
         """Variance of each trial's own deviation, the luck of a single seed included: [trials]."""
@@ -142,26 +143,6 @@ class Posterior:
 def _spread(none: float, some: float) -> list[tuple[float, float]]:
     """List the grid of a size with its weights: 0, and the others alike."""
     return [(0.0, none), *((size, some / len(_SIZES)) for size in _SIZES)]
-
-
-def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
-    """Bring accuracies to the arcsine scale: the measured ones, [trials], and the covariance of their noise.
-
-    Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and would
-    favour those that are right by luck.
-
-    Source: F. J. Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35 (1948).
-    """
-    size = evidence.n_images
-    share = (evidence.accuracy * size + 3 / 8) / (size + 3 / 4)
-    slope_square = 1 / (4 * share * (1 - share))
-    spread = np.sqrt(np.maximum(np.diag(evidence.images), evidence.least_variance))
-    variance = float((spread**2).sum() / (1 / slope_square).sum())
-    apart = ~np.eye(len(share), dtype=np.bool_)
-    of_pairs = float(np.outer(spread, spread)[apart].sum())
-    correlation = min(max(float(evidence.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
-    noise = variance * np.where(apart, correlation, 1.0) + np.diag(evidence.seeds * slope_square)
-    return np.arcsin(np.sqrt(share)), noise
 
 
 def draw_accuracies(

@@ -1,11 +1,10 @@
 """How far an accuracy may be from the one that other images and other seeds would show."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.stats.evidence import mean_squares
+from orchestrator.stats.scales import ARCSINE, Interval, Scale, score_interval
 
 
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -20,7 +19,7 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tup
 
     if total < 1 or not 0 <= successes <= total:
         raise ValueError(f"needs 0 <= successes <= total and total >= 1, not {successes} of {total}")
-    return _score_interval(successes / total, total, float(ndtri(0.5 + confidence / 2)))
+    return score_interval(successes / total, total, float(ndtri(0.5 + confidence / 2)))
 
 
 def accuracy_interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> tuple[float, float]:
@@ -49,10 +48,25 @@ def accuracy_interval(correct: NDArray[np.bool_], confidence: float = 0.95) -> t
     from scipy.special import stdtrit
 
     variance, freedom = variance_of_mean(correct.astype(np.float64))
-    share = float(correct.mean())
-    # without any variance all runs are right of all images, or wrong
-    effective = share * (1 - share) / variance if variance > 0 else float(images)
-    return _score_interval(share, effective, float(stdtrit(freedom, 0.5 + confidence / 2)))
+    return ARCSINE.interval(float(correct.mean()), variance, float(stdtrit(freedom, 0.5 + confidence / 2)), images)
+
+
+def mean_interval(scores: NDArray[np.float64], scale: Scale, confidence: float = 0.95) -> Interval:
+    """Return an interval of the mean that runs of other seeds would have on other images.
+
+    As `accuracy_interval`, for scores that are no mere right or wrong; the ends lie within the bounds of the scale.
+
+    Args:
+        scores: [runs, images], at least two images.
+        scale: Of their mean.
+        confidence: Share of such intervals that hold the mean.
+    """
+    from scipy.special import stdtrit
+
+    variance, freedom = variance_of_mean(scores)
+    return scale.interval(
+        float(scores.mean()), variance, float(stdtrit(freedom, 0.5 + confidence / 2)), scores.shape[1]
+    )
 
 
 def variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -76,16 +90,3 @@ def variance_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
     if added > 0:
         squares += between_runs**2 / (runs - 1) + rest**2 / ((runs - 1) * (images - 1))
     return total / (runs * images), max(1.0, total**2 / squares)
-
-
-def _score_interval(share: float, total: float, quantile: float) -> tuple[float, float]:
-    """Solve for the shares from which `share` of `total` is `quantile` standard errors away."""
-    widening = quantile**2 / total
-    centre = (share + widening / 2) / (1 + widening)
-    half = quantile * math.sqrt(share * (1 - share) / total + widening / (4 * total)) / (1 + widening)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
-
-
-Interval = tuple[float, float]
-"""Lower and upper end."""

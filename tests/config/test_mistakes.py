@@ -238,6 +238,19 @@ SEARCHES = [
         "sampler: search.strategy race runs a planned space, and a sampler has none ('tpe')",
     ),
     (
+        "{strategy: §race, objective: {gain: macro_f1}}",
+        "strategy: race decides by val_acc and trainable_params alone: leave search.objective out ('race')",
+    ),
+    (
+        "{objective: {gain: §f1}}",
+        "objective.gain: must be one of val_acc, balanced_accuracy, macro_f1, val_loss ('f1')",
+    ),
+    (
+        "{objective: {cost: §energy_wh}}",
+        "objective.cost: must be one of trainable_params, gflops_train_per_image, s_per_epoch, duration_s, "
+        "peak_memory_mb ('energy_wh')",
+    ),
+    (
         "{strategy: §race, lr: {range: {low: 1e-4, high: 1}}, n_trials: 3}",
         "strategy: race runs a planned space, and search.lr is a range: give choices ('race')",
     ),

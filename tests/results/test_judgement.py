@@ -68,7 +68,7 @@ def test_neighbours_on_the_front_are_compared(sweep, correct):
 def test_the_recommendation_is_within_one_standard_error(sweep, correct):
     found = sweep.recommend()
     evidence = Evidence.of(correct)
-    best = int(evidence.accuracy.argmax())
+    best = int(evidence.means.argmax())
     errors, _ = evidence.standard_errors()
     within = [place for place in range(6) if evidence.differences[best, place] <= errors[best, place]]
     assert found.frozen == PREFIXES[max(within)]  # prefixes lie by falling parameters

@@ -58,7 +58,7 @@ TRIAL = {
 TABLES = {
     "trials": (tables.TRIAL_TYPES, TRIAL),
     "front": (
-        tables.FRONT_TYPES,
+        tables.front_types("val_acc"),
         {**TRIAL, "test_acc_low": "float64", "test_acc_high": "float64", "test_drop": "float64"},
     ),
     "runs": (

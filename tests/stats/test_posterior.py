@@ -36,7 +36,7 @@ def test_blocks_that_add_up_are_believed_more_than_single_trials():
     for seed in range(20):
         correct = draw_correct(truth, seeds=1, seed=seed)
         errors.append(draw_accuracies(correct, frozen, draws=500).mean(axis=0) - truth)
-        raw_errors.append(Evidence.of(correct).accuracy - truth)
+        raw_errors.append(Evidence.of(correct).means - truth)
     apart = np.std(errors, axis=1).mean() / np.std(raw_errors, axis=1).mean()
     assert apart < 0.8
 
@@ -45,7 +45,7 @@ def test_choosing_the_best_of_equals_does_not_inflate_what_is_expected_of_it():
     raw, corrected = [], []
     for seed in range(40):
         correct = draw_correct((0.9,) * 12, seeds=1, seed=seed)
-        measured = Evidence.of(correct).accuracy
+        measured = Evidence.of(correct).means
         best = int(measured.argmax())
         level = measured.mean()  # what images shift for all alike is no matter of choosing
         raw.append(measured[best] - level)

@@ -25,6 +25,8 @@ WIDTH: Final = 10.0
 INK, QUIET, PALE = "#1a1a1a", "#5a5a5a", "#b4b4b4"
 
 _DPI = 150
+_WIDE = 2.5
+"""Highest over lowest cost from which at least one of 1, 2, 5 and their decades lies between."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (7, 2, 1.5, 2)))
 """Nine markers and four dashes have no common factor: 36 pairs before one returns."""
@@ -114,15 +116,23 @@ def duration(seconds: float) -> str:
 
 
 def set_params_axis(axes: "Axes", series: Sequence[Series]) -> None:
-    """Make the x axis one of trainable parameters: logarithmic, with room at both ends."""
-    low, high = min(each.params for each in series), max(each.params for each in series)
+    """Make the x axis one of trainable parameters."""
+    set_cost_axis(axes, [each.params for each in series], "Trainable parameters")
+
+
+def set_cost_axis(axes: "Axes", costs: Sequence[float], title: str) -> None:
+    """Make the x axis one of costs: logarithmic, with room at both ends."""
+    low, high = min(costs), max(costs)
     axes.set_xscale("log")
-    room = max(1.35, (high / low) ** 0.06)
+    room = max(1.35 if high / low > _WIDE else (high / low) ** 0.5, (high / low) ** 0.06, 1.02)
     axes.set_xlim(low / room, high * room)
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
+    if high / low > _WIDE:
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    axes.set_xlabel("Trainable parameters (logarithmic axis)")
+    axes.set_xlabel(f"{title} (logarithmic axis)")
 
 
 def set_percent_axis(axes: "Axes") -> None:

@@ -1,8 +1,9 @@
-"""`pareto.png`: validation accuracy against trainable parameters, the front marked."""
+"""`pareto.png`: the gain against the cost, the front marked."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator import names
 from orchestrator.report.pictures.canvas import (
     INK,
     PALE,
@@ -10,33 +11,44 @@ from orchestrator.report.pictures.canvas import (
     Page,
     build_point_key,
     compact,
-    percent,
     point_style,
-    set_params_axis,
+    set_cost_axis,
     set_percent_axis,
 )
 from orchestrator.report.pictures.labels import PointLabel, place_labels
 from orchestrator.report.pictures.series import Series, grey_level
 from orchestrator.results import Recommendation
+from orchestrator.results.costs import COSTS, CostAxis
+from orchestrator.stats.gains import ACCURACY, Gain
 
 _STEP: dict[str, Any] = {"color": INK, "linewidth": 1.2, "alpha": 0.55, "drawstyle": "steps-post"}
 _KNEE: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 14, "markerfacecolor": "none", "linestyle": "none"}
 _SUPPORTED = "D"
 
 
-def draw_front(series: Sequence[Series], caption: str, knee: int, recommendation: Recommendation | None = None) -> Page:
-    """Draw the two objectives of all trials.
+def draw_front(
+    series: Sequence[Series],
+    caption: str,
+    knee: int,
+    recommendation: Recommendation | None = None,
+    *,
+    gain: Gain = ACCURACY,
+    cost: CostAxis = COSTS[names.TRAINABLE_PARAMS],
+) -> Page:
+    """Draw gain and cost of all trials.
 
     Args:
         series: All complete trials.
         caption: What is shown.
         knee: Number of the trial at the knee; marked where the front bends there and does not end.
         recommendation: The title; None where predictions are missing.
+        gain: What the front seeks.
+        cost: What it saves.
     """
     front = [each for each in series if each.on_front]
     others = [each for each in series if not each.on_front]
     bend = next((each for each in front[1:-1] if each.number == knee), None)
-    entries = {"on the front": point_style(front[0]), "highest accuracy within a budget": _STEP}
+    entries = {"on the front": point_style(front[0]), f"{gain.best} {gain.words} within a budget": _STEP}
     if others:
         entries["off the front: another trial is better"] = point_style(others[0])
     if recommendation is not None:
@@ -45,31 +57,32 @@ def draw_front(series: Sequence[Series], caption: str, knee: int, recommendation
     if bend is not None:
         entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
     handles, columns, rows = build_point_key(entries)
-    page = Page(_title(front, bend, recommendation), caption, height=4.9, key_rows=rows)
+    page = Page(_title(front, bend, recommendation, gain, cost), caption, height=4.9, key_rows=rows)
     axes = page.panels[0]
     bars = []
     for each in series:
-        if each.interval is not None:
-            axes.vlines(each.params, *each.interval, color=QUIET if each.on_front else PALE, linewidth=1.0)
-            bars.append([(each.params, end) for end in each.interval])
-        axes.plot(each.params, each.val_acc, **_point(each))
-    set_params_axis(axes, series)
-    set_percent_axis(axes)
-    axes.set_ylabel("Validation accuracy (%)")
+        if each.gain_interval is not None:
+            axes.vlines(each.cost, *each.gain_interval, color=QUIET if each.on_front else PALE, linewidth=1.0)
+            bars.append([(each.cost, end) for end in each.gain_interval])
+        axes.plot(each.cost, each.gain, **_point(each))
+    set_cost_axis(axes, [each.cost for each in series], cost.axis)
+    if gain.is_share:
+        set_percent_axis(axes)
+    axes.set_ylabel(f"{gain.axis} ({'%' if gain.is_share else 'nats'})")
     axes.margins(y=0.13)
-    steps = [(each.params, each.val_acc) for each in front]
-    end = (axes.get_xlim()[1], front[-1].val_acc)
+    steps = [(each.cost, each.gain) for each in front]
+    end = (axes.get_xlim()[1], front[-1].gain)
     axes.plot(*zip(*steps, end, strict=True), **_STEP, zorder=2)
     if bend is not None:
-        axes.plot(bend.params, bend.val_acc, **_KNEE, zorder=5)
+        axes.plot(bend.cost, bend.gain, **_KNEE, zorder=5)
     page.add_key(handles, columns)
     axes.set_ylim(axes.get_ylim())
-    named = [*sorted(front, key=lambda each: -each.params), *(each for each in others if each.named)]
+    named = [*sorted(front, key=lambda each: -each.cost), *(each for each in others if each.named)]
     place_labels(
         page,
         axes,
-        [PointLabel(x=each.params, y=each.val_acc, text=each.label, strong=each.on_front) for each in named],
-        avoid=[(each.params, each.val_acc) for each in series],
+        [PointLabel(x=each.cost, y=each.gain, text=each.label, strong=each.on_front) for each in named],
+        avoid=[(each.cost, each.gain) for each in series],
         paths=[_corners([*steps, end]), *bars],
     )
     return page
@@ -88,14 +101,16 @@ def _shade(style: dict[str, Any], probability: float) -> dict[str, Any]:
     return {**style, **edge, "markerfacecolor": (level, level, level)}
 
 
-def _title(front: Sequence[Series], knee: Series | None, recommendation: Recommendation | None) -> str:
+def _title(
+    front: Sequence[Series], knee: Series | None, recommendation: Recommendation | None, gain: Gain, cost: CostAxis
+) -> str:
     if recommendation is not None:
         return f"Recommended: {recommendation.sentence}"
-    highest = max(front, key=lambda each: each.val_acc)
-    what = f"{percent(highest.val_acc)} with {compact(highest.params)} trainable parameters"
-    title = f"{highest.name} has the highest measured accuracy: {what}"
+    best = max(front, key=lambda each: gain.orient(each.gain))
+    what = f"{gain.write(best.gain, 1)} with {compact(best.cost)} {cost.unit}"
+    title = f"{best.name} has the {gain.best} measured {gain.words}: {what}"
     if knee is not None:
-        title += f"; the front bends at {knee.name}, {percent(knee.val_acc)} with {compact(knee.params)}"
+        title += f"; the front bends at {knee.name}, {gain.write(knee.gain, 1)} with {compact(knee.cost)}"
     return title
 
 

@@ -42,15 +42,21 @@ class Series:
     """It has an entry of its own in keys and a label: it is on the front, or there are few trials."""
     on_front: bool
     rank: int
-    """Place on the front by rising parameters, else among the other trials; from 0."""
+    """Place on the front by rising cost, else among the other trials; from 0."""
     params: int
     """Trainable parameters."""
     val_acc: float
-    """The objective: mean over seeds."""
+    """Validation accuracy: mean over seeds."""
     interval: Interval | None
     """Its 95 % interval, over images and with several seeds over seeds; None: not known."""
     test_interval: Interval | None
     """95 % interval of the test accuracy likewise."""
+    gain: float
+    """What the front seeks, in its own unit: `val_acc` unless another is asked for."""
+    gain_interval: Interval | None
+    """Its 95 % interval likewise."""
+    cost: float
+    """What the front saves: `params` unless another is asked for."""
     p_front: float | None
     """Probability that it is on the front of true accuracies; None: not known."""
     supported: bool
@@ -78,7 +84,7 @@ class Series:
 
 
 def build_series(sweep: Sweep) -> list[Series]:
-    """List a sweep's complete trials by rising parameters; repetitions and lost trials have no series.
+    """List a sweep's complete trials by rising cost; repetitions and lost trials have no series.
 
     Raises:
         NotFoundError: No trial is complete.
@@ -90,7 +96,8 @@ def build_series(sweep: Sweep) -> list[Series]:
             f"nothing to draw: no trial of {sweep.experiment.name!r} is complete yet ({states})",
             hint=f"go on with `orchestrator sweep {sweep.experiment.name}{sweep.root.option}`",
         )
-    trials.sort(key=lambda trial: (trial.trainable_params or 0, trial.val_acc or 0.0, trial.number))
+    objective = sweep.objective
+    trials.sort(key=lambda trial: (objective.cost(trial), objective.gain(trial), trial.number))
     ranks = {True: 0, False: 0}
     judgement = sweep.judgement
     series = []
@@ -108,6 +115,9 @@ def build_series(sweep: Sweep) -> list[Series]:
                 val_acc=trial.val_acc or 0.0,
                 interval=sweep.interval(trial),
                 test_interval=sweep.test_interval(trial),
+                gain=objective.value(trial),
+                gain_interval=sweep.gain_interval(trial),
+                cost=objective.cost(trial),
                 p_front=judgement.front_probability(trial) if judgement else None,
                 supported=judgement is not None and judgement.is_supported(trial),
                 runs=runs,
@@ -129,7 +139,7 @@ def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = 
     Args:
         sweep: The sweep.
         series: What of it is shown.
-        intervals: The picture shows the interval of each accuracy, not the spread of the seeds.
+        intervals: The picture shows the interval of each gain, not the spread of the seeds; it is of the front.
     """
     front = sum(each.on_front for each in series)
     parts = [f"{sweep.experiment.name}: {_count(len(series), 'trial')}, {front} on the Pareto front"]
@@ -138,15 +148,15 @@ def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = 
     if seeds > 1:
         upto = "up to " if len(counts) > 1 else ""
         parts.append(f"means over {upto}{seeds} seeds" + ("" if intervals else ", with the lowest and the highest"))
-    if intervals and any(each.interval is not None for each in series):
+    if intervals and any(each.gain_interval is not None for each in series):
         over = "validation images and seeds" if seeds > 1 else "validation images, not over seeds"
         parts.append(f"bars: 95 % intervals over {over}")
-    return "; ".join([*parts, *_left_out(sweep)])
+    return "; ".join([*parts, *_left_out(sweep), *(sweep.notes if intervals else ())])
 
 
 def describe_trials(sweep: Sweep) -> str:
     """Describe in a line how many trials a picture of the whole sweep rests on, and what it leaves out."""
-    return "; ".join([f"{sweep.experiment.name}: {_count(len(sweep.candidates), 'trial')}", *_left_out(sweep)])
+    return "; ".join([f"{sweep.experiment.name}: {_count(len(sweep.complete), 'trial')}", *_left_out(sweep)])
 
 
 def _left_out(sweep: Sweep) -> list[str]:
