@@ -18,13 +18,14 @@ def test_two_trials_by_sums_written_out():
     covariance = np.cov(np.array([each[0] for each in correct]).astype(float)) / 133
     variance = np.trace(covariance) / sum(4 * share * (1 - share) for share in shares)
     noise = 2 * variance * (1 - covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-    # no block tells them apart: they are equal, or both deviate, or one of them does
-    signal = np.array([0.0, *(2 * np.geomspace(0.005, 0.64, 8) ** 2), *(np.geomspace(0.05, 0.4, 4) ** 2)])
-    prior = [0.2, *[0.3 / 8] * 8, *[0.5 / 4] * 4]
+    # no block tells them apart: both deviate, or neither, and one of them stands out besides, or none
+    own = np.array([0.0, *(2 * np.geomspace(0.005, 0.64, 8) ** 2)])[:, None]
+    apart = np.array([0.0, *(np.geomspace(0.05, 0.4, 4) ** 2)])
+    prior = np.array([0.3, *[0.7 / 8] * 8])[:, None] * np.array([0.5, *[0.5 / 4] * 4])
     gap = measured[0] - measured[1]
-    weights = prior * stats.norm.pdf(gap, scale=np.sqrt(signal + noise))
-    # half of what they deviate is luck of their one seed
-    expected = gap * float(weights @ (signal / 2 / (signal + noise))) / weights.sum()
+    weights = prior * stats.norm.pdf(gap, scale=np.sqrt(own + apart + noise))
+    # half of what both deviate is luck of their one seed
+    expected = gap * float((weights * (own / 2 + apart) / (own + apart + noise)).sum()) / weights.sum()
     drawn = np.arcsin(np.sqrt(Posterior(evidence, [(), ()]).draw(40_000)))
     assert (drawn[:, 0] - drawn[:, 1]).mean() == pytest.approx(expected, abs=0.002)
 
