@@ -29,6 +29,7 @@ _COSTS = (0.001, 0.003, 0.006, 0.015, 0.03)
 """What freezing the blocks costs in the smooth trade-off: one of these each."""
 _COMMON, _OWN, _CHANCE = 0.5, 0.2, 0.3
 """Variance of the score: difficulty of the image for all trials, for one of them, and chance."""
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,9 +122,8 @@ def _orthant(one: Floats, other: Floats, correlation: float) -> Floats:
     Source: the derivative of the bivariate normal distribution by its correlation is its density (R. L. Plackett,
     "A reduction formula for normal multivariate integrals", Biometrika 41, 1954).
     """
-    nodes, weights = np.polynomial.legendre.leggauss(20)
     found = np.zeros(np.broadcast_shapes(one.shape, other.shape))
-    for node, weight in zip(correlation * (nodes + 1) / 2, correlation * weights / 2, strict=True):
+    for node, weight in zip(correlation * (_NODES + 1) / 2, correlation * _WEIGHTS / 2, strict=True):
         rest = 1 - node**2
         found += weight * np.exp(-(one**2 - 2 * node * one * other + other**2) / (2 * rest)) / math.sqrt(rest)
     return np.asarray(found / (2 * math.pi))

@@ -21,6 +21,8 @@ _SIZES = tuple(np.geomspace(0.005, 0.64, 8).tolist())
 """Standard deviations of effects and of deviations. On the arcsine scale at an accuracy of 0.9: from 0.3 points."""
 _SURPRISES = (0.1, 0.3)
 """Likewise of the one set that stands out: at an accuracy of 0.9, 6 and 18 points."""
+_INTERACTIONS = (1.0,)
+"""Standard deviations of interactions, as multiples of that of effects."""
 _NO_EFFECTS, _NO_DEVIATIONS, _NO_INTERACTIONS, _NONE_STANDS_OUT = 0.5, 0.5, 0.5, 0.3
 """Weights before any data."""
 _LUCK_APART = 1 / 3
@@ -76,8 +78,11 @@ class BlockModel:
         self._measured: Floats = np.asarray(measured, dtype=np.float64)[self._order]
         self._noise: Floats = np.asarray(noise, dtype=np.float64)[np.ix_(self._order, self._order)]
         self._luck: Floats = np.broadcast_to(np.asarray(luck, dtype=np.float64), (len(frozen),))[self._order]
+        features = {each: self._features(each, self._sets, self._blocks) for each in (0.0, *_INTERACTIONS)}
+        kernels = {each: found @ found.T for each, found in features.items()}
+        self._root: Floats = np.asarray(np.linalg.cholesky(self._noise), dtype=np.float64)
         self._components = [
-            self._weigh(effect, interaction, own, math.log(of_effect * of_interaction * of_own))
+            self._weigh(effect, interaction, own, kernels[interaction], math.log(of_effect * of_interaction * of_own))
             for effect, of_effect in _spread(_NO_EFFECTS)
             for interaction, of_interaction in _list_interactions(effect, len(self._blocks))
             for own, of_own in _spread(_NO_DEVIATIONS)
@@ -100,9 +105,10 @@ class BlockModel:
         weights = np.exp(logs - logs.max())
         rngs = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
         chosen = rngs[0].multinomial(draws, weights.ravel() / weights.sum()).reshape(weights.shape)
+        features = {each: self._features(each, sets, blocks) for each in (0.0, *_INTERACTIONS)}
         values = np.concatenate(
             [
-                self._draw_given(component, counts, self._features(component.interaction, sets, blocks), *rngs)
+                self._draw_given(component, counts, features[component.interaction], *rngs)
                 for component, counts in zip(self._components, chosen, strict=True)
                 if counts.any()
             ]
@@ -118,16 +124,15 @@ class BlockModel:
         """
         design = np.array([_key(each, blocks) for each in sets], dtype=np.float64).reshape(len(sets), len(blocks))
         features = [design, design.sum(axis=1, keepdims=True)]
-        if interaction:
+        if interaction and len(blocks) > 1:
             contrast = design - np.where(np.arange(len(blocks)) < len(self._blocks), 0.5, 0.0)
             pairs = [contrast[:, one] * contrast[:, other] for one, other in combinations(range(len(blocks)), 2)]
             features.append(interaction * np.array(pairs).T)
         return np.hstack(features)
 
-    def _weigh(self, effect: float, interaction: float, own: float, prior: float) -> _Component:
+    def _weigh(self, effect: float, interaction: float, own: float, kernel: Floats, prior: float) -> _Component:
         """Compute a point of the grids: its restricted log-likelihood, and what one set that stands out adds to it."""
-        features = self._features(interaction, self._sets, self._blocks)
-        covariance = self._noise + effect**2 * features @ features.T + own**2 * np.eye(len(self._measured))
+        covariance = self._noise + effect**2 * kernel + own**2 * np.eye(len(self._measured))
         inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
         sums = inverse.sum(axis=1)
         total = float(sums.sum())
@@ -171,7 +176,7 @@ class BlockModel:
         effects = component.effect * (rng.normal(size=(count, features.shape[1])) @ features.T)
         deviations = own * np.sqrt(1 - self._luck) * rng.normal(size=(count, trials))
         luck = own * np.sqrt(self._luck) * rng.normal(size=(count, trials))
-        noise = rng.normal(size=(count, trials)) @ np.linalg.cholesky(self._noise).T
+        noise = rng.normal(size=(count, trials)) @ self._root.T
         gain = (left - levels - effects[:, :trials] - deviations - luck - noise) @ inverse
         effects += component.effect**2 * (gain @ features[:trials]) @ features.T
         seen = levels + effects[:, :trials] + deviations + own**2 * (1 - self._luck) * gain + true_apart
@@ -200,10 +205,10 @@ def _spread(none: float) -> list[tuple[float, float]]:
 
 
 def _list_interactions(effect: float, blocks: int) -> list[tuple[float, float]]:
-    """List the grid of interactions with its weights: none, or as large as effects."""
+    """List the grid of interactions with its weights; without effects, or pairs, there are none."""
     if effect == 0 or blocks < 2:
         return [(0.0, 1.0)]
-    return [(0.0, _NO_INTERACTIONS), (1.0, 1 - _NO_INTERACTIONS)]
+    return [(0.0, _NO_INTERACTIONS), *((size, (1 - _NO_INTERACTIONS) / len(_INTERACTIONS)) for size in _INTERACTIONS)]
 
 
 def _arrange(measured: Floats, frozen: Sequence[Collection[str]]) -> tuple[list[str], list[int]]:
@@ -212,7 +217,7 @@ def _arrange(measured: Floats, frozen: Sequence[Collection[str]]) -> tuple[list[
 
     def weigh(block: str) -> tuple[float, int, str]:
         with_block = [deviation for deviation, each in zip(deviations, frozen, strict=True) if block in each]
-        return round(math.fsum(with_block), 9), len(with_block), block
+        return math.fsum(with_block), len(with_block), block
 
     blocks = sorted({block for each in frozen for block in each}, key=weigh)
     return blocks, sorted(range(len(frozen)), key=lambda place: (_key(frozen[place], blocks), measured[place]))
