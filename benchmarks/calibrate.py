@@ -82,7 +82,9 @@ class Outcome:
     """Expected minus true accuracy of the trial that the oracle expects most of."""
 
 
-def judge(correct: NDArray[np.bool_], truth: Floats, of_runs: Floats, oracle: Oracle, seed: int) -> tuple[Outcome, Floats]:
+def judge(
+    correct: NDArray[np.bool_], truth: Floats, of_runs: Floats, oracle: Oracle, seed: int
+) -> tuple[Outcome, Floats]:
     """Compute all that a sweep states, and compare it with the truth: the outcome, and `p_front` of each trial."""
     trials = range(len(truth))
     evidence = Evidence.of(list(correct))
@@ -226,7 +228,9 @@ _STATEMENTS = {
 
 def format_tables(summaries: Sequence[Summary]) -> str:
     """Write the results as Markdown: what choosing loses, what is stated, `p_front`."""
-    curves = [(*_name(each), ", ".join(f"{said:.2f}: {true:.2f}" for said, true, _ in each.curve)) for each in summaries]
+    curves = [
+        (*_name(each), ", ".join(f"{said:.2f}: {true:.2f}" for said, true, _ in each.curve)) for each in summaries
+    ]
     head = ("world", "images", "seeds")
     tables = [
         _table((*head, *columns), [(*_name(each), *_format(each.mean, columns)) for each in summaries])

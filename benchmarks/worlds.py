@@ -13,7 +13,6 @@ from itertools import combinations, permutations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from orchestrator.backbones import find_backbone
@@ -54,8 +53,12 @@ class World:
         if len(self.shares) == 1:
             return np.asarray(ndtri(truth)[:, None] * scale)
         shares, shifts = np.array(self.shares), np.array(self.shifts)
-        found = [brentq(lambda t, p=p: shares @ ndtr((t + shifts) / scale) - p, -8.0, 8.0) for p in truth]
-        return np.asarray(np.array(found)[:, None] + shifts)
+        low, high = np.full(len(truth), -8.0), np.full(len(truth), 8.0)
+        for _ in range(50):  # bisection: to 16 / 2^50
+            middle = (low + high) / 2
+            below = ndtr((middle[:, None] + shifts) / scale) @ shares < truth
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray(low[:, None] + shifts)
 
     def draw_sweep(
         self, truth: Floats, seeds: int, images: int, of_seeds: float, rng: np.random.Generator
@@ -80,7 +83,7 @@ class Oracle:
 
     def __init__(self, world: World, seeds: int, images: int, of_seeds: float) -> None:
         self.truths, self._images = world.truths, images
-        covariances = np.array([_covariance(world, each, seeds, images, of_seeds) for each in world.truths])
+        covariances = np.array([noise_covariance(world, each, seeds, images, of_seeds) for each in world.truths])
         slopes = 1 / np.sqrt(4 * world.truths * (1 - world.truths))
         noise = covariances * slopes[:, :, None] * slopes[:, None, :]
         self._expected = np.arcsin(np.sqrt(world.truths))
@@ -100,23 +103,21 @@ class Oracle:
         return np.repeat(self.truths, np.rint(draws * self.weigh(measured)).astype(np.int64), axis=0)
 
 
-def _covariance(world: World, truth: Floats, seeds: int, images: int, of_seeds: float) -> Floats:
+def noise_covariance(world: World, truth: Floats, seeds: int, images: int, of_seeds: float) -> Floats:
     """Return the covariance of the measured accuracies of a truth over images and seeds, [sets, sets]."""
     shares, total = np.array(world.shares), 1 + of_seeds**2
     limits = world.thresholds(truth, of_seeds) / math.sqrt(total)
     of_classes = ndtr(limits)
     between = (of_classes * shares) @ of_classes.T - np.outer(truth, truth)
     pairs = limits[:, None, :], limits[None, :, :]
-    covariance = _orthant(*pairs, _COMMON / total) @ shares + between
-    same_image = _orthant(limits, limits, (_COMMON + _OWN) / total) @ shares + np.diag(between)
-    same_seed = _orthant(limits[:, :, None], limits[:, None, :], of_seeds**2 / total) @ shares @ shares
-    np.fill_diagonal(
-        covariance, (truth * (1 - truth) + (seeds - 1) * same_image + (images - 1) * same_seed) / seeds
-    )
+    covariance = excess_orthant(*pairs, _COMMON / total) @ shares + between
+    same_image = excess_orthant(limits, limits, (_COMMON + _OWN) / total) @ shares + np.diag(between)
+    same_seed = excess_orthant(limits[:, :, None], limits[:, None, :], of_seeds**2 / total) @ shares @ shares
+    np.fill_diagonal(covariance, (truth * (1 - truth) + (seeds - 1) * same_image + (images - 1) * same_seed) / seeds)
     return np.asarray(covariance / images)
 
 
-def _orthant(one: Floats, other: Floats, correlation: float) -> Floats:
+def excess_orthant(one: Floats, other: Floats, correlation: float) -> Floats:
     """Return by how much more often two normal scores lie below their limits both than if they were independent.
 
     Source: the derivative of the bivariate normal distribution by its correlation is its density (R. L. Plackett,
