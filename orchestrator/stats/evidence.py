@@ -57,7 +57,7 @@ class Evidence:
         if n_images < 2:
             raise ValueError("needs at least two images")
         of_images = np.array([each.mean(axis=0) for each in scores])
-        seeds, seeds_square = _seed_variances(scores)
+        seeds, seeds_square = seed_variances(scores)
         return cls(
             scores=tuple(scores),
             means=of_images.mean(axis=1),
@@ -113,7 +113,8 @@ class Evidence:
         """Bring the means to their scale: the measured ones, [trials], and the covariance of their noise.
 
         Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and
-        would favour those that are good by luck.
+        would favour those that are good by luck. Seeds are moderated there as well: else good trials would seem to vary
+        more.
         """
         means = self.scale.shrink(self.means, self.n_images)
         slope_square = self.scale.slope_square(means)
@@ -122,7 +123,8 @@ class Evidence:
         apart = ~np.eye(len(means), dtype=np.bool_)
         of_pairs = float(np.outer(spread, spread)[apart].sum())
         correlation = min(max(float(self.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
-        noise = variance * np.where(apart, correlation, 1.0) + np.diag(self.seeds * slope_square)
+        seeds, _ = seed_variances(self.scores, slope_square)
+        noise = variance * np.where(apart, correlation, 1.0) + np.diag(seeds)
         return self.scale.forward(means), noise
 
     def standard_errors(self) -> tuple[Floats, Floats]:
@@ -141,17 +143,22 @@ _NO_SPREAD = 1e-12
 """Variance of scores that are all the same."""
 
 
-def _seed_variances(scores: Sequence[Scores]) -> tuple[Floats, Floats]:
+def seed_variances(scores: Sequence[Scores], factors: Floats | None = None) -> tuple[Floats, Floats]:
     """Return `Evidence.seeds` and `Evidence.seeds_square`.
 
     The variance of a few runs is known badly. All trials' variances together say how variances spread, and each is
     drawn towards their middle by as much: moderated variances.
+
+    Args:
+        scores: For each trial [runs, images].
+        factors: By what the variances of each trial are multiplied first, [trials]: on another scale, others are alike.
     """
     seeds, squares = np.zeros(len(scores)), np.zeros(len(scores))
     several = [index for index, each in enumerate(scores) if len(each) > 1]
     if not several:
         return seeds, squares
-    parts = [mean_squares(scores[index].astype(np.float64)) for index in several]
+    by = np.ones(len(scores)) if factors is None else factors
+    parts = [by[index] * np.array(mean_squares(scores[index].astype(np.float64))) for index in several]
     freedom = np.array([len(scores[index]) - 1.0 for index in several])
     between, freedom_between = moderate_variances(np.array([part[0] for part in parts]), freedom)
     rest = np.array([part[1] for part in parts])

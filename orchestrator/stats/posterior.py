@@ -1,148 +1,43 @@
-"""How accurate trials probably are, all seen together: the chance of being on the front, and what choosing inflates.
+"""How good trials probably are, all seen together: the chance of being on the front, and what choosing inflates.
 
-The model, on the scale of the gain (`scales`; of an accuracy the arcsine), where noise does not depend on how high a
-gain is: measured gains are true ones plus noise, which images share and seeds add to. A true gain is a common level,
-plus an effect of each frozen block, plus a deviation: of all trials, of one surprising trial alone, or of none. How
-large effects and deviations are is not known: they have grids of sizes, and the data weigh the grids. So nothing is
-tuned, what many trials share is believed more than what one of them shows, and one that stands out far enough is
-believed too.
+On the scale of a gain (`scales`; of an accuracy the arcsine) noise does not depend on how high the gain is: measured
+gains are true ones plus noise, which images share and seeds add to. What the true ones have in common says
+`BlockModel`.
 """
 
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.stats.block_model import BlockModel
 from orchestrator.stats.evidence import Evidence, Floats
 
-_SIZES = tuple(np.geomspace(0.005, 0.64, 8).tolist())
-"""Standard deviations of effects and of deviations on the arcsine scale: at an accuracy of 0.9, from 0.3 points."""
-_SURPRISES = tuple(np.geomspace(0.05, 0.4, 4).tolist())
-"""Likewise of the one trial that stands out: at an accuracy of 0.9, from 3 points."""
-_NO_EFFECTS, _NO_DEVIATIONS, _ONE_DEVIATES = 0.5, 0.2, 0.5
-"""Weights before any data. The rest: blocks have effects; all trials deviate."""
-_LUCK = 0.5
+_LUCK = 0.75
 """Share of its deviation that counts as luck of the seed where a trial has one run: nothing tells them apart."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sizes:
-    """One point of the grids: standard deviations of block effects, of all deviations, and of that of one trial."""
-
-    effect: float
-    own: float
-    surprise: float = 0.0
-    trial: int | None = None
-
-
 class Posterior:
-    """True accuracies given the predictions, on other images and (where trials have several) with other seeds.
+    """True gains given the predictions, on other images and (where trials have several) with other seeds.
 
     Args:
         evidence: What the trials predicted.
         frozen: The frozen blocks of each trial.
         luck: Share of its deviation that counts as luck of the seed where a trial has one run.
-
-    Source: D. V. Lindley, A. F. M. Smith, "Bayes estimates for the linear model", JRSS B 34 (1972); the weights are
-    restricted likelihoods, with a flat prior for the level.
     """
 
     def __init__(self, evidence: Evidence, frozen: Sequence[Collection[str]], *, luck: float = _LUCK) -> None:
-        self._measured, self._noise = evidence.stabilise()
+        measured, noise = evidence.stabilise()
+        of_runs = np.array([luck if len(each) == 1 else 0.0 for each in evidence.scores])
+        self._model = BlockModel(measured, noise, frozen, luck=of_runs)
         self._back = evidence.scale.back
-        blocks = sorted({block for each in frozen for block in each})
-        self._design = np.array([[float(block in each) for block in blocks] for each in frozen])
-        self._kept = np.array([1 - luck if len(each) == 1 else 1.0 for each in evidence.scores])
-        self._sizes: list[_Sizes] = []
-        logs: list[float] = []
-        for effect, of_effect in _spread(_NO_EFFECTS, 1 - _NO_EFFECTS):
-            for own, of_own in _spread(_NO_DEVIATIONS, 1 - _NO_DEVIATIONS - _ONE_DEVIATES):
-                likelihood, projection = self._weigh(effect, own)
-                self._sizes.append(_Sizes(effect=effect, own=own))
-                logs.append(likelihood + math.log(of_effect * of_own))
-                if own == 0:
-                    weight = math.log(of_effect * _ONE_DEVIATES / len(_SURPRISES) / len(self._measured))
-                    for sizes, added in self._surprises(effect, projection):
-                        self._sizes.append(sizes)
-                        logs.append(likelihood + added + weight)
-        chances = np.exp(np.array(logs) - max(logs))
-        self._weights: Floats = chances / chances.sum()
 
     def draw(self, draws: int = 4000, seed: int = 0) -> Floats:
         """Draw true means, [draws, trials], within the bounds of their scale; the same for the same seed.
 
         Their means are not inflated for the trial that was chosen for a high measured value.
         """
-        rng = np.random.default_rng(seed)
-        counts = rng.multinomial(draws, self._weights)
-        root: Floats = np.asarray(np.linalg.cholesky(self._noise), dtype=np.float64)
-        drawn = [
-            self._draw_given(sizes, int(count), root, rng)
-            for sizes, count in zip(self._sizes, counts, strict=True)
-            if count
-        ]
-        return self._back(np.concatenate(drawn))
-
-    def _variances(self, sizes: _Sizes) -> Floats:
-        """Variance of each trial's own deviation, the luck of a single seed included: [trials]."""
-        variances = np.full(len(self._measured), sizes.own**2)
-        if sizes.trial is not None:
-            variances[sizes.trial] += sizes.surprise**2
-        return variances
-
-    def _covariance(self, effect: float, variances: Floats) -> Floats:
-        """Covariance of the measured accuracies about their level."""
-        covariance: Floats = self._noise + effect**2 * self._design @ self._design.T + np.diag(variances)
-        return covariance
-
-    def _weigh(self, effect: float, own: float) -> tuple[float, Floats]:
-        """Return the restricted log-likelihood of sizes, and the matrix that removes the level and divides by noise."""
-        covariance = self._covariance(effect, np.full(len(self._measured), own**2))
-        inverse = np.linalg.inv(covariance)
-        of_level = inverse.sum(axis=1)
-        precision = float(of_level.sum())
-        projection = inverse - np.outer(of_level, of_level) / precision
-        _, log_determinant = np.linalg.slogdet(covariance)
-        residual = float(self._measured @ projection @ self._measured)
-        return -0.5 * (float(log_determinant) + math.log(precision) + residual), projection
-
-    def _surprises(self, effect: float, projection: Floats) -> list[tuple[_Sizes, float]]:
-        """Return what it adds to the log-likelihood if one trial deviates besides: each trial, each size."""
-        weighed, own = projection @ self._measured, np.diag(projection)
-        found = []
-        for surprise in _SURPRISES:
-            widened = 1 + surprise**2 * own
-            added = 0.5 * (surprise**2 * weighed**2 / widened - np.log(widened))
-            found += [
-                (_Sizes(effect=effect, own=0.0, surprise=surprise, trial=trial), float(each))
-                for trial, each in enumerate(added)
-            ]
-        return found
-
-    def _draw_given(self, sizes: _Sizes, count: int, root: Floats, rng: np.random.Generator) -> Floats:
-        """Draw for given sizes: a level, then deviations from it by conditioning a draw of the prior on the data."""
-        trials = len(self._measured)
-        variances = self._variances(sizes)
-        covariance = self._covariance(sizes.effect, variances)
-        of_level = np.linalg.solve(covariance, np.ones(trials))
-        precision = float(of_level.sum())
-        level = float(of_level @ self._measured) / precision
-        levels = rng.normal(level, 1 / math.sqrt(precision), size=(count, 1))
-        true = sizes.effect * rng.normal(size=(count, self._design.shape[1])) @ self._design.T
-        true = true + np.sqrt(variances * self._kept) * rng.normal(size=(count, trials))
-        luck = np.sqrt(variances * (1 - self._kept)) * rng.normal(size=(count, trials))
-        noise = rng.normal(size=(count, trials)) @ root.T
-        signal = self._covariance(sizes.effect, variances * self._kept) - self._noise
-        residual = self._measured - levels - true - luck - noise
-        drawn: Floats = levels + true + np.linalg.solve(covariance, residual.T).T @ signal
-        return drawn
-
-
-def _spread(none: float, some: float) -> list[tuple[float, float]]:
-    """List the grid of a size with its weights: 0, and the others alike."""
-    return [(0.0, none), *((size, some / len(_SIZES)) for size in _SIZES)]
+        return self._back(self._model.draw(draws, seed))
 
 
 def draw_accuracies(
