@@ -63,7 +63,7 @@ class World:
     def draw_sweep(
         self, truth: Floats, seeds: int, images: int, of_seeds: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.bool_], Floats]:
-        """Draw which images are predicted rightly, [sets, seeds, images], and the accuracy of each run on all images."""
+        """Draw which images are predicted rightly, [sets, seeds, images], and each run's accuracy on all images."""
         shape = (len(truth), seeds, images)
         common = rng.normal(size=(1, 1, images)) * math.sqrt(_COMMON)
         own = rng.normal(size=(len(truth), 1, images)) * math.sqrt(_OWN)

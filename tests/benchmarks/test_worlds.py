@@ -17,7 +17,7 @@ def test_parameters_are_those_of_the_network():
 
 
 def test_worlds_hold_the_truths_that_they_are_named_for():
-    """How many: 5! orders of costs, 32 winners, 4 places of 3 drops, and 10 pairs of which one gains and another loses."""
+    """How many: 5! orders of costs, 32 winners, 4 places of 3 drops, 10 pairs of which one gains and another loses."""
     assert [len(each.truths) for each in WORLDS.values()] == [1, 120, 32, 12, 90, 120]
     everything, nothing = NAMES["stem+layer1+layer2+layer3+layer4"], NAMES["none"]
     smooth = WORLDS["smooth trade-off"].truths

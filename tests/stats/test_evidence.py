@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.stats.evidence import Evidence, moderate_variances
+from orchestrator.stats.evidence import Evidence, moderate_variances, seed_variances
 from tests.predicted import draw_correct
 
 
@@ -92,6 +92,21 @@ def test_variances_that_differ_by_chance_alone_become_their_mean():
     moderated, of_moderated = moderate_variances(variances, freedom)
     assert moderated == pytest.approx([(2 * 1.0 + 2 * 1.1 + 2 * 0.9 + 6 * 1.05) / 12] * 4)
     assert np.isinf(of_moderated).all()
+
+
+def test_seeds_are_moderated_on_the_scale_that_is_asked_for():
+    """On the arcsine scale the accurate vary no more than others; in accuracy they vary less, and the others decide."""
+    truth = np.array([0.9] * 15 + [0.97])
+    slope_square = 1 / (4 * truth * (1 - truth))
+    density = stats.norm.pdf(stats.norm.ppf(truth[-1]) * math.sqrt(1 + 0.1**2))
+    expected = (0.1 * density) ** 2 * slope_square[-1] / 3  # of three seeds that vary a probit score by 0.1
+    there, in_accuracy = [], []
+    for seed in range(20):
+        correct = draw_correct(truth, seeds=3, images=1000, seed=seed)
+        there.append(seed_variances(correct, slope_square)[0][-1])
+        in_accuracy.append(seed_variances(correct)[0][-1] * slope_square[-1])
+    assert np.mean(there) < 2 * expected
+    assert np.mean(in_accuracy) > 2.5 * expected
 
 
 def test_two_variances_stay_as_they_are():

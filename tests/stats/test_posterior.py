@@ -74,15 +74,6 @@ def test_the_order_of_trials_says_nothing():
     assert front_probabilities(mixed, [params[i] for i in order]) == pytest.approx(chances[order], abs=1e-9)
 
 
-def test_the_accurate_do_not_seem_to_vary_more_with_seeds():
-    """One number of points is more on the arcsine scale at 98 % than at 70 %: seeds are moderated on that scale."""
-    truth = np.array([0.7] * 15 + [0.98])
-    correct = draw_correct(truth, seeds=3, images=1000, of_seeds=0.1)
-    drawn = np.arcsin(np.sqrt(draw_accuracies(correct, [()] * 16)))
-    luck = 0.1 * stats.norm.pdf(stats.norm.ppf(truth)) / np.sqrt(4 * truth * (1 - truth)) / np.sqrt(3)
-    assert drawn[:, -1].std() < 1.6 * luck[-1]
-
-
 def test_front_probabilities_are_shares_of_fronts():
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, 4, size=(300, 6)) / 4  # with ties
