@@ -134,8 +134,9 @@ P_VALUE: Final = "p_value"
 P_VALUE_ADJUSTED: Final = "p_value_adjusted"
 
 # Rules: here, since the command line offers them before it loads what follows them.
-Rule = Literal["supported", "point"]
-"""How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
+Rule = Literal["expected", "supported", "measured"]
+"""How the best is chosen: by what is to be expected of each trial, all of them considered; by what the data can tell
+apart; or by the measured numbers as they are."""
 
 # The quantities by group, in the order of their columns.
 OBJECTIVES: Final = (

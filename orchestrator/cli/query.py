@@ -102,8 +102,7 @@ def say_recommendation(sweep: "Sweep") -> str:
     """Describe in a sentence what the data recommend, or why they recommend nothing."""
     if sweep.judgement is None:
         return "nothing is recommended: not every complete trial has predictions of the same images"
-    found = sweep.recommend()
-    return f"recommended: {found.sentence} ({found.basis})"
+    return f"recommended: {sweep.recommend().text}"
 
 
 def compare(name: NameArgument, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
@@ -120,23 +119,31 @@ def recommend(
     root: RootOption = ROOT,
     form: FormatOption = Format.table,
     margin: Annotated[
-        float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
+        float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else search.recommend.margin.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Probability that no more is lost; else search.recommend.confidence.")
     ] = None,
 ) -> None:
-    """Recommend the fewest trainable parameters that are close enough to the highest measured, in words and numbers."""
-    found = load(name, root).recommend(margin)
-    comparison = found.comparison
+    """Recommend the fewest trainable parameters that probably lose little against the best, in words and numbers."""
+    found = load(name, root).recommend(margin, confidence)
     record = {
         "recommended": found.sentence,
+        "outlook": found.outlook,
         "basis": found.basis,
         names.TRIAL: found.number,
         names.FROZEN: found.frozen,
         "label": found.label,
-        "highest_measured_trial": found.highest_number,
-        "difference": comparison.difference,
-        "low": comparison.low,
-        "high": comparison.high,
-        "standard_error": comparison.standard_error,
+        "expected_best_trial": found.expected_number,
+        "margin": found.margin,
+        "confidence": found.confidence,
+        "probability": found.probability,
+        "confident": found.is_confident,
+        "loss": found.loss,
+        "loss_low": found.loss_low,
+        "loss_high": found.loss_high,
+        "open": list(found.open),
+        "further_seeds": found.further_seeds,
     }
     print_record(record, form)
 
@@ -146,15 +153,18 @@ def best(
     root: RootOption = ROOT,
     form: FormatOption = Format.table,
     max_trainable_params: Annotated[
-        int | None, typer.Option(min=1, help="Highest val_acc with at most this many trainable parameters.")
+        int | None, typer.Option(min=1, help="The best with at most this many trainable parameters.")
     ] = None,
     min_val_acc: Annotated[
-        float | None, typer.Option(help="Fewest trainable parameters that reach this val_acc, in [0, 1].")
+        float | None, typer.Option(help="Fewest trainable parameters that reach this measured val_acc, in [0, 1].")
     ] = None,
     rule: Annotated[
         names.Rule,
-        typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
-    ] = "supported",
+        typer.Option(
+            help="expected: by all that the trials say together; supported: more parameters only where they are shown "
+            "to help; measured: by val_acc as it is."
+        ),
+    ] = "expected",
 ) -> None:
     """Print the best trial and the rule that chose it; on stderr, the trials that other rules name, and why."""
     if min_val_acc is not None and not 0 <= min_val_acc <= 1:

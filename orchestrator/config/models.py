@@ -24,6 +24,7 @@ from orchestrator.config.fields import LearningRate as LearningRate
 from orchestrator.config.fields import WeightDecay as WeightDecay
 from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.recommend import RecommendConfig
 from orchestrator.config.schedules import ConstantSchedule, Schedule
 from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.errors import ConfigError
@@ -150,6 +151,8 @@ class SearchConfig(Section):
     """How strategy `race` drops and repeats."""
     budget: BudgetConfig = BudgetConfig()
     """What strategy `race` may spend."""
+    recommend: RecommendConfig = RecommendConfig()
+    """Which trial is recommended; a race gives further seeds to those of which that is not clear."""
 
     # A validator of one field sees the valid ones before it: so each broken rule is reported beside other mistakes.
 

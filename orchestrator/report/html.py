@@ -147,8 +147,7 @@ def _points(series: Sequence[Series]) -> dict[str, Any]:
 def _say_recommendation(sweep: Sweep) -> str:
     if sweep.judgement is None:
         return ""
-    found = sweep.recommend()
-    return f"<p>Recommended: {html.escape(found.sentence)} ({html.escape(found.basis)}).</p>\n"
+    return f"<p>Recommended: {html.escape(sweep.recommend().text)}.</p>\n"
 
 
 def _say_row(each: Series, row: Row) -> str:

@@ -85,11 +85,10 @@ def _show_front(sweep: Sweep) -> list[str]:
         "seconds a run",
     ]
     table = _table(head, [_front_cells(row, searched) for row in rows])
-    answers = f"- Highest measured accuracy: {_answer(sweep.best(rule='point'))}"
+    answers = f"- Highest measured accuracy: {_answer(sweep.best(rule='measured'))}"
     judgement = sweep.judgement
     if judgement is not None:
-        found = sweep.recommend()
-        answers = f"- Recommended: {escape(found.sentence)} ({found.basis})\n{answers}"
+        answers = f"- Recommended: {escape(sweep.recommend().text)}\n{answers}"
         answers += f"\n- Supported front: {', '.join(code(str(sweep.label(trial))) for trial in judgement.supported)}"
         best = sweep.best()
         answers += f"\n- Best by the rule {code(best.rule)} ({escape(best.basis)}): {_answer(best)}"

@@ -6,7 +6,6 @@ from typing import final
 
 from orchestrator import names
 from orchestrator.errors import NotFoundError
-from orchestrator.records.labels import label_trials
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.effects import BlockEffects, build_effects
 from orchestrator.results.judgement import Judgement
@@ -69,6 +68,4 @@ class Belief:
         correct = self.predicted.align(trials)
         if correct is None:
             return None
-        snapshot = self._snapshot
-        labels = label_trials(trials, snapshot.varied)
-        return Judgement(trials, correct, snapshot.reference, labels)
+        return Judgement(trials, correct, self._snapshot.reference)

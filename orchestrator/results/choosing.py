@@ -1,7 +1,8 @@
 """Which trial is the best, by which rule, and how it stands to those that other rules name."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from orchestrator import names
@@ -15,12 +16,20 @@ from orchestrator.stats import pareto
 MIN_VAL_ACC = "min_val_acc"
 KNEE = "knee"
 BASES = {
+    "expected": "the highest val_acc to expect, all trials considered",
     "supported": "the highest val_acc on the supported front",
-    "point": "the highest measured val_acc, whatever chance made of it",
+    "measured": "the highest measured val_acc, whatever chance made of it",
     KNEE: "where the front bends, parameters on a logarithmic axis",
 }
 """What each rule goes by, in words."""
-_UNSUPPORTED = "the highest measured val_acc: without predictions of the same images no front is supported"
+_MISSING = "the highest measured val_acc: without predictions of the same images"
+_WITHOUT_PREDICTIONS = {
+    "expected": f"{_MISSING} nothing else can be expected",
+    "supported": f"{_MISSING} no front is supported",
+}
+"""The same where predictions are missing, and the measured accuracy decides."""
+FORMER_RULES = {"point": "measured"}
+"""What a rule is called now, by the name that it had up to version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +38,8 @@ class Chosen:
 
     Attributes:
         trial: The trial.
-        rule: `supported`, `point`, `min_val_acc` or `knee`: the rule that chose, which is `point` where `supported`
-            was asked for and predictions are missing.
+        rule: `expected`, `supported`, `measured`, `min_val_acc`, `knee` or `recommended`: the rule that chose, which is
+            `measured` where one of the first two was asked for and predictions are missing.
         basis: The same in words.
     """
 
@@ -49,8 +58,7 @@ def choose_best(
 ) -> Chosen:
     """Choose the most accurate trial; for the arguments, the rules and what is raised see `Sweep.best`."""
     trials, name = snapshot.require_candidates(), snapshot.experiment.name
-    if rule not in get_args(names.Rule):
-        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
+    _require_rule(rule)
     fitting: Sequence[TrialRecord] = trials
     within = ""
     if max_trainable_params is not None:
@@ -63,18 +71,29 @@ def choose_best(
             )
     if min_val_acc is not None:
         return _choose_cheapest(snapshot, fitting, min_val_acc, within)
-    used, kept, basis = rule, fitting, BASES[rule]
-    if rule == "supported":
+    found = _choose_by_rule(belief, fitting, rule)
+    return replace(found, basis=f"{found.basis}, among the trials{within}") if within else found
+
+
+def _choose_by_rule(belief: Belief, fitting: Sequence[TrialRecord], rule: names.Rule) -> Chosen:
+    """Choose by what all candidates say together, or those that fit alone where others have no predictions."""
+    judgement = None
+    if rule == "expected":
+        judgement = belief.judgement or belief.judge(fitting)
+    elif rule == "supported":
         judgement = belief.judge(fitting)
-        if judgement is None:
-            used, basis = "point", _UNSUPPORTED
-        else:
-            kept = judgement.supported
-    return Chosen(
-        trial=min(kept, key=lambda trial: (-gain(trial), cost(trial))),
-        rule=used,
-        basis=f"{basis}, among the trials{within}" if within else basis,
-    )
+    if judgement is None:
+        basis = _WITHOUT_PREDICTIONS.get(rule, BASES["measured"])
+        return Chosen(trial=find_highest(fitting), rule="measured", basis=basis)
+    trial = judgement.find_expected(fitting) if rule == "expected" else find_highest(judgement.supported)
+    return Chosen(trial=trial, rule=rule, basis=BASES[rule])
+
+
+def _require_rule(rule: str) -> None:
+    if rule in FORMER_RULES:
+        raise ConfigError(f"rule {rule!r} is now called {FORMER_RULES[rule]!r}")
+    if rule not in get_args(names.Rule):
+        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
 
 
 def choose_knee(snapshot: Snapshot) -> Chosen:
@@ -119,12 +138,18 @@ def explain_choice(snapshot: Snapshot, belief: Belief, chosen: Chosen) -> str:
             said += f", {_explain_highest(highest, chosen, judgement, snapshot)}"
     if judgement is None:
         return f"{said}; nothing is recommended: not every complete trial has predictions of the same images"
-    number = judgement.recommend().number
-    if number == chosen.trial.number:
+    asked = snapshot.experiment.search.recommend
+    recommended, advice = judgement.advise(asked.margin, asked.confidence)
+    if recommended.number == chosen.trial.number:
         return f"{said}; it is the recommended trial too"
-    recommended = next(trial for trial in trials if trial.number == number)
-    within = "" if number == highest.number else ": the fewest parameters within one standard error of the highest"
-    return f"{said}; recommended: {name(recommended)}{within}"
+    limit = f"at most {say_points(asked.margin)} with probability {asked.confidence:g}"
+    why = f"the fewest parameters that lose {limit}" if advice.is_confident else f"the best, since none loses {limit}"
+    return f"{said}; recommended: {name(recommended)}: {why}"
+
+
+def say_points(margin: float) -> str:
+    """Write a loss of accuracy, a fraction, in points: `1 point`, `0.5 points`."""
+    return f"{100 * margin:.3g} point{'' if math.isclose(margin, 0.01) else 's'}"
 
 
 def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, snapshot: Snapshot) -> str:
@@ -132,6 +157,9 @@ def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement,
     found = judgement.compare(highest, chosen.trial)
     low, high = 100 * found.low, 100 * found.high
     gap = f"{100 * found.difference:.1f} points above it ({low:.1f} to {high:.1f}, p = {found.p_value:.2g} alone)"
+    if chosen.rule == "expected":
+        expected, other = (judgement.corrected(trial) or 0.0 for trial in (highest, chosen.trial))
+        return f"{gap}; to expect are {100 * expected:.1f} % of it, and {100 * other:.1f} % of the chosen one"
     deputies = " and ".join(snapshot.name(trial) for trial in judgement.find_deputies(highest))
     if not deputies or chosen.rule != "supported":
         return gap

@@ -49,7 +49,7 @@ class Posterior:
     """
 
     def __init__(self, evidence: Evidence, frozen: Sequence[Collection[str]], *, luck: float = _LUCK) -> None:
-        self._measured, self._noise = _stabilise(evidence)
+        self._measured, self._noise = stabilise(evidence)
         blocks = sorted({block for each in frozen for block in each})
         self._design = np.array([[float(block in each) for block in blocks] for each in frozen])
         self._kept = np.array([1 - luck if len(each) == 1 else 1.0 for each in evidence.correct])
@@ -68,6 +68,16 @@ class Posterior:
         chances = np.exp(np.array(logs) - max(logs))
         self._weights: Floats = chances / chances.sum()
 
+    @property
+    def luck(self) -> Floats:
+        """Variance that the seed is expected to add to the measured value of a trial with one run, else 0: [trials].
+
+        On the arcsine scale.
+        """
+        weighed = zip(self._weights, self._sizes, strict=True)
+        variances = sum((weight * self._variances(sizes) for weight, sizes in weighed), np.zeros(len(self._kept)))
+        return np.asarray(variances * (1 - self._kept))
+
     def draw(self, draws: int = 4000, seed: int = 0) -> Floats:
         """Draw true accuracies, [draws, trials], in [0, 1]; the same for the same seed.
 
@@ -81,8 +91,7 @@ class Posterior:
             for sizes, count in zip(self._sizes, counts, strict=True)
             if count
         ]
-        shares: Floats = np.sin(np.clip(np.concatenate(drawn), 0.0, math.pi / 2)) ** 2
-        return shares
+        return from_arcsine(np.concatenate(drawn))
 
     def _variances(self, sizes: _Sizes) -> Floats:
         """Variance of each trial's own deviation, the luck of a single seed included: [trials]."""
@@ -144,7 +153,7 @@ def _spread(none: float, some: float) -> list[tuple[float, float]]:
     return [(0.0, none), *((size, some / len(_SIZES)) for size in _SIZES)]
 
 
-def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
+def stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
     """Bring accuracies to the arcsine scale: the measured ones, [trials], and the covariance of their noise.
 
     Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and would
@@ -161,7 +170,17 @@ def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
     of_pairs = float(np.outer(spread, spread)[apart].sum())
     correlation = min(max(float(evidence.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
     noise = variance * np.where(apart, correlation, 1.0) + np.diag(evidence.seeds * slope_square)
-    return np.arcsin(np.sqrt(share)), noise
+    return to_arcsine(share), noise
+
+
+def to_arcsine(shares: Floats) -> Floats:
+    """Bring shares to the arcsine scale, on which their noise does not depend on them."""
+    return np.asarray(np.arcsin(np.sqrt(shares)))
+
+
+def from_arcsine(values: Floats) -> Floats:
+    """Bring values of the arcsine scale back to shares in [0, 1]."""
+    return np.asarray(np.sin(np.clip(values, 0.0, math.pi / 2)) ** 2)
 
 
 def draw_accuracies(
