@@ -88,7 +88,8 @@ def test_best_says_its_rule_and_names_the_others(ask):
     assert record["basis"].startswith("the highest measured val_acc: without predictions")
     assert answer.err == (
         f"trial {record['trial']} (none lr=0.003) is chosen by the rule `measured`: {record['basis']}; it is the "
-        "highest measured trial too; nothing is recommended: not every complete trial has predictions of the same images\n"
+        "highest measured trial too; nothing is recommended: not every complete trial has predictions of the same "
+        "images\n"
     )
 
 
