@@ -136,8 +136,9 @@ P_VALUE: Final = "p_value"
 P_VALUE_ADJUSTED: Final = "p_value_adjusted"
 
 # Rules: here, since the command line offers them before it loads what follows them.
-Rule = Literal["supported", "point"]
-"""How the best is chosen: by what the data can tell apart, or by the measured numbers as they are."""
+Rule = Literal["expected", "supported", "measured"]
+"""How the best is chosen: by what is to be expected of each trial, all of them considered; by what the data can tell
+apart; or by the measured numbers as they are."""
 GainKey = Literal["val_acc", "balanced_accuracy", "macro_f1", "val_loss"]
 """What a front may seek, `GAINED` describes it."""
 CostKey = Literal["trainable_params", "gflops_train_per_image", "s_per_epoch", "duration_s", "peak_memory_mb"]

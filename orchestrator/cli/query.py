@@ -112,8 +112,7 @@ def say_recommendation(sweep: "Sweep") -> str:
     """Describe in a sentence what the data recommend, or why they recommend nothing."""
     if sweep.judgement is None:
         return "nothing is recommended: not every complete trial has predictions of the same images"
-    found = sweep.recommend()
-    return f"recommended: {found.sentence} ({found.basis})"
+    return f"recommended: {sweep.recommend().text}"
 
 
 def compare(
@@ -136,25 +135,33 @@ def recommend(
     root: RootOption = ROOT,
     form: FormatOption = Format.table,
     margin: Annotated[
-        float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else one standard error.")
+        float | None, typer.Option(help="Accuracy that may be lost, in [0, 1]; else search.recommend.margin.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Probability that no more is lost; else search.recommend.confidence.")
     ] = None,
     gain: GainOption = None,
     cost: CostOption = None,
 ) -> None:
-    """Recommend the lowest cost that is close enough to the highest measured gain, in words and numbers."""
-    found = load(name, root, gain, cost).recommend(margin)
-    comparison = found.comparison
+    """Recommend the lowest cost that probably loses little against the best, in words and numbers."""
+    found = load(name, root, gain, cost).recommend(margin, confidence)
     record = {
         "recommended": found.sentence,
+        "outlook": found.outlook,
         "basis": found.basis,
         names.TRIAL: found.number,
         names.FROZEN: found.frozen,
         "label": found.label,
-        "highest_measured_trial": found.highest_number,
-        "difference": comparison.difference,
-        "low": comparison.low,
-        "high": comparison.high,
-        "standard_error": comparison.standard_error,
+        "expected_best_trial": found.expected_number,
+        "margin": found.margin,
+        "confidence": found.confidence,
+        "probability": found.probability,
+        "confident": found.is_confident,
+        "loss": found.loss,
+        "loss_low": found.loss_low,
+        "loss_high": found.loss_high,
+        "open": list(found.open),
+        "further_seeds": found.further_seeds,
     }
     print_record(record, form)
 
@@ -164,15 +171,18 @@ def best(
     root: RootOption = ROOT,
     form: FormatOption = Format.table,
     max_trainable_params: Annotated[
-        int | None, typer.Option(min=1, help="Highest val_acc with at most this many trainable parameters.")
+        int | None, typer.Option(min=1, help="The best with at most this many trainable parameters.")
     ] = None,
     min_val_acc: Annotated[
-        float | None, typer.Option(help="Fewest trainable parameters that reach this val_acc, in [0, 1].")
+        float | None, typer.Option(help="Fewest trainable parameters that reach this measured val_acc, in [0, 1].")
     ] = None,
     rule: Annotated[
         names.Rule,
-        typer.Option(help="supported: more parameters only where they are shown to help; point: not so."),
-    ] = "supported",
+        typer.Option(
+            help="expected: by all that the trials say together; supported: a higher cost only where it is shown to "
+            "help; measured: by the gain as it is."
+        ),
+    ] = "expected",
     gain: GainOption = None,
     cost: CostOption = None,
 ) -> None:

@@ -22,6 +22,7 @@ from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Se
 from orchestrator.config.fields import BatchSize as BatchSize
 from orchestrator.config.objective import ObjectiveConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
+from orchestrator.config.recommend import RecommendConfig
 from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.config.trainer import Convolutions as Convolutions
 from orchestrator.config.trainer import MatmulPrecision as MatmulPrecision
@@ -107,6 +108,8 @@ class SearchConfig(Section):
     """How strategy `race` drops and repeats."""
     budget: BudgetConfig = BudgetConfig()
     """What strategy `race` may spend."""
+    recommend: RecommendConfig = RecommendConfig()
+    """Which trial is recommended; a race gives further seeds to those of which that is not clear."""
 
     # A validator of one field sees the valid ones before it: so each broken rule is reported beside other mistakes.
 

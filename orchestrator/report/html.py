@@ -157,8 +157,7 @@ def _points(series: Sequence[Series], objective: Objective) -> dict[str, Any]:
 def _say_recommendation(sweep: Sweep) -> str:
     if sweep.judgement is None:
         return ""
-    found = sweep.recommend()
-    return f"<p>Recommended: {html.escape(found.sentence)} ({html.escape(found.basis)}).</p>\n"
+    return f"<p>Recommended: {html.escape(sweep.recommend().text)}.</p>\n"
 
 
 def _unit(objective: Objective) -> str:

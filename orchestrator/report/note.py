@@ -89,11 +89,10 @@ def _show_front(sweep: Sweep) -> list[str]:
     ]
     table = _table(head, [_front_cells(row, searched, objective) for row in rows])
     best_measured = objective.best_measured
-    answers = f"- {best_measured[0].upper()}{best_measured[1:]}: {_answer(sweep.best(rule='point'), objective)}"
+    answers = f"- {best_measured[0].upper()}{best_measured[1:]}: {_answer(sweep.best(rule='measured'), objective)}"
     judgement = sweep.judgement
     if judgement is not None:
-        found = sweep.recommend()
-        answers = f"- Recommended: {escape(found.sentence)} ({found.basis})\n{answers}"
+        answers = f"- Recommended: {escape(sweep.recommend().text)}\n{answers}"
         answers += f"\n- Supported front: {', '.join(code(str(sweep.label(trial))) for trial in judgement.supported)}"
         best = sweep.best()
         answers += f"\n- Best by the rule {code(best.rule)} ({escape(best.basis)}): {_answer(best, objective)}"

@@ -2,8 +2,8 @@
 
 from orchestrator.records.trials import results_of
 from orchestrator.results.effects import BlockEffects
-from orchestrator.results.judgement import Recommendation
 from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.recommending import Recommendation
 from orchestrator.results.scores import describe_scores
 from orchestrator.results.snapshot import describe_states
 from orchestrator.results.sweep import Sweep, load_sweep

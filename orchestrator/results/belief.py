@@ -7,7 +7,6 @@ from typing import final
 
 from orchestrator import names
 from orchestrator.errors import NotFoundError
-from orchestrator.records.labels import label_trials
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.effects import BlockEffects, build_effects
 from orchestrator.results.judgement import Judgement
@@ -75,5 +74,4 @@ class Belief:
         scores = self.predicted.align(trials, snapshot.objective.of_gain)
         if scores is None:
             return None
-        labels = label_trials(trials, snapshot.varied)
-        return Judgement(trials, scores, snapshot.objective, snapshot.reference, labels)
+        return Judgement(trials, scores, snapshot.objective, snapshot.reference)

@@ -1,7 +1,7 @@
 """Which trial is the best, by which rule, and how it stands to those that other rules name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from orchestrator import names
@@ -14,13 +14,21 @@ from orchestrator.stats import pareto
 
 MIN_VAL_ACC = "min_val_acc"
 KNEE = "knee"
-BASES = {
-    "supported": "the highest val_acc on the supported front",
-    "point": "the highest measured val_acc, whatever chance made of it",
-    KNEE: "where the front bends, parameters on a logarithmic axis",
+_BASES = {
+    "expected": "the {best} {gain} to expect, all trials considered",
+    "supported": "the {best} {gain} on the supported front",
+    "measured": "the {best} measured {gain}, whatever chance made of it",
+    KNEE: "where the front bends, {cost} on a logarithmic axis",
 }
 """What each rule goes by, in words."""
-_UNSUPPORTED = "the highest measured val_acc: without predictions of the same images no front is supported"
+_MISSING = "the {best} measured {gain}: without predictions of the same images"
+_WITHOUT_PREDICTIONS = {
+    "expected": f"{_MISSING} nothing else can be expected",
+    "supported": f"{_MISSING} no front is supported",
+}
+"""The same where predictions are missing, and the measured gain decides."""
+FORMER_RULES = {"point": "measured"}
+"""What a rule is called now, by the name that it had up to version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +37,8 @@ class Chosen:
 
     Attributes:
         trial: The trial.
-        rule: `supported`, `point`, `min_val_acc` or `knee`: the rule that chose, which is `point` where `supported`
-            was asked for and predictions are missing.
+        rule: `expected`, `supported`, `measured`, `min_val_acc`, `knee` or `recommended`: the rule that chose, which is
+            `measured` where one of the first two was asked for and predictions are missing.
         basis: The same in words.
     """
 
@@ -48,9 +56,8 @@ def choose_best(
     rule: names.Rule,
 ) -> Chosen:
     """Choose the most accurate trial; for the arguments, the rules and what is raised see `Sweep.best`."""
-    trials, name, objective = snapshot.require_candidates(), snapshot.experiment.name, snapshot.objective
-    if rule not in get_args(names.Rule):
-        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
+    trials, name = snapshot.require_candidates(), snapshot.experiment.name
+    _require_rule(rule)
     fitting: Sequence[TrialRecord] = trials
     within = ""
     if max_trainable_params is not None:
@@ -63,18 +70,38 @@ def choose_best(
             )
     if min_val_acc is not None:
         return _choose_cheapest(snapshot, fitting, min_val_acc, within)
-    used, kept, basis = rule, fitting, BASES[rule]
-    if rule == "supported":
+    found = _choose_by_rule(snapshot, belief, fitting, rule)
+    return replace(found, basis=f"{found.basis}, among the trials{within}") if within else found
+
+
+def _choose_by_rule(snapshot: Snapshot, belief: Belief, fitting: Sequence[TrialRecord], rule: names.Rule) -> Chosen:
+    """Choose by what all candidates say together, or those that fit alone where others have no predictions."""
+    judgement = None
+    if rule == "expected":
+        judgement = belief.judgement or belief.judge(fitting)
+    elif rule == "supported":
         judgement = belief.judge(fitting)
-        if judgement is None:
-            used, basis = "point", _UNSUPPORTED
-        else:
-            kept = judgement.supported
-    return Chosen(
-        trial=min(kept, key=lambda trial: (-objective.gain(trial), objective.cost(trial))),
-        rule=used,
-        basis=f"{basis}, among the trials{within}" if within else basis,
-    )
+    if judgement is None:
+        basis = _WITHOUT_PREDICTIONS.get(rule, _BASES["measured"])
+        return Chosen(trial=_find_best(snapshot, fitting), rule="measured", basis=_fill(basis, snapshot))
+    if rule == "expected":
+        trial = judgement.find_expected(fitting)
+    else:
+        trial = _find_best(snapshot, judgement.supported)
+    return Chosen(trial=trial, rule=rule, basis=_fill(_BASES[rule], snapshot))
+
+
+def _fill(basis: str, snapshot: Snapshot) -> str:
+    objective = snapshot.objective
+    config, cost = objective.config, objective.of_cost.head
+    return basis.format(best=objective.of_gain.best, gain=config.gain, cost=cost)
+
+
+def _require_rule(rule: str) -> None:
+    if rule in FORMER_RULES:
+        raise ConfigError(f"rule {rule!r} is now called {FORMER_RULES[rule]!r}")
+    if rule not in get_args(names.Rule):
+        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
 
 
 def choose_knee(snapshot: Snapshot) -> Chosen:
@@ -83,7 +110,7 @@ def choose_knee(snapshot: Snapshot) -> Chosen:
     found = pareto.knee(snapshot.front, gain=snapshot.objective.gain, cost=snapshot.objective.cost)
     if found is None:
         raise NotFoundError(f"the sweep {snapshot.experiment.name!r} has no front yet")
-    return Chosen(trial=found, rule=KNEE, basis=BASES[KNEE])
+    return Chosen(trial=found, rule=KNEE, basis=_fill(_BASES[KNEE], snapshot))
 
 
 def _choose_cheapest(snapshot: Snapshot, fitting: Sequence[TrialRecord], least: float, within: str) -> Chosen:
@@ -103,8 +130,12 @@ def _choose_cheapest(snapshot: Snapshot, fitting: Sequence[TrialRecord], least: 
 
 def find_highest(snapshot: Snapshot) -> TrialRecord:
     """Find the candidate with the best measured gain; ties: the lower cost, then the earlier."""
+    return _find_best(snapshot, snapshot.candidates)
+
+
+def _find_best(snapshot: Snapshot, trials: Sequence[TrialRecord]) -> TrialRecord:
     objective = snapshot.objective
-    return min(snapshot.candidates, key=lambda trial: (-objective.gain(trial), objective.cost(trial)))
+    return min(trials, key=lambda trial: (-objective.gain(trial), objective.cost(trial)))
 
 
 def find_most_accurate(snapshot: Snapshot) -> TrialRecord | None:
@@ -122,34 +153,43 @@ def _params(trial: TrialRecord) -> int:
 
 def explain_choice(snapshot: Snapshot, belief: Belief, chosen: Chosen) -> str:
     """Explain by which rule a trial is chosen, and why those differ that other rules name."""
-    trials, judgement, name = snapshot.candidates, belief.judgement, snapshot.name
+    judgement, name, objective = belief.judgement, snapshot.name, snapshot.objective
     said = f"{name(chosen.trial)} is chosen by the rule `{chosen.rule}`: {chosen.basis}"
-    highest = find_highest(snapshot)
+    highest, measured = find_highest(snapshot), f"{objective.of_gain.best} measured"
     if highest.number == chosen.trial.number:
-        said += "; it is the highest measured trial too"
+        said += f"; it is the {measured} trial too"
     else:
-        said += f"; highest measured: {snapshot.describe(highest)}"
+        said += f"; {measured}: {snapshot.describe(highest)}"
         if judgement is not None:
             said += f", {_explain_highest(highest, chosen, judgement, snapshot)}"
     if judgement is None:
         return f"{said}; nothing is recommended: not every complete trial has predictions of the same images"
-    number = judgement.recommend().number
-    if number == chosen.trial.number:
+    asked = snapshot.experiment.search.recommend
+    recommended, advice = judgement.advise(asked.margin, asked.confidence)
+    if recommended.number == chosen.trial.number:
         return f"{said}; it is the recommended trial too"
-    recommended = next(trial for trial in trials if trial.number == number)
-    within = "" if number == highest.number else ": the fewest parameters within one standard error of the highest"
-    return f"{said}; recommended: {name(recommended)}{within}"
+    limit = f"at most {objective.write_loss(asked.margin)} with probability {asked.confidence:g}"
+    least = f"the {objective.of_cost.least} among those that lose {limit}"
+    why = least if advice.is_confident else f"the best, since none loses {limit}"
+    return f"{said}; recommended: {name(recommended)}: {why}"
 
 
 def _explain_highest(highest: TrialRecord, chosen: Chosen, judgement: Judgement, snapshot: Snapshot) -> str:
-    """Describe how far the highest measured trial is above the one that was chosen, and why the rule passes it over."""
+    """Describe how far the best measured trial is from the one that was chosen, and why the rule passes it over."""
+    objective, gain = snapshot.objective, snapshot.objective.of_gain
     found = judgement.compare(highest, chosen.trial)
-    low, high = 100 * found.low, 100 * found.high
-    gap = f"{100 * found.difference:.1f} points above it ({low:.1f} to {high:.1f}, p = {found.p_value:.2g} alone)"
+    amount = objective.amount
+    gap = (
+        f"{amount(found.difference)} {objective.unit} better ({amount(found.low)} to {amount(found.high)}, "
+        f"p = {found.p_value:.2g} alone)"
+    )
+    if chosen.rule == "expected":
+        expected, other = (gain.write(judgement.corrected(trial) or 0.0, 1) for trial in (highest, chosen.trial))
+        return f"{gap}; to expect are {expected} of it, and {other} of the chosen one"
     deputies = " and ".join(snapshot.name(trial) for trial in judgement.find_deputies(highest))
     if not deputies or chosen.rule != "supported":
         return gap
     return (
-        f"{gap}, but not on the supported front: it is not shown to be better than {deputies}, of as few or fewer "
-        "parameters, once all trials are looked at"
+        f"{gap}, but not on the supported front: it is not shown to be better than {deputies}, which cost as much or "
+        "less, once all trials are looked at"
     )

@@ -38,6 +38,11 @@ class CostAxis:
         """Head of its column in a text."""
         return self.axis[0].lower() + self.axis[1:]
 
+    @property
+    def least(self) -> str:
+        """What the lowest cost is, in a sentence: `fewest parameters`."""
+        return self.less.replace("fewer", "fewest").replace("less", "least")
+
     def write(self, value: float) -> str:
         """Write a value for people."""
         return f"{value:,.0f}" if self.key == names.TRAINABLE_PARAMS else f"{value:.4g}"

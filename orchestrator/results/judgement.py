@@ -1,7 +1,6 @@
-"""What the data can tell apart: the supported front, the chance of being on the front, and a recommendation."""
+"""What the data can tell apart: the supported front, the chance of being on the front, and which trial to use."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import final
@@ -9,54 +8,22 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import names
-from orchestrator.errors import ConfigError
-from orchestrator.records.labels import TrialLabel, label_trials
-from orchestrator.records.trials import TrialRecord, results_of
+from orchestrator.records.trials import TrialRecord
 from orchestrator.results.neighbours import Neighbours
 from orchestrator.results.objective import Objective
 from orchestrator.stats import pareto
+from orchestrator.stats.advice import Advice, advise, choose_expected
 from orchestrator.stats.comparison import Comparison, adjust_holm, compare, find_better
 from orchestrator.stats.evidence import Evidence, Floats, Scores
+from orchestrator.stats.further_seeds import Noise, Outlook, look_ahead
 from orchestrator.stats.posterior import Posterior, front_probabilities
 from orchestrator.stats.scales import Interval
-from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
+from orchestrator.stats.selection import find_supported_front
 
 DRAWS = 4000
 """Draws of the posterior: a probability is known to 0.8 points (one standard error) or better."""
 _AREA_DRAWS = 1000
 """Draws for what has to be worked out one front at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
-    """The trial with the fewest parameters that is close enough to the highest measured.
-
-    Attributes:
-        number: Its number.
-        frozen: Key of its frozen set.
-        label: Its name: the frozen set, and the values of whatever else varies in the sweep.
-        highest_number: Number of the trial with the highest measured `val_acc`.
-        comparison: How much more accurate that one is; all zero where it is the trial itself.
-        margin: Accuracy that may be lost, in [0, 1]; None: one standard error of the paired difference.
-        sentence: The same in words and numbers.
-        basis: What it rests on, in words: the images and whether other seeds are covered.
-
-    Example:
-        >>> from orchestrator import load_sweep
-        >>> recommendation = load_sweep("demo").recommend(margin=1.0)  # whatever is lost
-        >>> recommendation.frozen, recommendation.sentence.split(" and ")[0]
-        ('stem+layer1', 'freezing stem+layer1 trains 98.6 % of the parameters')
-    """
-
-    number: int
-    frozen: str
-    label: str
-    highest_number: int
-    comparison: Comparison
-    margin: float | None
-    sentence: str
-    basis: str
 
 
 @final
@@ -68,7 +35,6 @@ class Judgement:
         scores: Of the gain, for each [runs, images] of the same validation images.
         objective: The gain and the cost.
         reference: Lowest gain and highest cost that the hypervolume is measured from.
-        labels: Names of the trials, by number; None: their frozen sets.
     """
 
     def __init__(
@@ -77,7 +43,6 @@ class Judgement:
         scores: Sequence[Scores],
         objective: Objective,
         reference: tuple[float, float],
-        labels: Mapping[int, TrialLabel] | None = None,
     ) -> None:
         self._trials = tuple(trials)
         self._reference = reference
@@ -85,7 +50,7 @@ class Judgement:
         self._costs = [objective.cost(trial) for trial in trials]
         self._places = {trial.number: place for place, trial in enumerate(trials)}
         self._evidence = Evidence.of(scores, objective.of_gain.scale)
-        self._labels = label_trials(self._trials, ()) if labels is None else labels
+        self._outlooks: dict[tuple[float, float], Outlook] = {}
 
     @cached_property
     def supported(self) -> tuple[TrialRecord, ...]:
@@ -144,37 +109,37 @@ class Judgement:
             for (cheaper, other), comparison, p_value in zip(pairs, found, adjusted, strict=True)
         ]
 
-    def recommend(self, margin: float | None = None) -> Recommendation:
-        """Recommend the fewest parameters that are within one standard error, or `margin`, of the highest measured.
+    def find_expected(self, trials: Sequence[TrialRecord]) -> TrialRecord:
+        """Find the trial with the highest expected accuracy among some of the candidates; see `choose_expected`."""
+        places = [self._places[trial.number] for trial in trials]
+        return trials[choose_expected(self._draws[:, places], [self._costs[place] for place in places])]
 
-        Raises:
-            ConfigError: `margin` is not in [0, 1].
-        """
-        if margin is not None and not 0 <= margin <= 1:
-            raise ConfigError(
-                f"margin is a fraction in [0, 1], not {margin:g}",
-                hint=f"for {margin:g} points say {margin / 100:g}" if 1 < margin <= 100 else None,
-            )
-        accuracy = self._evidence.means
-        places = range(len(self._trials))
-        best = min(places, key=lambda place: (-accuracy[place], self._costs[place], place))
-        losses = self._evidence.differences[best].tolist()
-        errors, _ = self._evidence.standard_errors()
-        allowed = errors[best].tolist() if margin is None else [margin] * len(places)
-        chosen = choose_cheapest_within(losses, allowed, self._costs)
-        same = Comparison(difference=0.0, low=0.0, high=0.0, standard_error=0.0, p_value=1.0)
-        comparison = same if chosen == best else compare(self._evidence, best, chosen)
-        trial, top = self._trials[chosen], self._trials[best]
-        return Recommendation(
-            number=trial.number,
-            frozen=trial.frozen.key,
-            label=str(self._labels[trial.number]),
-            highest_number=top.number,
-            comparison=comparison,
-            margin=margin,
-            sentence=self._say(trial, top, comparison, margin),
-            basis=self._say_basis(),
-        )
+    def advise(self, margin: float, confidence: float) -> tuple[TrialRecord, Advice]:
+        """Choose the fewest parameters that probably lose little; see `advice.advise`, whose places are candidates'."""
+        found = advise(self._draws, self._costs, margin, confidence)
+        return self._trials[found.chosen], found
+
+    def look_ahead(self, margin: float, confidence: float) -> Outlook:
+        """Find what more seeds would do for this advice; see `further_seeds.look_ahead`."""
+        asked = margin, confidence
+        if asked not in self._outlooks:
+            noise = Noise.of(self._evidence, self._posterior)
+            self._outlooks[asked] = look_ahead(self._draws, self._costs, *asked, noise, self._evidence.scale)
+        return self._outlooks[asked]
+
+    def trial_at(self, place: int) -> TrialRecord:
+        """Return the candidate at a place."""
+        return self._trials[place]
+
+    @property
+    def n_images(self) -> int:
+        """Validation images that all candidates predict."""
+        return self._evidence.n_images
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether some candidate has one run: what seeds vary is not known then."""
+        return self._evidence.one_seed
 
     @cached_property
     def hypervolume_interval(self) -> Interval:
@@ -198,9 +163,12 @@ class Judgement:
         return {number: count / len(drawn) for number, count in sorted(counts.items(), key=lambda item: -item[1])}
 
     @cached_property
+    def _posterior(self) -> Posterior:
+        return Posterior(self._evidence, [trial.frozen.parts for trial in self._trials])
+
+    @cached_property
     def _draws(self) -> Floats:
-        frozen = [trial.frozen.parts for trial in self._trials]
-        return Posterior(self._evidence, frozen).draw(DRAWS)
+        return self._posterior.draw(DRAWS)
 
     @cached_property
     def _front_probabilities(self) -> Floats:
@@ -209,30 +177,3 @@ class Judgement:
     @cached_property
     def _expected(self) -> Floats:
         return np.asarray(self._draws.mean(axis=0))
-
-    def _say(self, trial: TrialRecord, highest: TrialRecord, comparison: Comparison, margin: float | None) -> str:
-        objective = self._objective
-        amount, less = objective.amount, objective.of_cost.less
-        start = f"{self._labels[trial.number].freezing} {self._say_cost(trial)}"
-        rule = "one standard error" if margin is None else f"{amount(margin)} {objective.unit}"
-        if trial.number == highest.number:
-            return f"{start} and has the {objective.best_measured}; none with {less} is within {rule} of it"
-        said = (
-            f"{start} and is {amount(comparison.difference)} {objective.unit} ({amount(comparison.low)} to "
-            f"{amount(comparison.high)}) {objective.behind}, {self._labels[highest.number].freezing}"
-        )
-        if comparison.is_told_apart:
-            return f"{said}; that is a real loss, which {rule} allows"
-        return f"{said}; these data cannot tell them apart"
-
-    def _say_cost(self, trial: TrialRecord) -> str:
-        results = results_of(trial)
-        if results and self._objective.config.cost == names.TRAINABLE_PARAMS:
-            return f"trains {results[0].trainable_pct:.3g} % of the parameters"
-        return self._objective.of_cost.freezing.format(self._objective.cost(trial))
-
-    def _say_basis(self) -> str:
-        images = f"{self._evidence.n_images} validation images"
-        if self._evidence.one_seed:
-            return f"{images} and one seed: another seed may differ by more"
-        return f"{images} and the seeds of each trial"

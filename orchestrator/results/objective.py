@@ -84,6 +84,11 @@ class Objective:
         """Write a difference of gains, in points where gains are shares."""
         return f"{100 * difference + 0.0:.1f}" if self.of_gain.is_share else f"{difference + 0.0:.3f}"
 
+    def write_loss(self, margin: float) -> str:
+        """Write what may be lost of the gain: `1 point`, `0.5 points`, `0.02 nats`."""
+        amount = 100 * margin if self.of_gain.is_share else margin
+        return f"{amount:.3g} {self.unit.removesuffix('s') if math.isclose(amount, 1) else self.unit}"
+
     def explain_left_out(self, trials: Sequence[TrialRecord]) -> list[str]:
         """Explain in sentences which of some complete trials have no such gain or cost, and why."""
         without = [trial for trial in trials if not math.isfinite(self.value(trial))]

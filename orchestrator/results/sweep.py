@@ -13,10 +13,11 @@ from orchestrator.results import choosing
 from orchestrator.results.belief import Belief
 from orchestrator.results.choosing import Chosen
 from orchestrator.results.effects import BlockEffects
-from orchestrator.results.judgement import Judgement, Recommendation
+from orchestrator.results.judgement import Judgement
 from orchestrator.results.metrics import sum_up
 from orchestrator.results.objective import Objective
 from orchestrator.results.predicted import PredictedTrials
+from orchestrator.results.recommending import Recommendation, recommend
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.sweep_tables import SweepTables
 from orchestrator.results.tables import Row
@@ -244,17 +245,23 @@ class Sweep:
         """
         return self.judged_by(gain, cost).tables.supported().frame()
 
-    def recommend(self, margin: float | None = None) -> Recommendation:
-        """Recommend the fewest parameters whose accuracy is close enough to the highest measured.
+    def recommend(self, margin: float | None = None, confidence: float | None = None) -> Recommendation:
+        """Recommend the fewest parameters that probably lose little against the best trial.
+
+        Of all trials that lose at most `margin` with a probability of at least `confidence`, given what all of them
+        predict, it has the fewest parameters. Where there is none, it is the one with the highest expected accuracy.
 
         Args:
-            margin: Accuracy that may be lost, a fraction in [0, 1]; None: one standard error of the paired difference.
+            margin: Accuracy that may be lost, a fraction in [0, 1]; None: the experiment's `search.recommend.margin`,
+                0.01 unless it is set.
+            confidence: Probability with which no more may be lost, in [0, 1]; None: the experiment's
+                `search.recommend.confidence`, 0.8 unless it is set.
 
         Raises:
-            ConfigError: `margin` is not in [0, 1].
+            ConfigError: `margin` or `confidence` is not in [0, 1].
             NotFoundError: No trial is complete, or one of them has no predictions.
         """
-        return self._belief.require_judgement().recommend(margin)
+        return recommend(self._snapshot, self._belief, self.tables, margin, confidence)
 
     def block_effects(self) -> "DataFrame":
         """Return one row a block, what freezing it changes, as a data frame with typed columns."""
@@ -279,17 +286,18 @@ class Sweep:
         max_trainable_params: int | None = None,
         min_val_acc: float | None = None,
         *,
-        rule: names.Rule = "supported",
+        rule: names.Rule = "expected",
     ) -> Trial:
-        """Find the most accurate trial; its `rule` and `basis` say by which rule it is, and `explain` names others.
+        """Find the best trial; its `rule` and `basis` say by which rule it is, and `explain` names others.
 
         Args:
             max_trainable_params: Only trials with at most so many trainable parameters.
             min_val_acc: Ask instead for the fewest parameters that reach this measured accuracy, a fraction in [0, 1];
                 ties: higher accuracy. `rule` says nothing here.
-            rule: `supported`: the highest `val_acc` among the supported front of the trials that fit, so that more
-                parameters are chosen only where the data show that they help; where predictions are missing, as
-                `point`. `point`: the highest `val_acc`; ties: fewer parameters, then the earlier trial.
+            rule: `expected`: the highest accuracy to expect, `val_acc_corrected`; trials that do not fit inform it
+                too. `supported`: the highest `val_acc` among the supported front of the trials that fit, so that more
+                parameters are chosen only where the data show that they help. Where predictions are missing, both are
+                as `measured`: the highest `val_acc`. Ties: fewer parameters, then the earlier trial.
 
         Raises:
             ConfigError: There is no such rule.

@@ -38,7 +38,7 @@ class Trial:
     label: str
     """Its name in tables and pictures: the frozen set, and the values of whatever else varies in the sweep."""
     rule: str
-    """The rule that chose it: `supported`, `point`, `min_val_acc` or `knee`."""
+    """The rule that chose it: `expected`, `supported`, `measured`, `min_val_acc`, `knee` or `recommended`."""
     basis: str
     """The same in words."""
     pareto: bool

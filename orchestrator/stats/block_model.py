@@ -88,6 +88,18 @@ class BlockModel:
             for own, of_own in _spread(_NO_DEVIATIONS)
         ]
 
+    @property
+    def luck(self) -> Floats:
+        """Variance that the luck of its run is expected to add to each measured value: [n]."""
+        logs = np.array([each.log_weights for each in self._components])
+        weights = np.exp(logs - logs.max())
+        weights /= weights.sum()
+        common = float(weights.sum(axis=1) @ np.array([each.own**2 for each in self._components]))
+        apart = weights.sum(axis=0)[:-1].reshape(-1, len(_SURPRISES)) @ np.array(_SURPRISES) ** 2
+        luck = np.empty(len(self._order))
+        luck[self._order] = self._luck * (common + _LUCK_APART * apart)
+        return luck
+
     def draw(self, draws: int = 4000, seed: int = 0, *, unseen: Sequence[Collection[str]] = ()) -> Floats:
         """Draw true values, [draws, n + unseen]; the same for the same seed.
 

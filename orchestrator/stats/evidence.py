@@ -109,23 +109,33 @@ class Evidence:
         """Mean of each trial minus that of each other, [trials, trials]."""
         return self.means[:, None] - self.means[None, :]
 
+    @property
+    def slope_square(self) -> Floats:
+        """Square of the slope of the scale at the means: [trials]."""
+        return self.scale.slope_square(self.scale.shrink(self.means, self.n_images))
+
+    @property
+    def stabilised_seeds(self) -> Floats:
+        """What seeds add to the variance of each mean on the scale: [trials].
+
+        They are moderated there as well: else good trials would seem to vary more.
+        """
+        return seed_variances(self.scores, self.slope_square)[0]
+
     def stabilise(self) -> tuple[Floats, Floats]:
         """Bring the means to their scale: the measured ones, [trials], and the covariance of their noise.
 
         Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and
-        would favour those that are good by luck. Seeds are moderated there as well: else good trials would seem to vary
-        more.
+        would favour those that are good by luck.
         """
-        means = self.scale.shrink(self.means, self.n_images)
-        slope_square = self.scale.slope_square(means)
+        slope_square = self.slope_square
         spread = np.sqrt(np.maximum(np.diag(self.images), self.least_variance))
         variance = float((spread**2).sum() / (1 / slope_square).sum())
-        apart = ~np.eye(len(means), dtype=np.bool_)
+        apart = ~np.eye(len(spread), dtype=np.bool_)
         of_pairs = float(np.outer(spread, spread)[apart].sum())
         correlation = min(max(float(self.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
-        seeds, _ = seed_variances(self.scores, slope_square)
-        noise = variance * np.where(apart, correlation, 1.0) + np.diag(seeds)
-        return self.scale.forward(means), noise
+        noise = variance * np.where(apart, correlation, 1.0) + np.diag(self.stabilised_seeds)
+        return self.scale.forward(self.scale.shrink(self.means, self.n_images)), noise
 
     def standard_errors(self) -> tuple[Floats, Floats]:
         """Return the standard errors of all differences and their degrees of freedom (Satterthwaite), at least 1.

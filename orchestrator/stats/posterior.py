@@ -32,6 +32,14 @@ class Posterior:
         self._model = BlockModel(measured, noise, frozen, luck=of_runs)
         self._back = evidence.scale.back
 
+    @property
+    def luck(self) -> Floats:
+        """Variance that the seed is expected to add to the measured value of a trial with one run, else 0: [trials].
+
+        On the scale of the gain.
+        """
+        return self._model.luck
+
     def draw(self, draws: int = 4000, seed: int = 0) -> Floats:
         """Draw true means, [draws, trials], within the bounds of their scale; the same for the same seed.
 

@@ -94,6 +94,13 @@ def test_its_sweeps_are_listed(command, root):
     }
 
 
+def test_what_it_predicts_is_advised_by_the_rules_of_today(command, root):
+    best = json.loads(command("best", "old", "--format", "json", "--root", str(root.path)).out)
+    found = json.loads(command("recommend", "old", "--format", "json", "--root", str(root.path)).out)
+    assert (best["rule"], best["frozen"], found["frozen"]) == ("expected", "layer4", "layer4")
+    assert (found["margin"], found["confidence"]) == (0.01, 0.8)  # it was begun before there was a choice
+
+
 def test_its_pictures_are_drawn(command, root):
     found = command("report", "old", "--root", str(root.path))
     assert found.code == 0, found.err

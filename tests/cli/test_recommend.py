@@ -33,19 +33,34 @@ def test_pareto_recommends_on_stderr(ask, sweep):
         row["p_front"] for row in sweep.front_rows()
     ]
     found = sweep.recommend()
-    assert err == f"recommended: {found.sentence} ({found.basis})\n"
+    assert err == f"recommended: {found.sentence} ({found.basis}); {found.outlook}\n"
 
 
 def test_recommend_gives_the_sentence_and_its_numbers(ask, sweep):
-    _, out, _ = ask("recommend", "beans", "--margin", "0.5", "-f", "json")
-    found = sweep.recommend(0.5)
+    _, out, _ = ask("recommend", "beans", "--margin", "0.02", "--confidence", "0.9", "-f", "json")
+    found = sweep.recommend(0.02, 0.9)
     answer = json.loads(out)
-    assert (answer["recommended"], answer["frozen"]) == (found.sentence, found.frozen)
-    assert answer["low"] == found.comparison.low
+    assert (answer["recommended"], answer["outlook"], answer["basis"]) == (found.sentence, found.outlook, found.basis)
+    assert (answer["trial"], answer["frozen"], answer["label"]) == (found.number, found.frozen, found.label)
+    assert (answer["margin"], answer["confidence"], answer["confident"]) == (0.02, 0.9, found.is_confident)
+    assert [answer[key] for key in ("probability", "loss", "loss_low", "loss_high")] == [
+        found.probability,
+        found.loss,
+        found.loss_low,
+        found.loss_high,
+    ]
+    assert (answer["open"], answer["further_seeds"]) == (list(found.open), found.further_seeds)
+    assert answer["expected_best_trial"] == sweep.best().number
+
+
+def test_recommend_says_how_to_write_a_share(ask):
     code, _, err = ask("recommend", "beans", "--margin", "5")
     assert code == 2
     assert "margin is a fraction in [0, 1], not 5" in err
     assert "for 5 points say 0.05" in err
+    code, _, err = ask("recommend", "beans", "--confidence", "90")
+    assert code == 2
+    assert "for 90 percent say 0.9" in err
 
 
 def test_compare_gives_a_row_for_each_step_of_the_front(ask, sweep):
@@ -55,7 +70,9 @@ def test_compare_gives_a_row_for_each_step_of_the_front(ask, sweep):
 
 
 def test_best_follows_its_rule(ask, sweep):
-    for rule in ("supported", "point"):
+    for rule in ("expected", "supported", "measured"):
         _, out, _ = ask("best", "beans", "--rule", rule, "-f", "json")
         assert json.loads(out)["frozen"] == sweep.best(rule=rule).frozen
+    assert json.loads(ask("best", "beans", "-f", "json")[1])["rule"] == "expected"
     assert ask("best", "beans", "--rule", "nice")[0] == 2
+    assert "measured" in ask("best", "beans", "--rule", "point")[2]

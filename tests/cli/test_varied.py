@@ -84,11 +84,12 @@ def test_status_names_the_highest_measured_trial_and_the_failed_one_with_their_r
 def test_best_says_its_rule_and_names_the_others(ask):
     answer = ask("best", "rates", "-f", "json")
     record = json.loads(answer.out)
-    assert (record["rule"], record["label"], record["lr"]) == ("point", "none lr=0.003", 3e-3)
+    assert (record["rule"], record["label"], record["lr"]) == ("measured", "none lr=0.003", 3e-3)
     assert record["basis"].startswith("the highest measured val_acc: without predictions")
     assert answer.err == (
-        f"trial {record['trial']} (none lr=0.003) is chosen by the rule `point`: {record['basis']}; it is the highest "
-        "measured trial too; nothing is recommended: not every complete trial has predictions of the same images\n"
+        f"trial {record['trial']} (none lr=0.003) is chosen by the rule `measured`: {record['basis']}; it is the "
+        "highest measured trial too; nothing is recommended: not every complete trial has predictions of the same "
+        "images\n"
     )
 
 

@@ -10,7 +10,7 @@ from orchestrator.report.pictures.series import build_series
 from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
 from tests.factories import PREFIXES, make_experiment, make_hyperparameters, make_trial
-from tests.predicted import draw_correct, make_predicted_trial
+from tests.predicted import draw_correct, make_predicted_sweep, make_predicted_trial
 
 TWO_RATES = {"lr": {"choices": [1e-3, 3e-3]}}
 
@@ -73,7 +73,7 @@ def test_every_answer_names_the_learning_rate(sweep):
     found = sweep.recommend()
     assert f"(lr={sweep.trials[found.number].hyperparameters.lr:g})" in found.sentence
     assert found.label == f"{found.frozen} lr=0.003"
-    assert sweep.best(rule="point").label.endswith(" lr=0.003")
+    assert sweep.best(rule="measured").label.endswith(" lr=0.003")
     labels = [each.label for each in build_series(sweep)]
     assert len(set(labels)) == 6
     assert all(" lr=0.00" in label for label in labels)
@@ -98,22 +98,28 @@ def test_the_note_names_the_learning_rate(sweep):
 
 
 def test_best_says_its_rule_and_how_it_stands_to_the_others(sweep, tmp_path):
-    best, point, cheap = sweep.best(), sweep.best(rule="point"), sweep.best(min_val_acc=0.85)
-    assert (best.rule, best.basis) == ("supported", "the highest val_acc on the supported front")
-    assert (point.rule, point.basis) == ("point", "the highest measured val_acc, whatever chance made of it")
+    best, supported, measured = sweep.best(), sweep.best(rule="supported"), sweep.best(rule="measured")
+    cheap = sweep.best(min_val_acc=0.85)
+    assert (best.rule, best.basis) == ("expected", "the highest val_acc to expect, all trials considered")
+    assert (supported.rule, supported.basis) == ("supported", "the highest val_acc on the supported front")
+    assert (measured.rule, measured.basis) == ("measured", "the highest measured val_acc, whatever chance made of it")
     assert cheap.rule == "min_val_acc"
     assert cheap.basis == "the fewest trainable parameters with a measured val_acc of at least 0.85"
     assert sweep.knee().rule == "knee"
-    bounded = sweep.best(max_trainable_params=11_100_000)
+    bounded = sweep.best(max_trainable_params=11_100_000, rule="supported")
     assert bounded.basis == (
         "the highest val_acc on the supported front, among the trials with at most 11,100,000 parameters"
     )
 
 
-def test_without_predictions_the_rule_that_chose_is_named_and_not_the_one_asked_for(tmp_path):
-    best = Sweep(Root.at(tmp_path), make_experiment(), [make_trial(0, "none", 0.9), make_trial(1, "stem", 0.8)]).best()
-    assert best.rule == "point"
-    assert best.basis == "the highest measured val_acc: without predictions of the same images no front is supported"
+@pytest.mark.parametrize(
+    ("rule", "reason"), [("expected", "nothing else can be expected"), ("supported", "no front is supported")]
+)
+def test_without_predictions_the_rule_that_chose_is_named_and_not_the_one_asked_for(tmp_path, rule, reason):
+    sweep = Sweep(Root.at(tmp_path), make_experiment(), [make_trial(0, "none", 0.9), make_trial(1, "stem", 0.8)])
+    best = sweep.best(rule=rule)
+    assert best.rule == "measured"
+    assert best.basis == f"the highest measured val_acc: without predictions of the same images {reason}"
 
 
 def test_the_trials_of_other_rules_are_named_with_the_reason(tmp_path):
@@ -131,14 +137,36 @@ def test_the_trials_of_other_rules_are_named_with_the_reason(tmp_path):
     # McNemar's exact test: 5 images are won (5 to 9) and 3 lost (0 to 2), of 8: 2 * P(X >= 5) = 2 * 93 / 256 = 0.727
     # Bonett and Price, with 135 images: centre 2 / 135 = 0.0148, half 1.96 * sqrt((10 / 135 - 0.0148 ** 2) / 135)
     # = 0.0458: -3.1 to 6.1 points
-    assert sweep.explain(sweep.best()) == (
-        f"trial 1 ({PREFIXES[4]}) is chosen by the rule `supported`: the highest val_acc on the supported front; "
-        "highest measured: trial 0 (none): val_acc 0.9624, 11,178,051 parameters, "
-        "1.5 points above it (-3.1 to 6.1, p = 0.73 alone), but not on the supported front: it is not shown to be "
-        f"better than trial 1 ({PREFIXES[4]}), of as few or fewer parameters, once all trials are looked at; "
-        "it is the recommended trial too"
+    gap = (
+        "highest measured: trial 0 (none): val_acc 0.9624, 11,178,051 parameters, 1.5 points above it (-3.1 to 6.1, p ="
     )
-    assert sweep.explain(sweep.best(rule="point")).endswith(
-        f"; it is the highest measured trial too; recommended: trial 1 ({PREFIXES[4]}): the fewest parameters within "
-        "one standard error of the highest"
+    recommended = sweep.recommend()
+    assert (recommended.number, recommended.is_confident) == (0, True)
+    why = "recommended: trial 0 (none): the fewest parameters that lose at most 1 point with probability 0.8"
+    assert sweep.explain(sweep.best(rule="supported")) == (
+        f"trial 1 ({PREFIXES[4]}) is chosen by the rule `supported`: the highest val_acc on the supported front; "
+        f"{gap} 0.73 alone), but not on the supported front: it is not shown to be better than trial 1 "
+        f"({PREFIXES[4]}), of as few or fewer parameters, once all trials are looked at; {why}"
+    )
+    assert sweep.explain(sweep.best()).endswith(
+        "; it is the highest measured trial too; it is the recommended trial too"
+    )
+    bounded = sweep.best(max_trainable_params=9_000_000)
+    expected = [100 * row["val_acc_corrected"] for row in sweep.trial_rows()]
+    assert (
+        f"0.73 alone); to expect are {expected[0]:.1f} % of it, and {expected[1]:.1f} % of the chosen one; {why}"
+        in (sweep.explain(bounded))
+    )
+
+
+def test_where_no_trial_is_sure_enough_it_is_said(tmp_path):
+    kept = make_predicted_sweep(tmp_path, PREFIXES, draw_correct((0.95,) * 5 + (0.6,), seeds=3, seed=1)).trials
+    asked = make_searched(recommend={"margin": 0.005, "confidence": 1.0})
+    sweep = Sweep(Root.at(tmp_path), make_experiment(search=asked), kept)
+    best = sweep.best()
+    other = sweep.best(max_trainable_params=best.trainable_params - 1)
+    assert sweep.explain(best).endswith("; it is the recommended trial too")
+    assert sweep.explain(other).endswith(
+        f"; recommended: trial {best.number} ({best.label}): the best, since none loses at most 0.5 points with "
+        "probability 1"
     )

@@ -108,7 +108,9 @@ def test_best_is_named_with_its_gain(sweep):
 
 def test_hypervolume_of_another_pair_by_hand(sweep):
     judged = sweep.judged_by(gain="val_loss", cost="gflops_train_per_image")
-    points = sorted((trial.runs[0].result.gflops_train_per_image, judged.objective.value(trial)) for trial in judged.front)
+    points = sorted(
+        (trial.runs[0].result.gflops_train_per_image, judged.objective.value(trial)) for trial in judged.front
+    )
     worst, most = math.log(3), 10 * 7  # guessing three classes; 2 + 5 GFLOPs, times ten
     area, before = 0.0, worst
     for cost, loss in points:
@@ -138,7 +140,9 @@ def test_what_is_no_gain_or_cost_is_refused(sweep):
 
 def test_without_predictions_a_gain_that_needs_them_is_refused_in_words(tmp_path):
     old = Sweep(Root.at(tmp_path), make_experiment(), make_trials())
-    with pytest.raises(NotFoundError, match="macro_f1 and trainable_params: trials 0, 1, 2, 3, 4, 5 kept no predictions"):
+    with pytest.raises(
+        NotFoundError, match="macro_f1 and trainable_params: trials 0, 1, 2, 3, 4, 5 kept no predictions"
+    ):
         old.pareto_front(gain="macro_f1")
     losses = [np.mean([run.result.val_loss for run in trial.runs]) for trial in old.trials]
     frame = old.pareto_front(gain="val_loss")

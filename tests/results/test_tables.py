@@ -175,4 +175,4 @@ def test_a_metric_that_is_added_is_in_the_tables(tmp_path):
     sweep = Sweep(Root.at(tmp_path), make_experiment(), trials)
     assert [row["val_brier"] for row in sweep.trial_rows()] == [0.5, None]
     assert [row["val_brier"] for row in sweep.run_rows()] == [0.25, 0.75, 0.25, None]
-    assert sweep.best(rule="point").number == 0  # a `Trial` has fields of its own, and passes others over
+    assert sweep.best(rule="measured").number == 0  # a `Trial` has fields of its own, and passes others over
