@@ -23,7 +23,7 @@ from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Choice, Proposal
 from orchestrator.records.trials import RunRecord, TrialRecord, superseded
 from orchestrator.search.plan import plan_choices
-from orchestrator.search.samplers import build_sampler, experimental
+from orchestrator.search.samplers import build_sampler, choose_sampler, experimental
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
@@ -85,11 +85,11 @@ class OptunaSearch:
         self._lost = 0
         with translated(root):
             self._storage = open_storage(root)
-            self._study = self._open()
+            self._study = self._open(declared, costs)
             if self.planned() != []:
                 self._require_same_space()
 
-    def _open(self) -> optuna.Study:
+    def _open(self, declared: Sequence[FrozenSet], costs: Mapping[FrozenSet, Cost]) -> optuna.Study:
         experiment = self._experiment
         study = optuna.create_study(
             study_name=experiment.name, storage=self._storage, directions=_DIRECTIONS, load_if_exists=True
@@ -111,7 +111,7 @@ class OptunaSearch:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
-        study.sampler = build_sampler(experiment.search.sampler, seed)
+        study.sampler = build_sampler(choose_sampler(study, experiment), seed, experiment, declared, costs)
         return study
 
     def _require_same_space(self) -> None:

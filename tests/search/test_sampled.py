@@ -8,7 +8,7 @@ from orchestrator.errors import ConfigError
 from tests.factories import PREFIXES, RESNET18, count_trainable, make_run
 from tests.search.studies import finish, open_search, read_back, run_all
 
-SAMPLERS = ["tpe", "nsga2", "random", "gp"]
+SAMPLERS = ["blocks", "tpe", "nsga2", "random", "gp"]
 
 
 def suggestions(root, name="demo"):
@@ -93,7 +93,7 @@ def test_what_the_budget_leaves_out_is_never_suggested(root):
     assert [p for p in suggestions(root) if p["frozen"] not in PREFIXES[4:]] == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["blocks", "tpe", "nsga2", "random"])
 def test_a_budget_holds_for_an_encoding_by_block_too(root, sampler):
     # 2 of 32 frozen sets train less than 12_000 parameters: a sampler seldom finds them by itself
     search = open_search(
