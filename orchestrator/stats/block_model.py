@@ -1,14 +1,16 @@
 """The true values of frozen sets, those that were not measured too, given noisy measured ones of some.
 
-A true value is a common level, plus an effect of each frozen block, plus a deviation of each set, plus one of a single
-set that stands out, where there is one. How large effects and deviations are is not known: they have grids of sizes,
-and the data weigh the grids. So nothing is tuned, what many sets share is believed more than what one of them shows,
-and one that stands out far enough is believed too.
+A true value is a common level, plus an effect of each frozen block, plus an interaction of each pair of blocks, plus a
+deviation of each set, plus one of a single set that stands out. Effects scatter about a mean of their own: freezing
+more may cost, or help. Whether there are effects, interactions, deviations, or a set that stands out, and how large
+they are, is not known: they have grids of sizes, and the data weigh the grids. So what many sets share is believed more
+than what one of them shows, and one that stands out far enough is believed too.
 """
 
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +19,14 @@ from orchestrator.stats.evidence import Floats
 
 _SIZES = tuple(np.geomspace(0.005, 0.64, 8).tolist())
 """Standard deviations of effects and of deviations. On the arcsine scale at an accuracy of 0.9: from 0.3 points."""
-_SURPRISES = tuple(np.geomspace(0.05, 0.4, 4).tolist())
-"""Likewise of the one set that stands out: at an accuracy of 0.9, from 3 points."""
-_NO_EFFECTS, _NO_DEVIATIONS, _ONE_STANDS_OUT = 0.5, 0.3, 0.5
-"""Weights before any data. The rest: blocks have effects; all sets deviate; none stands out."""
+_SURPRISES = (0.1, 0.3)
+"""Likewise of the one set that stands out: at an accuracy of 0.9, 6 and 18 points."""
+_INTERACTIONS = (1.0,)
+"""Standard deviations of interactions, as multiples of that of effects."""
+_NO_EFFECTS, _NO_DEVIATIONS, _NO_INTERACTIONS, _NONE_STANDS_OUT = 0.5, 0.5, 0.5, 0.3
+"""Weights before any data."""
+_LUCK_APART = 1 / 3
+"""Share of `luck` for the set that stands out: the luck of runs varies all of them, and seldom one alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,24 +34,30 @@ class _Component:
     """One point of the grids, with what draws from it need.
 
     Attributes:
-        effect: Standard deviation of the effects of blocks.
+        effect: Standard deviation of the effects of blocks, and of their mean.
+        interaction: That of interactions, as a multiple.
         own: Standard deviation of the deviations of all sets.
-        inverse: Inverse covariance of the measured values, [n, n].
-        stands_out: Log-weight of each set and size of the one that stands out, [n, sizes].
-        log_weight: Log-weight of no set that stands out.
+        inverse: Inverse covariance of the measured values about their level, [n, n].
+        of_level: What each measured value counts for in the level, [n].
+        residual: Deviations of the measured values from the level, weighed with the inverse: [n].
+        precision: Of each set's deviation from what the others say of it: [n].
+        log_weights: Log-weight of each set and size that stands out, and at last of none: [n * sizes + 1].
     """
 
     effect: float
+    interaction: float
     own: float
     inverse: Floats
-    stands_out: Floats
-    log_weight: float
+    of_level: Floats
+    residual: Floats
+    precision: Floats
+    log_weights: Floats
 
 
 class BlockModel:
     """True values of frozen sets given measured ones, on a scale without bounds on which noise is normal.
 
-    Draws do not depend on the order of the sets nor on the names of blocks.
+    Draws do not depend on the order of the sets nor on the names of blocks, exact ties aside.
 
     Args:
         measured: Measured values, [n].
@@ -61,14 +73,18 @@ class BlockModel:
     def __init__(
         self, measured: Floats, noise: Floats, frozen: Sequence[Collection[str]], *, luck: ArrayLike = 0.0
     ) -> None:
-        self._blocks, self._order = _arrange(measured, frozen)
-        self._measured = np.asarray(measured, dtype=np.float64)[self._order]
-        self._noise = np.asarray(noise, dtype=np.float64)[np.ix_(self._order, self._order)]
-        self._design = _indicate([frozen[place] for place in self._order], self._blocks)
-        self._kept = 1 - np.broadcast_to(np.asarray(luck, dtype=np.float64), (len(frozen),))[self._order]
+        self._blocks, self._order = _arrange(np.asarray(measured), frozen)
+        self._sets = [frozen[place] for place in self._order]
+        self._measured: Floats = np.asarray(measured, dtype=np.float64)[self._order]
+        self._noise: Floats = np.asarray(noise, dtype=np.float64)[np.ix_(self._order, self._order)]
+        self._luck: Floats = np.broadcast_to(np.asarray(luck, dtype=np.float64), (len(frozen),))[self._order]
+        features = {each: self._features(each, self._sets, self._blocks) for each in (0.0, *_INTERACTIONS)}
+        kernels = {each: found @ found.T for each, found in features.items()}
+        self._root: Floats = np.asarray(np.linalg.cholesky(self._noise), dtype=np.float64)
         self._components = [
-            self._weigh(effect, own, math.log(of_effect * of_own))
+            self._weigh(effect, interaction, own, kernels[interaction], math.log(of_effect * of_interaction * of_own))
             for effect, of_effect in _spread(_NO_EFFECTS)
+            for interaction, of_interaction in _list_interactions(effect, len(self._blocks))
             for own, of_own in _spread(_NO_DEVIATIONS)
         ]
 
@@ -82,51 +98,68 @@ class BlockModel:
             seed: Of the draws.
             unseen: Frozen blocks of further sets, that were not measured and are not among those that were.
         """
-        further = sorted({block for each in unseen for block in each} - set(self._blocks))
-        blocks = [*self._blocks, *further]
-        design = np.pad(self._design, ((0, 0), (0, len(further))))
+        blocks = [*self._blocks, *sorted({block for each in unseen for block in each} - set(self._blocks))]
         order = sorted(range(len(unseen)), key=lambda place: _key(unseen[place], blocks))
-        of_unseen = _indicate([unseen[place] for place in order], blocks)
-        logs = [np.append(each.stands_out.ravel(), each.log_weight) for each in self._components]
-        weights = np.exp(np.concatenate(logs) - max(float(each.max()) for each in logs))
-        rng, rng_unseen = (np.random.default_rng([seed, stream]) for stream in range(2))
-        chosen = rng.multinomial(draws, weights / weights.sum()).reshape(len(logs), -1)
-        drawn = [
-            self._draw_given(component, counts, design, of_unseen, rng, rng_unseen)
-            for component, counts in zip(self._components, chosen, strict=True)
-            if counts.any()
-        ]
-        values = np.concatenate(drawn)
+        sets = [*self._sets, *(unseen[place] for place in order)]
+        logs = np.array([each.log_weights for each in self._components])
+        weights = np.exp(logs - logs.max())
+        rngs = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+        chosen = rngs[0].multinomial(draws, weights.ravel() / weights.sum()).reshape(weights.shape)
+        features = {each: self._features(each, sets, blocks) for each in (0.0, *_INTERACTIONS)}
+        values = np.concatenate(
+            [
+                self._draw_given(component, counts, features[component.interaction], *rngs)
+                for component, counts in zip(self._components, chosen, strict=True)
+                if counts.any()
+            ]
+        )
         places = np.argsort([*self._order, *(len(self._measured) + place for place in order)])
         return np.asarray(values[:, places])
 
-    def _weigh(self, effect: float, own: float, prior: float) -> _Component:
+    def _features(self, interaction: float, sets: Sequence[Collection[str]], blocks: Sequence[str]) -> Floats:
+        """Return what the effects of size 1 are of, [sets, features]: blocks, their number, and their pairs.
+
+        Pairs are contrasts, so that they leave the mean effects of blocks as they are; but a block that no measured set
+        freezes has none with these.
+        """
+        design = np.array([_key(each, blocks) for each in sets], dtype=np.float64).reshape(len(sets), len(blocks))
+        features = [design, design.sum(axis=1, keepdims=True)]
+        if interaction and len(blocks) > 1:
+            contrast = design - np.where(np.arange(len(blocks)) < len(self._blocks), 0.5, 0.0)
+            pairs = [contrast[:, one] * contrast[:, other] for one, other in combinations(range(len(blocks)), 2)]
+            features.append(interaction * np.array(pairs).T)
+        return np.hstack(features)
+
+    def _weigh(self, effect: float, interaction: float, own: float, kernel: Floats, prior: float) -> _Component:
         """Compute a point of the grids: its restricted log-likelihood, and what one set that stands out adds to it."""
-        covariance = self._noise + effect**2 * self._design @ self._design.T + own**2 * np.eye(len(self._measured))
+        covariance = self._noise + effect**2 * kernel + own**2 * np.eye(len(self._measured))
         inverse: Floats = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-        of_level = inverse.sum(axis=1)
-        precision = float(of_level.sum())
-        residual = inverse @ self._measured - of_level * float(of_level @ self._measured) / precision
+        sums = inverse.sum(axis=1)
+        total = float(sums.sum())
+        residual = inverse @ self._measured - sums * float(sums @ self._measured) / total
+        precision = np.diag(inverse) - sums**2 / total
         _, log_determinant = np.linalg.slogdet(covariance)
-        log = prior - 0.5 * (float(log_determinant) + math.log(precision) + float(self._measured @ residual))
-        own_precision = (np.diag(inverse) - of_level**2 / precision)[:, None]
+        log = prior - 0.5 * (float(log_determinant) + math.log(total) + float(self._measured @ residual))
         squares = np.array(_SURPRISES) ** 2
-        widened = 1 + squares * own_precision
+        widened = 1 + squares * precision[:, None]
         added = 0.5 * (squares * residual[:, None] ** 2 / widened - np.log(widened))
+        some, none = math.log((1 - _NONE_STANDS_OUT) / added.size), math.log(_NONE_STANDS_OUT)
         return _Component(
             effect=effect,
+            interaction=interaction,
             own=own,
             inverse=inverse,
-            stands_out=log + added + math.log(_ONE_STANDS_OUT / added.size),
-            log_weight=log + math.log(1 - _ONE_STANDS_OUT),
+            of_level=sums / total,
+            residual=residual,
+            precision=precision,
+            log_weights=log + np.append(added.ravel() + some, none),
         )
 
     def _draw_given(
         self,
         component: _Component,
         counts: NDArray[np.int64],
-        design: Floats,
-        of_unseen: Floats,
+        features: Floats,
         rng: np.random.Generator,
         rng_unseen: np.random.Generator,
     ) -> Floats:
@@ -135,34 +168,35 @@ class BlockModel:
         The rest are deviations from the level, by conditioning a draw of the prior on the data (Matheron's rule).
         """
         count, trials = int(counts.sum()), len(self._measured)
-        inverse, effect, own = component.inverse, component.effect, component.own
-        of_level = inverse.sum(axis=1)
-        precision = float(of_level.sum())
-        apart = self._draw_apart(inverse, np.repeat(np.arange(len(counts)), counts), rng)
+        inverse, own = component.inverse, component.own
+        apart, true_apart = self._draw_apart(component, np.repeat(np.arange(len(counts)), counts), rng)
         left = self._measured - apart
-        levels = (left @ of_level / precision + rng.normal(size=count) / math.sqrt(precision))[:, None]
-        effects = effect * rng.normal(size=(count, design.shape[1]))
-        true = effects @ design.T + own * np.sqrt(self._kept) * rng.normal(size=(count, trials))
-        luck = own * np.sqrt(1 - self._kept) * rng.normal(size=(count, trials))
-        root = np.linalg.cholesky(self._noise)
-        noise = rng.normal(size=(count, trials)) @ root.T
-        gain = (left - levels - true - luck - noise) @ inverse
-        seen = levels + true + apart + effect**2 * gain @ design @ design.T + own**2 * self._kept * gain
-        of_sets = effects @ of_unseen.T + own * rng_unseen.normal(size=(count, len(of_unseen)))
-        return np.hstack([seen, levels + of_sets + effect**2 * gain @ design @ of_unseen.T])
+        spread = 1 / math.sqrt(float(inverse.sum()))
+        levels = (left @ component.of_level + spread * rng.normal(size=count))[:, None]
+        effects = component.effect * (rng.normal(size=(count, features.shape[1])) @ features.T)
+        deviations = own * np.sqrt(1 - self._luck) * rng.normal(size=(count, trials))
+        luck = own * np.sqrt(self._luck) * rng.normal(size=(count, trials))
+        noise = rng.normal(size=(count, trials)) @ self._root.T
+        gain = (left - levels - effects[:, :trials] - deviations - luck - noise) @ inverse
+        effects += component.effect**2 * (gain @ features[:trials]) @ features.T
+        seen = levels + effects[:, :trials] + deviations + own**2 * (1 - self._luck) * gain + true_apart
+        further = effects.shape[1] - trials
+        return np.hstack([seen, levels + effects[:, trials:] + own * rng_unseen.normal(size=(count, further))])
 
-    def _draw_apart(self, inverse: Floats, kinds: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-        """Draw by how much sets stand out, [draws, n]: 0 but for at most one in each draw."""
-        of_level = inverse.sum(axis=1)
-        residual = inverse @ self._measured - of_level * float(of_level @ self._measured) / of_level.sum()
-        own_precision = np.diag(inverse) - of_level**2 / of_level.sum()
-        apart = np.zeros((len(kinds), len(self._measured)))
+    def _draw_apart(
+        self, component: _Component, kinds: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Draw by how much sets stand out, and what of it is true, [draws, n]: 0 but for at most one in each draw."""
+        apart, true = np.zeros((2, len(kinds), len(self._measured)))
         some = np.flatnonzero(kinds < len(self._measured) * len(_SURPRISES))
         trial, size = np.divmod(kinds[some], len(_SURPRISES))
         square = np.array(_SURPRISES)[size] ** 2
-        variance = square / (1 + square * own_precision[trial])
-        apart[some, trial] = variance * residual[trial] + np.sqrt(variance) * rng.normal(size=len(some))
-        return apart
+        variance = square / (1 + square * component.precision[trial])
+        apart[some, trial] = variance * component.residual[trial] + np.sqrt(variance) * rng.normal(size=len(some))
+        kept = 1 - _LUCK_APART * self._luck[trial]
+        true[some, trial] = kept * apart[some, trial]
+        true[some, trial] += np.sqrt(kept * (1 - kept) * square) * rng.normal(size=len(some))
+        return apart, true
 
 
 def _spread(none: float) -> list[tuple[float, float]]:
@@ -170,13 +204,20 @@ def _spread(none: float) -> list[tuple[float, float]]:
     return [(0.0, none), *((size, (1 - none) / len(_SIZES)) for size in _SIZES)]
 
 
+def _list_interactions(effect: float, blocks: int) -> list[tuple[float, float]]:
+    """List the grid of interactions with its weights; without effects, or pairs, there are none."""
+    if effect == 0 or blocks < 2:
+        return [(0.0, 1.0)]
+    return [(0.0, _NO_INTERACTIONS), *((size, (1 - _NO_INTERACTIONS) / len(_INTERACTIONS)) for size in _INTERACTIONS)]
+
+
 def _arrange(measured: Floats, frozen: Sequence[Collection[str]]) -> tuple[list[str], list[int]]:
     """Order blocks by what is measured with them, and sets by their blocks: by neither names nor places."""
-    deviations = np.asarray(measured) - np.mean(measured)
+    deviations = measured - math.fsum(measured) / len(measured)
 
     def weigh(block: str) -> tuple[float, int, str]:
         with_block = [deviation for deviation, each in zip(deviations, frozen, strict=True) if block in each]
-        return round(float(np.sum(with_block)), 9), len(with_block), block
+        return math.fsum(with_block), len(with_block), block
 
     blocks = sorted({block for each in frozen for block in each}, key=weigh)
     return blocks, sorted(range(len(frozen)), key=lambda place: (_key(frozen[place], blocks), measured[place]))
@@ -184,8 +225,3 @@ def _arrange(measured: Floats, frozen: Sequence[Collection[str]]) -> tuple[list[
 
 def _key(frozen: Collection[str], blocks: Sequence[str]) -> tuple[bool, ...]:
     return tuple(block in frozen for block in blocks)
-
-
-def _indicate(frozen: Sequence[Collection[str]], blocks: Sequence[str]) -> Floats:
-    """Return 1 where a set freezes a block, else 0: [sets, blocks]."""
-    return np.array([_key(each, blocks) for each in frozen], dtype=np.float64).reshape(len(frozen), len(blocks))

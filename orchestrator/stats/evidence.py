@@ -50,7 +50,7 @@ class Evidence:
         if n_images < 2:
             raise ValueError("needs at least two images")
         of_images = np.array([each.mean(axis=0) for each in correct])
-        seeds, seeds_square = _seed_variances(correct)
+        seeds, seeds_square = seed_variances(correct)
         return cls(
             correct=tuple(correct),
             accuracy=of_images.mean(axis=1),
@@ -94,17 +94,22 @@ class Evidence:
         return np.sqrt(variance), np.maximum(1.0, variance**2 / squares)
 
 
-def _seed_variances(correct: Sequence[NDArray[np.bool_]]) -> tuple[Floats, Floats]:
+def seed_variances(correct: Sequence[NDArray[np.bool_]], factors: Floats | None = None) -> tuple[Floats, Floats]:
     """Return `Evidence.seeds` and `Evidence.seeds_square`.
 
     The variance of a few runs is known badly. All trials' variances together say how variances spread, and each is
     drawn towards their middle by as much: moderated variances.
+
+    Args:
+        correct: For each trial [runs, images].
+        factors: By what the variances of each trial are multiplied first, [trials]: on another scale, others are alike.
     """
     seeds, squares = np.zeros(len(correct)), np.zeros(len(correct))
     several = [index for index, each in enumerate(correct) if len(each) > 1]
     if not several:
         return seeds, squares
-    parts = [mean_squares(correct[index].astype(np.float64)) for index in several]
+    by = np.ones(len(correct)) if factors is None else factors
+    parts = [by[index] * np.array(mean_squares(correct[index].astype(np.float64))) for index in several]
     freedom = np.array([len(correct[index]) - 1.0 for index in several])
     between, freedom_between = moderate_variances(np.array([part[0] for part in parts]), freedom)
     rest = np.array([part[1] for part in parts])

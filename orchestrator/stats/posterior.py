@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.stats.block_model import BlockModel
-from orchestrator.stats.evidence import Evidence, Floats
+from orchestrator.stats.evidence import Evidence, Floats, seed_variances
 
-_LUCK = 0.5
+_LUCK = 0.75
 """Share of its deviation that counts as luck of the seed where a trial has one run: nothing tells them apart."""
 
 
@@ -44,7 +44,7 @@ def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
     """Bring accuracies to the arcsine scale: the measured ones, [trials], and the covariance of their noise.
 
     Images vary all trials alike there, and by the same correlation: what single trials show of it is noise, and would
-    favour those that are right by luck.
+    favour those that are right by luck. Seeds are moderated there as well: else the accurate would seem to vary more.
 
     Source: F. J. Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35 (1948).
     """
@@ -56,7 +56,7 @@ def _stabilise(evidence: Evidence) -> tuple[Floats, Floats]:
     apart = ~np.eye(len(share), dtype=np.bool_)
     of_pairs = float(np.outer(spread, spread)[apart].sum())
     correlation = min(max(float(evidence.images[apart].sum()) / of_pairs, 0.0), 0.999) if of_pairs else 0.0
-    noise = variance * np.where(apart, correlation, 1.0) + np.diag(evidence.seeds * slope_square)
+    noise = variance * np.where(apart, correlation, 1.0) + np.diag(seed_variances(evidence.correct, slope_square)[0])
     return np.arcsin(np.sqrt(share)), noise
 
 

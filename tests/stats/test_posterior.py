@@ -20,12 +20,12 @@ def test_two_trials_by_sums_written_out():
     noise = 2 * variance * (1 - covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
     # no block tells them apart: both deviate, or neither, and one of them stands out besides, or none
     own = np.array([0.0, *(2 * np.geomspace(0.005, 0.64, 8) ** 2)])[:, None]
-    apart = np.array([0.0, *(np.geomspace(0.05, 0.4, 4) ** 2)])
-    prior = np.array([0.3, *[0.7 / 8] * 8])[:, None] * np.array([0.5, *[0.5 / 4] * 4])
+    apart = np.array([0.0, 0.1**2, 0.3**2])
+    prior = np.array([0.5, *[0.5 / 8] * 8])[:, None] * np.array([0.3, 0.35, 0.35])
     gap = measured[0] - measured[1]
     weights = prior * stats.norm.pdf(gap, scale=np.sqrt(own + apart + noise))
-    # half of what both deviate is luck of their one seed
-    expected = gap * float((weights * (own / 2 + apart) / (own + apart + noise)).sum()) / weights.sum()
+    # three quarters of what both deviate is luck of their one seed, a quarter of what one of them does
+    expected = gap * float((weights * (own / 4 + apart * 3 / 4) / (own + apart + noise)).sum()) / weights.sum()
     drawn = np.arcsin(np.sqrt(Posterior(evidence, [(), ()]).draw(40_000)))
     assert (drawn[:, 0] - drawn[:, 1]).mean() == pytest.approx(expected, abs=0.002)
 
@@ -39,7 +39,7 @@ def test_blocks_that_add_up_are_believed_more_than_single_trials():
         errors.append(draw_accuracies(correct, frozen, draws=500).mean(axis=0) - truth)
         raw_errors.append(Evidence.of(correct).accuracy - truth)
     apart = np.std(errors, axis=1).mean() / np.std(raw_errors, axis=1).mean()
-    assert apart < 0.8
+    assert apart < 0.85
 
 
 def test_choosing_the_best_of_equals_does_not_inflate_what_is_expected_of_it():
@@ -71,7 +71,16 @@ def test_the_order_of_trials_says_nothing():
     order = [2, 0, 3, 1]
     chances = front_probabilities(draw_accuracies(correct, frozen), params)
     mixed = draw_accuracies([correct[i] for i in order], [frozen[i] for i in order])
-    assert front_probabilities(mixed, [params[i] for i in order]) == pytest.approx(chances[order], abs=0.04)
+    assert front_probabilities(mixed, [params[i] for i in order]) == pytest.approx(chances[order], abs=1e-9)
+
+
+def test_the_accurate_do_not_seem_to_vary_more_with_seeds():
+    """One number of points is more on the arcsine scale at 98 % than at 70 %: seeds are moderated on that scale."""
+    truth = np.array([0.7] * 15 + [0.98])
+    correct = draw_correct(truth, seeds=3, images=1000, of_seeds=0.1)
+    drawn = np.arcsin(np.sqrt(draw_accuracies(correct, [()] * 16)))
+    luck = 0.1 * stats.norm.pdf(stats.norm.ppf(truth)) / np.sqrt(4 * truth * (1 - truth)) / np.sqrt(3)
+    assert drawn[:, -1].std() < 1.6 * luck[-1]
 
 
 def test_front_probabilities_are_shares_of_fronts():
