@@ -90,7 +90,9 @@ class BlockSampler(optuna.samplers.BaseSampler):
         self._noise = noise
         self._independent = independent_sampler or optuna.samplers.TPESampler(seed=seed)
         self._rng = np.random.default_rng(seed)
-        self._starts = [each for each in spread_out(self._blocks) if self._sets is None or each in set(self._sets)]
+        listed = None if self._sets is None else set(self._sets)
+        self._starts = [each for each in spread_out(self._blocks) if listed is None or each in listed]
+        self._distributions = self._build_distributions()
         self._proposed: dict[tuple[str, int], FrozenSet] = {}
         self._lock = threading.Lock()
 
@@ -124,6 +126,9 @@ class BlockSampler(optuna.samplers.BaseSampler):
     @property
     def distributions(self) -> dict[str, CategoricalDistribution]:
         """The parameters that it samples, as `Study.ask` takes them."""
+        return dict(self._distributions)
+
+    def _build_distributions(self) -> dict[str, CategoricalDistribution]:
         if self._encoding == "categorical":
             return {names.FROZEN: CategoricalDistribution([each.key for each in self._sets or ()])}
         return {f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in self._blocks}
@@ -146,8 +151,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
 
     def infer_relative_search_space(
         self,
-        study: optuna.Study,
-        trial: FrozenTrial,  # noqa: ARG002 - as Optuna calls it
+        study: optuna.Study,  # noqa: ARG002 - as Optuna calls it
+        trial: FrozenTrial,  # noqa: ARG002
     ) -> dict[str, BaseDistribution]:
         """Return the parameters of the frozen set, whatever trials there are."""
         return dict(self.distributions)
@@ -181,7 +186,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
     ) -> None:
         """End `Study.optimize` where no frozen set is left, unless trials vary in other parameters too."""
         self._independent.after_trial(study, trial, state, values)
-        alone = trial.params.keys() <= self.distributions.keys()
+        alone = trial.params.keys() <= self._distributions.keys()
         if alone and state == TrialState.COMPLETE and self._sets is not None:
             taken = self._gather(study, trial).taken
             if all(each in taken or each == self._find(trial) for each in self._sets):
