@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         SweepError,
     )
     from orchestrator.results import Recommendation, Sweep, Trial, load_sweep
+    from orchestrator.search.block_sampler import BlockSampler
     from orchestrator.training.data.collection import ArrayImages, Collection
 
 __all__ = [
     "ArrayImages",
     "Backbone",
+    "BlockSampler",
     "Collection",
     "ConfigError",
     "Experiment",
@@ -55,6 +57,7 @@ _MODULES = {
     "config.sources": ("NamedSource",),
     "errors": ("ConfigError", "NotFoundError", "OrchestratorError", "RunError", "SetupError", "SweepError"),
     "results": ("Recommendation", "Sweep", "Trial", "load_sweep"),
+    "search.block_sampler": ("BlockSampler",),
     "training.data.collection": ("ArrayImages", "Collection"),
 }
 """Where each name comes from. It is loaded when it is asked for: the command line starts without most of it."""

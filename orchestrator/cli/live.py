@@ -250,8 +250,8 @@ class LiveObserver:
 def describe_plan(experiment: Experiment, choices: Sequence[Choice] | None, done: Sequence[TrialRecord]) -> str:
     """Describe in a sentence what is done and what is left."""
     if choices is None:
-        sampler = "tpe" if experiment.search.sampler == "auto" else experiment.search.sampler
-        return f"{experiment.name}: {len(done)} of {experiment.search.n_trials} trials done; {sampler} samples the rest"
+        sampler = "a sampler" if experiment.search.sampler == "auto" else experiment.search.sampler
+        return f"{experiment.name}: {len(done)} of {experiment.search.n_trials} trials done; {sampler} chooses the rest"
     if not choices:
         return (
             f"{experiment.name}: nothing to train: all {len(done)} trials of the search space are finished "

@@ -77,8 +77,9 @@ class SearchConfig(Section):
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
-    sampler: Literal["auto", "tpe", "nsga2", "random", "gp"] = "auto"
-    """`auto`: a finite space that fits `n_trials` is visited whole, each point once; else TPE."""
+    sampler: Literal["auto", "blocks", "tpe", "nsga2", "random", "gp"] = "auto"
+    """`auto`: a finite space that fits `n_trials` is visited whole, each point once; else `blocks`, which proposes
+    frozen sets by what all trials say of the blocks, or TPE where more than the frozen set is searched."""
     n_trials: int | None = Field(default=None, ge=1, le=100_000, validate_default=True)
     """Trials of the study at the most; null: the whole finite space."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)

@@ -1,10 +1,19 @@
-"""Optuna's samplers by name."""
+"""Optuna's samplers by name, and ours."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import optuna
+
+from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import Experiment
+from orchestrator.records.facts import Cost
+from orchestrator.search.block_sampler import BlockSampler
+
+_SAMPLER: Final = "sampler"
+"""Attribute of a study: the sampler that it began with. Studies of earlier versions have none."""
 
 
 @contextmanager
@@ -15,10 +24,42 @@ def experimental() -> Iterator[None]:
         yield
 
 
-def build_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Build the sampler that `search.sampler` names; `auto` is TPE."""
+def choose_sampler(study: optuna.Study, experiment: Experiment) -> str:
+    """Choose what samples a study, as `search.sampler` names it, and note it in a new study.
+
+    `auto` is `blocks` where frozen sets are all that is searched, else TPE; a study goes on with what it began with.
+    """
+    search, trials = experiment.search, study.get_trials(deepcopy=False)
+    if search.sampler != "auto":
+        return search.sampler
+    chosen = "tpe" if search.dimensions else "blocks"
+    if not trials:
+        study.set_user_attr(_SAMPLER, chosen)
+    return str(study.user_attrs.get(_SAMPLER, "tpe"))
+
+
+def build_sampler(
+    name: str, seed: int, experiment: Experiment, sets: Sequence[FrozenSet], costs: Mapping[FrozenSet, Cost]
+) -> optuna.samplers.BaseSampler:
+    """Build a sampler by its name.
+
+    Args:
+        name: As `search.sampler` names it, but for `auto`.
+        seed: Of the sampler.
+        experiment: What is searched.
+        sets: Frozen sets among which it chooses.
+        costs: Of each of them that is searched.
+    """
     with experimental():
         match name:
+            case "blocks":
+                return BlockSampler(
+                    experiment.blocks,
+                    sets=sets,
+                    encoding=experiment.search.encoding,
+                    costs={each: float(costs[each].trainable_params) for each in sets if each in costs},
+                    seed=seed,
+                )
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed)
             case "random":

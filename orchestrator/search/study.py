@@ -22,7 +22,7 @@ from orchestrator.records.spec import Choice, Proposal
 from orchestrator.records.trials import RunRecord, TrialRecord, superseded
 from orchestrator.search.objective import directions_of, open_study, read_objective, require_values, tell_again
 from orchestrator.search.plan import plan_choices
-from orchestrator.search.samplers import build_sampler, experimental
+from orchestrator.search.samplers import build_sampler, choose_sampler, experimental
 from orchestrator.search.space import Space, describe
 from orchestrator.search.store import (
     CHOICE,
@@ -82,11 +82,11 @@ class OptunaSearch:
         self._lost = 0
         with translated(root):
             self._storage = open_storage(root)
-            self._study = self._open()
+            self._study = self._open(declared, costs)
             if self.planned() != []:
                 self._require_same_space()
 
-    def _open(self) -> optuna.Study:
+    def _open(self, declared: Sequence[FrozenSet], costs: Mapping[FrozenSet, Cost]) -> optuna.Study:
         experiment = self._experiment
         study = open_study(experiment.name, self._storage)
         trials = study.get_trials(deepcopy=False)
@@ -109,7 +109,7 @@ class OptunaSearch:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
-        study.sampler = build_sampler(experiment.search.sampler, seed)
+        study.sampler = build_sampler(choose_sampler(study, experiment), seed, experiment, declared, costs)
         return study
 
     def _require_same_space(self) -> None:

@@ -182,11 +182,15 @@ SEARCHES = [
         "{mode: list, frozen: [stem], encoding: §per_block}",
         "encoding: belongs to search.mode subset, and the mode is list ('per_block')",
     ),
+    ("{sampler: §blocks}", "sampler: needs search.n_trials: a sampler has no end of its own ('blocks')"),
     ("{sampler: §tpe}", "sampler: needs search.n_trials: a sampler has no end of its own ('tpe')"),
     ("{sampler: §nsga2}", "sampler: needs search.n_trials: a sampler has no end of its own ('nsga2')"),
     ("{sampler: §random}", "sampler: needs search.n_trials: a sampler has no end of its own ('random')"),
     ("{sampler: §gp}", "sampler: needs search.n_trials: a sampler has no end of its own ('gp')"),
-    ("{sampler: §tp, n_trials: 1}", "sampler: must be one of auto, tpe, nsga2, random, gp; did you mean 'tpe'? ('tp')"),
+    (
+        "{sampler: §tp, n_trials: 1}",
+        "sampler: must be one of auto, blocks, tpe, nsga2, random, gp; did you mean 'tpe'? ('tp')",
+    ),
     ("{n_trials: §0}", "n_trials: must be greater than or equal to 1 (0)"),
     ("{§lr: {range: {low: 1e-4, high: 1}}}", "lr: a range needs search.n_trials: it has no end of its own"),
     (

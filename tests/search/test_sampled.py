@@ -4,11 +4,13 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from orchestrator.config.models import SearchConfig
 from orchestrator.errors import ConfigError
-from tests.factories import PREFIXES, RESNET18, count_trainable, make_run
-from tests.search.studies import finish, open_search, read_back, run_all
+from orchestrator.search.samplers import choose_sampler
+from tests.factories import PREFIXES, RESNET18, count_trainable, make_experiment, make_run
+from tests.search.studies import COSTS, finish, open_search, read_back, run_all
 
-SAMPLERS = ["tpe", "nsga2", "random", "gp"]
+SAMPLERS = ["blocks", "tpe", "nsga2", "random", "gp"]
 
 
 def suggestions(root, name="demo"):
@@ -93,7 +95,7 @@ def test_what_the_budget_leaves_out_is_never_suggested(root):
     assert [p for p in suggestions(root) if p["frozen"] not in PREFIXES[4:]] == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["blocks", "tpe", "nsga2", "random"])
 def test_a_budget_holds_for_an_encoding_by_block_too(root, sampler):
     # 2 of 32 frozen sets train less than 12_000 parameters: a sampler seldom finds them by itself
     search = open_search(
@@ -198,6 +200,35 @@ def test_a_range_may_change(root):
     assert len(suggestions(root)) == 4
 
 
-def test_a_space_larger_than_n_trials_is_sampled(root):
-    proposals = run_all(open_search(root, mode="subset", n_trials=5))
-    assert len(proposals) == len(suggestions(root)) == 5
+def test_a_space_larger_than_n_trials_is_sampled_by_blocks(root):
+    for encoding in ("categorical", "per_block"):
+        search = open_search(root, encoding, mode="subset", encoding=encoding, n_trials=8)
+        proposals = run_all(search)
+        assert len({proposal.choice.frozen for proposal in proposals}) == len(suggestions(root, encoding)) == 8
+        again = open_search(root, encoding, mode="subset", encoding=encoding, n_trials=11)
+        assert len({proposal.choice.frozen for proposal in [*proposals, *run_all(again)]}) == 11
+
+
+def test_blocks_keep_to_the_budget_and_ask_for_nothing_else(root):
+    search = open_search(
+        root, mode="subset", encoding="per_block", sampler="blocks", n_trials=8, max_trainable_params=3_000_000
+    )
+    proposals = run_all(search)
+    kept = {each for each in COSTS if count_trainable(each) <= 3_000_000}
+    assert len({proposal.choice.frozen for proposal in proposals}) == len(suggestions(root)) == 8
+    assert {str(proposal.choice.frozen) for proposal in proposals} <= kept
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "chosen"),
+    [
+        ({}, {}, "blocks"),
+        ({"sampler": "tpe"}, {}, "tpe"),  # as studies of earlier versions, which say nothing
+        ({}, {"sampler": "nsga2"}, "nsga2"),
+        ({"lr": {"range": {"low": 1e-5, "high": 1.0}}}, {"lr": {"range": {"low": 1e-5, "high": 1.0}}}, "tpe"),
+    ],
+)
+def test_a_study_goes_on_with_the_sampler_it_began_with_unless_one_is_named(root, before, now, chosen):
+    run_all(open_search(root, mode="subset", n_trials=2, **before))
+    experiment = make_experiment(search=SearchConfig(mode="subset", n_trials=4, **now))
+    assert choose_sampler(read_back(root), experiment) == chosen

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.execution.inline import InlineExecutor
+from orchestrator.execution.processes import ProcessExecutor
 from orchestrator.observers.group import LoggingObserver
 from tests.sweep_bench import KEYS, Bench
 
@@ -62,6 +63,16 @@ def test_a_sampler_hears_of_each_trial_before_it_proposes_the_next(tmp_path):
     bench.sweep()
     assert len(events) >= 4
     assert [kind for kind, _ in events] == ["begin", "commit"] * (len(events) // 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_sampler_of_blocks_trains_each_set_once_however_many_run_at_a_time(tmp_path, workers):
+    bench, _ = make_bench(tmp_path, sampler="blocks", n_trials=4)
+    bench.executor = ProcessExecutor("tests.fake_training:train", workers=workers)
+    bench.sweep()
+    assert sorted(str(trial.frozen) for trial in bench.trials) == sorted(KEYS)
+    assert {trial.state for trial in bench.trials} == {"complete"}
+    assert [trial.repeats for trial in bench.trials] == [None] * 4
 
 
 def test_what_finished_is_kept_where_the_next_run_cannot_begin(tmp_path):
