@@ -84,10 +84,7 @@ def _choose_by_rule(snapshot: Snapshot, belief: Belief, fitting: Sequence[TrialR
     if judgement is None:
         basis = _WITHOUT_PREDICTIONS.get(rule, _BASES["measured"])
         return Chosen(trial=_find_best(snapshot, fitting), rule="measured", basis=_fill(basis, snapshot))
-    if rule == "expected":
-        trial = judgement.find_expected(fitting)
-    else:
-        trial = _find_best(snapshot, judgement.supported)
+    trial = judgement.find_expected(fitting) if rule == "expected" else _find_best(snapshot, judgement.supported)
     return Chosen(trial=trial, rule=rule, basis=_fill(_BASES[rule], snapshot))
 
 

@@ -166,10 +166,7 @@ def test_the_best_itself_is_recommended_where_nothing_is_close(tmp_path):
     assert found.sentence.startswith(
         "freezing nothing trains 100 % of the parameters and has the highest expected accuracy; it is expected to lose"
     )
-    assert found.basis == (
-        "133 validation images and one seed: what other seeds would change is assumed, not known"
-        "deviates"
-    )
+    assert found.basis == "133 validation images and one seed: what other seeds would change is assumed, not known"
 
 
 def test_hypervolume_and_knee_have_their_uncertainty(sweep):
