@@ -57,7 +57,7 @@ def build_sampler(
                     experiment.blocks,
                     sets=sets,
                     encoding=experiment.search.encoding,
-                    costs={each: float(costs[each].trainable_params) for each in sets if each in costs},
+                    costs=_read_costs(experiment.search.objective.cost, sets, costs),
                     seed=seed,
                 )
             case "nsga2":
@@ -68,3 +68,12 @@ def build_sampler(
                 return optuna.samplers.GPSampler(seed=seed)
             case _:
                 return optuna.samplers.TPESampler(seed=seed)
+
+
+def _read_costs(
+    key: str, sets: Sequence[FrozenSet], costs: Mapping[FrozenSet, Cost]
+) -> Mapping[FrozenSet, float] | None:
+    """Return what each set costs; None where that is only known of what has run, such as seconds."""
+    if key not in Cost.model_fields:
+        return None
+    return {each: float(getattr(costs[each], key)) for each in sets if each in costs}

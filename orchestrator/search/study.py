@@ -74,19 +74,20 @@ class OptunaSearch:
         self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
         # a plan declares every frozen set of the backbone, so that it can be widened later
-        declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
-        self._distributions = self._space.distributions(declared)
+        self._declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
+        self._distributions = self._space.distributions(self._declared)
+        self._costs = costs
         self._proposed: list[Choice] = []
         self.retold = 0
         """Trials that were told again when the study was taken up: its objective was another."""
         self._lost = 0
         with translated(root):
             self._storage = open_storage(root)
-            self._study = self._open(declared, costs)
+            self._study = self._open()
             if self.planned() != []:
                 self._require_same_space()
 
-    def _open(self, declared: Sequence[FrozenSet], costs: Mapping[FrozenSet, Cost]) -> optuna.Study:
+    def _open(self) -> optuna.Study:
         experiment = self._experiment
         study = open_study(experiment.name, self._storage)
         trials = study.get_trials(deepcopy=False)
@@ -109,7 +110,7 @@ class OptunaSearch:
             study.set_user_attr(EXPERIMENT, dump_experiment(experiment))
         # the number of trials so far moves the seed on: else a resumed sampler repeats its first suggestions
         seed = (experiment.search.sampler_seed + len(trials)) % 2**32
-        study.sampler = build_sampler(choose_sampler(study, experiment), seed, experiment, declared, costs)
+        study.sampler = build_sampler(choose_sampler(study, experiment), seed, experiment, self._declared, self._costs)
         return study
 
     def _require_same_space(self) -> None:

@@ -13,7 +13,7 @@ from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
 from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import PREFIXES, make_experiment, make_trials
-from tests.scored import make_scored_trials
+from tests.with_logits import make_scored_trials
 
 NAIVE = {
     "balanced_accuracy": lambda found: metrics.balanced_accuracy_score(found.labels, found.predicted),

@@ -1,5 +1,6 @@
 """What more seeds would do, against seeds that are really added: of normal values, and of simulated sweeps."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from orchestrator.stats.advice import advise
 from orchestrator.stats.evidence import Evidence, mean_squares
 from orchestrator.stats.further_seeds import MOST, Noise, find_open, look_ahead
-from orchestrator.stats.posterior import Posterior, from_arcsine, stabilise, to_arcsine
+from orchestrator.stats.posterior import Posterior
+from orchestrator.stats.scales import ARCSINE
 from tests.predicted import draw_correct
 
 COSTS = [4.0, 3.0, 2.0, 1.0]
@@ -27,7 +29,7 @@ def look(values, margin=0.01, confidence=0.8, *, images=IMAGES, run=RUN, runs=RU
     noise = Noise(
         covariance=images + run / runs * np.eye(count), of_runs=np.full(count, run / runs), runs=np.full(count, runs)
     )
-    return look_ahead(values, costs, margin, confidence, noise, forward=same, back=same)
+    return look_ahead(values, costs, margin, confidence, noise, replace(ARCSINE, forward=same, back=same))
 
 
 def condition(observed, noise):
@@ -146,7 +148,7 @@ def test_noise_is_that_of_the_posterior_and_what_runs_add_is_a_part_of_it():
     evidence = Evidence.of(correct)
     posterior = Posterior(evidence, BLOCKS)
     noise = Noise.of(evidence, posterior)
-    measured, covariance = stabilise(evidence)
+    measured, covariance = evidence.stabilise()
     assert noise.runs.tolist() == [1, 3, 3, 2]
     assert noise.covariance == pytest.approx(covariance + np.diag(posterior.luck))
     assert posterior.luck[0] > 0
@@ -154,7 +156,7 @@ def test_noise_is_that_of_the_posterior_and_what_runs_add_is_a_part_of_it():
     # of the second: seeds, and the mean square of the rest over runs and images, at the slope of arcsin(sqrt(p))
     share = np.sin(measured[1]) ** 2
     chance = mean_squares(correct[1].astype(float))[1] / 1200
-    assert noise.of_runs[1] == pytest.approx((evidence.seeds[1] + chance) / (4 * share * (1 - share)))
+    assert noise.of_runs[1] == pytest.approx(evidence.stabilised_seeds[1] + chance / (4 * share * (1 - share)))
     left = noise.covariance - np.diag(noise.of_runs)
     assert np.linalg.eigvalsh(left).min() > 0
 
@@ -168,7 +170,7 @@ def test_what_is_said_of_simulated_sweeps_is_what_added_seeds_do():
         truth = 0.9 + np.array([0, *effects, effects.sum()]) + rng.normal(0, 0.01, size=4)
         full = draw_correct(np.clip(truth, 0.6, 0.99), seeds=2 + 30, images=600, of_seeds=0.3, seed=rng)
         values, noise = know([each[:2] for each in full])
-        found = look_ahead(values, COSTS, 0.01, 0.8, noise, forward=to_arcsine, back=from_arcsine)
+        found = look_ahead(values, COSTS, 0.01, 0.8, noise, ARCSINE)
         if found.is_settled:
             continue
         seeds = 30 if found.seeds is None else found.seeds
