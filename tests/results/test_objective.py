@@ -95,7 +95,7 @@ def test_a_loss_is_compared_so_that_better_is_more(sweep):
 
 def test_best_is_named_with_its_gain(sweep):
     judged = sweep.judged_by(gain="macro_f1", cost="gflops_train_per_image")
-    found = judged.best(rule="point")
+    found = judged.best(rule="measured")
     highest = max(sweep.trials, key=lambda trial: measure(sweep, trial, "macro_f1"))
     assert (found.number, found.gain, found.cost) == (highest.number, "macro_f1", "gflops_train_per_image")
     assert found.believed["macro_f1"] == pytest.approx(measure(sweep, highest, "macro_f1"))
@@ -103,7 +103,7 @@ def test_best_is_named_with_its_gain(sweep):
     assert found.val_acc_low < found.val_acc < found.val_acc_high
     assert found.val_acc_corrected is None
     lowest = min(sweep.trials, key=lambda trial: measure(sweep, trial, "val_loss"))
-    assert sweep.judged_by(gain="val_loss").best(rule="point").number == lowest.number
+    assert sweep.judged_by(gain="val_loss").best(rule="measured").number == lowest.number
 
 
 def test_hypervolume_of_another_pair_by_hand(sweep):
