@@ -48,7 +48,9 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     caption = describe_sweep(sweep, series)
     _make_folder(folder)
     if sweep.objective.config != sweep.experiment.search.objective:
-        return _write_front(sweep, series, folder, f"pareto_{sweep.objective.config.gain}_{sweep.objective.config.cost}")
+        return _write_front(
+            sweep, series, folder, f"pareto_{sweep.objective.config.gain}_{sweep.objective.config.cost}"
+        )
     drawings: dict[str, Callable[[], Page]] = {
         **{name: partial(draw, series, caption) for name, draw in PICTURES.items()},
     }

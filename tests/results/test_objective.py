@@ -13,7 +13,7 @@ from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
 from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import PREFIXES, make_experiment, make_trials
-from tests.scored import make_scored_trials
+from tests.judged import make_scored_trials
 
 NAIVE = {
     "balanced_accuracy": lambda found: metrics.balanced_accuracy_score(found.labels, found.predicted),
@@ -108,7 +108,9 @@ def test_best_is_named_with_its_gain(sweep):
 
 def test_hypervolume_of_another_pair_by_hand(sweep):
     judged = sweep.judged_by(gain="val_loss", cost="gflops_train_per_image")
-    points = sorted((trial.runs[0].result.gflops_train_per_image, judged.objective.value(trial)) for trial in judged.front)
+    points = sorted(
+        (trial.runs[0].result.gflops_train_per_image, judged.objective.value(trial)) for trial in judged.front
+    )
     worst, most = math.log(3), 10 * 7  # guessing three classes; 2 + 5 GFLOPs, times ten
     area, before = 0.0, worst
     for cost, loss in points:
@@ -132,13 +134,15 @@ def test_the_experiment_says_what_is_meant_where_nothing_is_asked_for(sweep):
 def test_what_is_no_gain_or_cost_is_refused(sweep):
     with pytest.raises(ConfigError, match="gain is one of val_acc, balanced_accuracy, macro_f1, val_loss, not 'f1'"):
         sweep.pareto_front(gain="f1")
-    with pytest.raises(ConfigError, match="cost is one of trainable_params, .*, not 'energy_wh'"):
+    with pytest.raises(ConfigError, match=r"cost is one of trainable_params, .*, not 'energy_wh'"):
         sweep.judged_by(cost="energy_wh")
 
 
 def test_without_predictions_a_gain_that_needs_them_is_refused_in_words(tmp_path):
     old = Sweep(Root.at(tmp_path), make_experiment(), make_trials())
-    with pytest.raises(NotFoundError, match="macro_f1 and trainable_params: trials 0, 1, 2, 3, 4, 5 kept no predictions"):
+    with pytest.raises(
+        NotFoundError, match="macro_f1 and trainable_params: trials 0, 1, 2, 3, 4, 5 kept no predictions"
+    ):
         old.pareto_front(gain="macro_f1")
     losses = [np.mean([run.result.val_loss for run in trial.runs]) for trial in old.trials]
     frame = old.pareto_front(gain="val_loss")

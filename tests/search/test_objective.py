@@ -8,7 +8,7 @@ from sklearn import metrics
 from orchestrator.errors import ConfigError, SweepError
 from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import PREFIXES
-from tests.scored import draw_labels, draw_logits, make_scored_run
+from tests.judged import draw_labels, draw_logits, make_scored_run
 from tests.search.studies import finish, open_search, read_back
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
@@ -141,7 +141,9 @@ def test_without_predictions_another_gain_is_refused_and_nothing_changes(root):
         finish(search, search.propose(), seeds=(0, 1))
     before = values(root)
     numbers = ", ".join(map(str, range(len(PREFIXES))))
-    with pytest.raises(ConfigError, match=f"macro_f1 against s_per_epoch: the runs of trial {numbers} of 'demo' kept no"):
+    with pytest.raises(
+        ConfigError, match=f"macro_f1 against s_per_epoch: the runs of trial {numbers} of 'demo' kept no"
+    ):
         take_up(root, **F1)
     assert values(root) == before
     assert read_back(root).metric_names == ["val_acc", "trainable_params"]
