@@ -51,11 +51,7 @@ def draw_front(
     front = [each for each in series if each.on_front]
     others = [each for each in series if not each.on_front]
     bend = next((each for each in front[1:-1] if each.number == knee), None)
-    entries = _list_entries(
-        front, others, f"{gain.best} {gain.words} within a budget", judged=recommendation is not None
-    )
-    if bend is not None:
-        entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
+    entries = _list_entries(front, others, bend, gain, judged=recommendation is not None)
     handles, columns, rows = build_point_key(entries)
     page = Page(_title(front, bend, recommendation, gain, cost), caption, height=4.9, key_rows=rows)
     axes = page.panels[0]
@@ -95,15 +91,17 @@ def _draw_points(axes: "Axes", series: Sequence[Series]) -> list[list[tuple[floa
 
 
 def _list_entries(
-    front: Sequence[Series], others: Sequence[Series], step: str, *, judged: bool
+    front: Sequence[Series], others: Sequence[Series], bend: Series | None, gain: Gain, *, judged: bool
 ) -> dict[str, dict[str, Any]]:
     """List the entries of the key: how points on the front and off it are drawn, and the step line."""
-    entries = {"on the front": point_style(front[0]), step: _STEP}
+    entries = {"on the front": point_style(front[0]), f"{gain.best} {gain.words} within a budget": _STEP}
     if others:
         entries["off the front: another trial is better"] = point_style(others[0])
     if judged:
         entries["filled by the probability of being on the front"] = _shade(point_style(front[0]), 0.5)
         entries["on the supported front"] = {**point_style(front[0]), "marker": _SUPPORTED}
+    if bend is not None:
+        entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
     return entries
 
 
