@@ -311,11 +311,13 @@ OF_PRETRAINED_BLOCK: Final = (
 )
 """Scores of the pretrained network's blocks, metrics of the sweep's MLflow run; the block's name ends the key."""
 OF_COMPARISON: Final = (
-    Quantity(key=CHEAPER, kind=kind.TEXT, meaning="Label of the trial with fewer parameters"),
+    Quantity(key=CHEAPER, kind=kind.TEXT, meaning="Label of the trial with the lower cost"),
     Quantity(key=OTHER, kind=kind.TEXT, meaning="Label of the other trial"),
-    Quantity(key=CHEAPER_TRIAL, kind=kind.COUNT, meaning="Number of the trial with fewer parameters"),
+    Quantity(key=CHEAPER_TRIAL, kind=kind.COUNT, meaning="Number of the trial with the lower cost"),
     Quantity(key=OTHER_TRIAL, kind=kind.COUNT, meaning="Number of the other trial"),
-    Quantity(key=DIFFERENCE, kind=kind.ACCURACY, meaning="How much more accurate the other trial is"),
+    Quantity(
+        key=DIFFERENCE, kind=kind.ACCURACY, meaning="How much better the other is: more accurate, or of less loss"
+    ),
     Quantity(key=LOW, kind=kind.ACCURACY, meaning="Lower end of the 95 % interval of `difference`"),
     Quantity(key=HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
     Quantity(key=STANDARD_ERROR, kind=kind.STANDARD_ERROR, meaning="Standard error of `difference`"),
@@ -328,7 +330,7 @@ OF_COMPARISON: Final = (
         key=P_VALUE_ADJUSTED, kind=kind.P_VALUE, meaning="The same, corrected for the number of comparisons (Holm)"
     ),
 )
-"""What compares a trial on the front with the next one, of more parameters."""
+"""What compares a trial on the front with the next one, of a higher cost."""
 OF_SWEEP: Final = (
     Quantity(key=N_TRIALS, kind=kind.COUNT, meaning="Trials"),
     Quantity(key=N_FAILED, kind=kind.COUNT, meaning="Trials that failed"),
@@ -337,7 +339,7 @@ OF_SWEEP: Final = (
     Quantity(
         key=HYPERVOLUME,
         kind=kind.HYPERVOLUME,
-        meaning="Area below the front: accuracy times decades of parameters, up to ten times all",
+        meaning="Area below the front: gain times decades of cost, up to ten times all parameters",
     ),
     Quantity(key=HYPERVOLUME_LOW, kind=kind.HYPERVOLUME, meaning="Lower end of its 95 % interval"),
     Quantity(key=HYPERVOLUME_HIGH, kind=kind.HYPERVOLUME, meaning="Upper end of the same"),

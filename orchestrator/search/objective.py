@@ -103,11 +103,25 @@ def tell_again(study: optuna.Study, storage: optuna.storages.RDBStorage, objecti
         {
             "trial": storage.get_trial_id_from_study_id_trial_number(study_id, trial.number),
             "place": place,
-            "value": each,
+            **_store(each),
         }
         for trial, told in zip(complete, found, strict=True)
         for place, each in enumerate(told or ())
     ]
+    _replace_objective(storage, study_id, objective, values)
+    return len(complete)
+
+
+def _store(value: float) -> dict[str, object]:
+    """Write a value as Optuna's table has it, which knows infinities by a word."""
+    if math.isinf(value):
+        return {"value": None, "type": "INF_POS" if value > 0 else "INF_NEG"}
+    return {"value": value, "type": "FINITE"}
+
+
+def _replace_objective(
+    storage: optuna.storages.RDBStorage, study_id: int, objective: ObjectiveConfig, values: Sequence[dict[str, object]]
+) -> None:
     directions = [
         {"study": study_id, "place": place, "direction": direction.name}
         for place, direction in enumerate(directions_of(objective))
@@ -120,7 +134,11 @@ def tell_again(study: optuna.Study, storage: optuna.storages.RDBStorage, objecti
         )
         if values:
             connection.execute(
-                text("UPDATE trial_values SET value = :value WHERE trial_id = :trial AND objective = :place"), values
+                text(
+                    "UPDATE trial_values SET value = :value, value_type = :type "
+                    "WHERE trial_id = :trial AND objective = :place"
+                ),
+                values,
             )
         connection.execute(
             text(
@@ -129,4 +147,3 @@ def tell_again(study: optuna.Study, storage: optuna.storages.RDBStorage, objecti
             ),
             {"study": study_id, "key": _OBJECTIVE, "plain": plain},
         )
-    return len(complete)

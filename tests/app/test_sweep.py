@@ -1,6 +1,7 @@
 """A whole sweep, small but real: worker processes, Lightning, MLflow, TensorBoard and Optuna, each read back."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -28,9 +29,11 @@ from orchestrator.config.models import (
     SearchConfig,
     TrainerConfig,
 )
+from orchestrator.config.objective import ObjectiveConfig
 from orchestrator.storage.cache import Cache
 from orchestrator.storage.layout import Root
 from orchestrator.storage.lock import hold_lock
+from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import count_trainable
 from tests.small import KEYS, make_experiment
 
@@ -118,6 +121,28 @@ def test_a_second_sweep_trains_nothing(swept, root):
     sweep, outcome = run_sweep(make_experiment(), root=root.path)
     assert (outcome.trained, outcome.reused, len(sweep.trials)) == (0, 0, 3)
     assert query(root, "select count(*) from runs") == before
+
+
+def test_another_objective_trains_nothing(swept, root, tmp_path, caplog):
+    copied = Root.at(shutil.copytree(root.path, tmp_path / "copied"))
+    objective = ObjectiveConfig(gain="val_loss", cost="s_per_epoch")
+    changed = make_experiment(search=SearchConfig(mode="list", frozen=KEYS, objective=objective))
+    with caplog.at_level("INFO", "orchestrator"):
+        sweep, outcome = run_sweep(changed, root=copied.path)
+    assert (outcome.trained, outcome.reused) == (0, 0)
+    assert "the study now optimises val_loss against s_per_epoch: the values of 3 finished trials" in caplog.text
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{copied.optuna_db}")
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    assert {trial.number: trial.values[0] for trial in study.trials} == {
+        trial.number: trial.runs[0].result.val_loss for trial in sweep.trials
+    }
+    # what the result states of the loss is what the kept logits give
+    for trial in sweep.trials:
+        scores = sweep.objective.of_gain.score
+        kept = read_predictions(predictions_path(copied.path / trial.runs[0].checkpoint))["validation"]
+        assert -scores(kept.logits, kept.labels).mean() == pytest.approx(trial.runs[0].result.val_loss, rel=1e-4)
+    assert load_sweep("small", copied.path).front_rows() == sweep.front_rows()
+    assert "val_loss_corrected" in sweep.front_rows()[0]
 
 
 def test_the_model_of_the_best_trial_loads_and_gives_logits(swept, root):

@@ -251,8 +251,10 @@ SEARCHES = [
     ),
     (
         "{objective: {cost: §energy_wh}}",
-        "objective.cost: must be one of trainable_params, gflops_train_per_image, s_per_epoch, duration_s, "
-        "peak_memory_mb ('energy_wh')",
+        (
+            "objective.cost: must be one of trainable_params, gflops_train_per_image, s_per_epoch, duration_s, "
+            "peak_memory_mb ('energy_wh')"
+        ),
     ),
     (
         "{strategy: §race, lr: {range: {low: 1e-4, high: 1}}, n_trials: 3}",

@@ -98,14 +98,20 @@ def test_the_recommendation_is_the_cheapest_that_probably_loses_little(sweep, co
     assert (found.margin, found.confidence, found.is_confident) == (0.01, 0.8, True)
     loss, low, high = (f"{100 * share:.1f}" for share in (found.loss, found.loss_low, found.loss_high))
     assert found.sentence == (
-        f"freezing stem+layer1+layer2+layer3 trains 75.1 % of the parameters and is expected to lose {loss} points "
-        f"({low} to {high}) against whichever trial is the best: at most 1 point with probability "
+        f"freezing {found.frozen} trains {found.trial.trainable_pct:.3g} % of the parameters and is expected to lose "
+        f"{loss} points ({low} to {high}) against whichever trial is the best: at most 1 point with probability "
         f"{found.probability:.2f}"
     )
     assert found.basis == "133 validation images and the seeds of each trial"
-    assert (found.open, found.further_seeds) == ((), None)  # all but the last block was seen to cost 35 points
+
+
+def test_what_is_settled_is_said_to_be(tmp_path):
+    correct = draw_correct((0.95, 0.95, 0.95, 0.95, 0.6, 0.6), seeds=3, images=4000, seed=1)
+    found = make_predicted_sweep(tmp_path, PREFIXES, correct).recommend(margin=0.05)
+    assert found.frozen == PREFIXES[3]
+    assert (found.open, found.further_seeds) == ((), None)  # freezing more was seen to cost 35 points
     assert found.outlook == (
-        "that is settled: each trial with fewer parameters loses more than 1 point with probability 0.8 or more"
+        "that is settled: each trial with fewer parameters loses more than 5 points with probability 0.8 or more"
     )
 
 

@@ -13,7 +13,7 @@ from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
 from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import PREFIXES, make_experiment, make_trials
-from tests.with_logits import make_scored_trials
+from tests.judged import make_scored_trials
 
 NAIVE = {
     "balanced_accuracy": lambda found: metrics.balanced_accuracy_score(found.labels, found.predicted),
@@ -134,7 +134,7 @@ def test_the_experiment_says_what_is_meant_where_nothing_is_asked_for(sweep):
 def test_what_is_no_gain_or_cost_is_refused(sweep):
     with pytest.raises(ConfigError, match="gain is one of val_acc, balanced_accuracy, macro_f1, val_loss, not 'f1'"):
         sweep.pareto_front(gain="f1")
-    with pytest.raises(ConfigError, match="cost is one of trainable_params, .*, not 'energy_wh'"):
+    with pytest.raises(ConfigError, match=r"cost is one of trainable_params, .*, not 'energy_wh'"):
         sweep.judged_by(cost="energy_wh")
 
 

@@ -8,8 +8,8 @@ from sklearn import metrics
 from orchestrator.errors import ConfigError, SweepError
 from orchestrator.storage.predictions import predictions_path, read_predictions
 from tests.factories import PREFIXES
+from tests.judged import draw_labels, draw_logits, make_scored_run
 from tests.search.studies import finish, open_search, read_back
-from tests.with_logits import draw_labels, draw_logits, make_scored_run
 
 MAX, MIN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
 F1 = {"objective": {"gain": "macro_f1", "cost": "s_per_epoch"}}

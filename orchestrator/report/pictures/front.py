@@ -1,7 +1,7 @@
 """`pareto.png`: the gain against the cost, the front marked."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import names
 from orchestrator.report.pictures.canvas import (
@@ -20,6 +20,9 @@ from orchestrator.report.pictures.series import Series, grey_level
 from orchestrator.results import Recommendation
 from orchestrator.results.costs import COSTS, CostAxis
 from orchestrator.stats.gains import ACCURACY, Gain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _STEP: dict[str, Any] = {"color": INK, "linewidth": 1.2, "alpha": 0.55, "drawstyle": "steps-post"}
 _KNEE: dict[str, Any] = {"color": INK, "marker": "o", "markersize": 14, "markerfacecolor": "none", "linestyle": "none"}
@@ -48,23 +51,11 @@ def draw_front(
     front = [each for each in series if each.on_front]
     others = [each for each in series if not each.on_front]
     bend = next((each for each in front[1:-1] if each.number == knee), None)
-    entries = {"on the front": point_style(front[0]), f"{gain.best} {gain.words} within a budget": _STEP}
-    if others:
-        entries["off the front: another trial is better"] = point_style(others[0])
-    if recommendation is not None:
-        entries["filled by the probability of being on the front"] = _shade(point_style(front[0]), 0.5)
-        entries["on the supported front"] = {**point_style(front[0]), "marker": _SUPPORTED}
-    if bend is not None:
-        entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
+    entries = _list_entries(front, others, bend, gain, judged=recommendation is not None)
     handles, columns, rows = build_point_key(entries)
     page = Page(_title(front, bend, recommendation, gain, cost), caption, height=4.9, key_rows=rows)
     axes = page.panels[0]
-    bars = []
-    for each in series:
-        if each.gain_interval is not None:
-            axes.vlines(each.cost, *each.gain_interval, color=QUIET if each.on_front else PALE, linewidth=1.0)
-            bars.append([(each.cost, end) for end in each.gain_interval])
-        axes.plot(each.cost, each.gain, **_point(each))
+    bars = _draw_points(axes, series)
     set_cost_axis(axes, [each.cost for each in series], cost.axis)
     if gain.is_share:
         set_percent_axis(axes)
@@ -86,6 +77,32 @@ def draw_front(
         paths=[_corners([*steps, end]), *bars],
     )
     return page
+
+
+def _draw_points(axes: "Axes", series: Sequence[Series]) -> list[list[tuple[float, float]]]:
+    """Draw each trial with its interval; returns the ends of the intervals."""
+    bars = []
+    for each in series:
+        if each.gain_interval is not None:
+            axes.vlines(each.cost, *each.gain_interval, color=QUIET if each.on_front else PALE, linewidth=1.0)
+            bars.append([(each.cost, end) for end in each.gain_interval])
+        axes.plot(each.cost, each.gain, **_point(each))
+    return bars
+
+
+def _list_entries(
+    front: Sequence[Series], others: Sequence[Series], bend: Series | None, gain: Gain, *, judged: bool
+) -> dict[str, dict[str, Any]]:
+    """List the entries of the key: how points on the front and off it are drawn, and the step line."""
+    entries = {"on the front": point_style(front[0]), f"{gain.best} {gain.words} within a budget": _STEP}
+    if others:
+        entries["off the front: another trial is better"] = point_style(others[0])
+    if judged:
+        entries["filled by the probability of being on the front"] = _shade(point_style(front[0]), 0.5)
+        entries["on the supported front"] = {**point_style(front[0]), "marker": _SUPPORTED}
+    if bend is not None:
+        entries["knee: where the front bends"] = {**_KNEE, "markersize": 11}
+    return entries
 
 
 def _point(each: Series) -> dict[str, Any]:
