@@ -4,7 +4,7 @@ A metric of a run is added here, as a member of `OF_RUN`, and where it is comput
 Trackers, tables, their formats and `docs/metrics.md` follow.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 from orchestrator import quantities as kind
 from orchestrator.quantities import Group, Quantity
@@ -27,6 +27,7 @@ IMAGES_PER_S: Final = "images_per_s"
 GFLOPS_FORWARD: Final = "gflops_forward_per_image"
 GFLOPS_TRAIN: Final = "gflops_train_per_image"
 PEAK_MEMORY_MB: Final = "peak_memory_mb"
+ENERGY_WH: Final = "energy_wh"
 GAP_TRAIN_VAL: Final = "gap_train_val"
 RESIDENT_MB: Final = "resident_mb"
 BALANCED_ACCURACY: Final = "balanced_accuracy"
@@ -135,15 +136,6 @@ STANDARD_ERROR: Final = "standard_error"
 P_VALUE: Final = "p_value"
 P_VALUE_ADJUSTED: Final = "p_value_adjusted"
 
-# Rules: here, since the command line offers them before it loads what follows them.
-Rule = Literal["expected", "supported", "measured"]
-"""How the best is chosen: by what is to be expected of each trial, all of them considered; by what the data can tell
-apart; or by the measured numbers as they are."""
-GainKey = Literal["val_acc", "balanced_accuracy", "macro_f1", "val_loss"]
-"""What a front may seek, `GAINED` describes it."""
-CostKey = Literal["trainable_params", "gflops_train_per_image", "s_per_epoch", "duration_s", "peak_memory_mb"]
-"""What a front may save: quantities of `OF_RUN`."""
-
 # The quantities by group, in the order of their columns.
 OBJECTIVES: Final = (
     Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images in the best epoch"),
@@ -193,6 +185,9 @@ TRACKED: Final = (
         key=RESIDENT_MB,
         kind=kind.MEBIBYTES,
         meaning="Memory of the GPU that images or activations take besides, all through the run; none on a CPU",
+    ),
+    Quantity(
+        key=ENERGY_WH, kind=kind.WATT_HOURS, meaning="Energy that the run's GPU took meanwhile, other runs' included"
     ),
 )
 """Quantities of a run that trackers show and tables do not."""

@@ -8,6 +8,7 @@ import typer
 
 from orchestrator import names
 from orchestrator.cli.output import Format
+from orchestrator.objectives import CostKey, GainKey
 from orchestrator.storage.layout import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
@@ -51,18 +52,18 @@ RootOption = Annotated[
     typer.Option("--root", envvar="ORCHESTRATOR_ROOT", help="Folder that holds everything a sweep writes."),
 ]
 GainOption = Annotated[
-    names.GainKey | None,
+    GainKey | None,
     typer.Option("--gain", help="What the front seeks; else what search.objective says. val_loss is minimised."),
 ]
 CostOption = Annotated[
-    names.CostKey | None,
+    CostKey | None,
     typer.Option("--cost", help="What the front saves; else what search.objective says."),
 ]
 FormatOption = Annotated[Format, typer.Option("-f", "--format", help="How the data on stdout are written.")]
 ROOT = Path(DEFAULT_ROOT)
 
 
-def load(name: str, root: Path, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "Sweep":
+def load(name: str, root: Path, gain: GainKey | None = None, cost: CostKey | None = None) -> "Sweep":
     """Load a sweep, judged by a gain and a cost, and what that takes of libraries."""
     from orchestrator.results import load_sweep
 

@@ -21,6 +21,7 @@ from orchestrator.cli.output import COMPARISON_COLUMNS, Format, print_note, prin
 from orchestrator.cli.overview import list_sweeps
 from orchestrator.cli.status import status
 from orchestrator.errors import ConfigError
+from orchestrator.objectives import Rule
 
 if TYPE_CHECKING:
     from orchestrator.results import Sweep
@@ -177,7 +178,7 @@ def best(
         float | None, typer.Option(help="Fewest trainable parameters that reach this measured val_acc, in [0, 1].")
     ] = None,
     rule: Annotated[
-        names.Rule,
+        Rule,
         typer.Option(
             help="expected: by all that the trials say together; supported: a higher cost only where it is shown to "
             "help; measured: by the gain as it is."

@@ -4,7 +4,7 @@ from typing import get_args
 
 from orchestrator.config.fields import Section
 from orchestrator.errors import ConfigError
-from orchestrator.names import CostKey, GainKey
+from orchestrator.objectives import CostKey, GainKey
 
 
 class ObjectiveConfig(Section):

@@ -34,6 +34,23 @@ def find_gpu(uuid: str) -> Any:
     return None
 
 
+def count_energy_mj(gpu: Any) -> int | None:
+    """Read a GPU's counter of energy, in millijoules; None on a GPU that is older than Volta, or a slice of one.
+
+    The library has to be open.
+    """
+    with suppress(pynvml.NVMLError):
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu))
+    return None
+
+
+def read_energy_mj(uuid: str) -> int | None:
+    """Return the energy that a GPU has taken since its driver was loaded, in millijoules; None where it is not said."""
+    with opened() as there:
+        gpu = find_gpu(uuid) if there else None
+        return None if gpu is None else count_energy_mj(gpu)
+
+
 def read_driver() -> str | None:
     """Return the version of the driver; None where the library does not say it."""
     with opened() as there, suppress(pynvml.NVMLError):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from orchestrator import names
 from orchestrator.errors import ConfigError, NotFoundError
+from orchestrator.objectives import Rule
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.belief import Belief
 from orchestrator.results.judgement import Judgement
@@ -53,7 +53,7 @@ def choose_best(
     *,
     max_trainable_params: int | None,
     min_val_acc: float | None,
-    rule: names.Rule,
+    rule: Rule,
 ) -> Chosen:
     """Choose the most accurate trial; for the arguments, the rules and what is raised see `Sweep.best`."""
     trials, name = snapshot.require_candidates(), snapshot.experiment.name
@@ -74,7 +74,7 @@ def choose_best(
     return replace(found, basis=f"{found.basis}, among the trials{within}") if within else found
 
 
-def _choose_by_rule(snapshot: Snapshot, belief: Belief, fitting: Sequence[TrialRecord], rule: names.Rule) -> Chosen:
+def _choose_by_rule(snapshot: Snapshot, belief: Belief, fitting: Sequence[TrialRecord], rule: Rule) -> Chosen:
     """Choose by what all candidates say together, or those that fit alone where others have no predictions."""
     judgement = None
     if rule == "expected":
@@ -97,8 +97,8 @@ def _fill(basis: str, snapshot: Snapshot) -> str:
 def _require_rule(rule: str) -> None:
     if rule in FORMER_RULES:
         raise ConfigError(f"rule {rule!r} is now called {FORMER_RULES[rule]!r}")
-    if rule not in get_args(names.Rule):
-        raise ConfigError(f"rule is one of {', '.join(get_args(names.Rule))}, not {rule!r}")
+    if rule not in get_args(Rule):
+        raise ConfigError(f"rule is one of {', '.join(get_args(Rule))}, not {rule!r}")
 
 
 def choose_knee(snapshot: Snapshot) -> Chosen:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from orchestrator import names
+from orchestrator.objectives import CostKey
 from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.stats.timing import Timing
 
@@ -26,7 +27,7 @@ class CostAxis:
             there, the `load`.
     """
 
-    key: names.CostKey
+    key: CostKey
     less: str
     unit: str
     axis: str
@@ -134,7 +135,15 @@ COSTS: Final[Mapping[str, CostAxis]] = MappingProxyType(
                 freezing="takes {:.4g} MiB of memory",
                 shared_by="machine",
             ),
+            CostAxis(
+                key=names.ENERGY_WH,
+                less="less energy",
+                unit="Wh a run",
+                axis="Energy a run (Wh)",
+                freezing="takes {:.3g} Wh a run",
+                shared_by="load",
+            ),
         )
     }
 )
-"""By key. To add one: its key in `names.CostKey`, a quantity of `names.OF_RUN`, and here what it depends on."""
+"""By key. To add one: its key in `CostKey`, a quantity of `names.OF_RUN`, and here what it depends on."""

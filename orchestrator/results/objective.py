@@ -98,7 +98,12 @@ class Objective:
                 f"{_list(without)} kept no predictions that can be read, so that {self.config.gain} is not known"
             )
         untimed = [trial for trial in trials if not math.isfinite(self.cost(trial))]
-        if untimed and self.of_cost.shared_by == "load":
+        if untimed and self.config.cost == names.ENERGY_WH:
+            sentences.append(
+                f"{_list(untimed)} have no energy_wh: it is known of a run that trained here in one piece, on a GPU that "
+                "counts it (NVIDIA's from Volta on, not a slice of one)"
+            )
+        elif untimed and self.of_cost.shared_by == "load":
             sentences.append(
                 f"{_list(untimed)} did not train here in one piece (stopped and gone on with, answered from an earlier "
                 f"training, or by an older version), so that {self.config.cost} compares with no other"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from orchestrator import names
 from orchestrator.config.models import Experiment
 from orchestrator.config.objective import ObjectiveConfig, build_objective
+from orchestrator.objectives import CostKey, GainKey, Rule
 from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results import choosing
@@ -101,15 +101,16 @@ class Sweep:
     def __repr__(self) -> str:
         return f"<Sweep {self.experiment.name!r}: {len(self.trials)} trials, {len(self.front)} on the front>"
 
-    def judged_by(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "Sweep":
+    def judged_by(self, gain: GainKey | None = None, cost: CostKey | None = None) -> "Sweep":
         """Judge the same trials by another gain or cost: all that the returned sweep says is of these.
 
         Nothing is trained: gains come from the predictions that runs keep, costs from their results.
 
         Args:
             gain: `val_acc`, `balanced_accuracy`, `macro_f1` or `val_loss`, which is minimised; None: as here.
-            cost: `trainable_params`, `gflops_train_per_image`, `s_per_epoch`, `duration_s` or `peak_memory_mb`; None:
-                as here. Seconds are those of trials whose runs trained here in one piece; `notes` names the others.
+            cost: `trainable_params`, `gflops_train_per_image`, `s_per_epoch`, `duration_s`, `peak_memory_mb` or
+                `energy_wh`; None: as here. Seconds and watt-hours are those of trials whose runs trained here in one
+                piece; `notes` names the others.
 
         Raises:
             ConfigError: There is no such gain or cost.
@@ -216,7 +217,7 @@ class Sweep:
         """Return `run_rows` as a data frame with typed columns."""
         return self.tables.runs().frame()
 
-    def pareto_front(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+    def pareto_front(self, gain: GainKey | None = None, cost: CostKey | None = None) -> "DataFrame":
         """Return `front_rows` as a data frame with typed columns.
 
         Args:
@@ -225,7 +226,7 @@ class Sweep:
         """
         return self.judged_by(gain, cost).tables.front().frame()
 
-    def comparisons(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+    def comparisons(self, gain: GainKey | None = None, cost: CostKey | None = None) -> "DataFrame":
         """Compare each trial on the front with the next, of a higher cost: is it really better?
 
         `difference` is how much better `other` is than `cheaper`, with its 95 % interval `low` to `high`: more
@@ -234,7 +235,7 @@ class Sweep:
         """
         return self.judged_by(gain, cost).tables.comparisons().frame()
 
-    def supported_front(self, gain: names.GainKey | None = None, cost: names.CostKey | None = None) -> "DataFrame":
+    def supported_front(self, gain: GainKey | None = None, cost: CostKey | None = None) -> "DataFrame":
         """Return the rows of the supported front by rising cost: the fewest trials that stand for all.
 
         No trial left out is significantly better than a member with as low or lower a cost. For `gain` and `cost` see
@@ -286,7 +287,7 @@ class Sweep:
         max_trainable_params: int | None = None,
         min_val_acc: float | None = None,
         *,
-        rule: names.Rule = "expected",
+        rule: Rule = "expected",
     ) -> Trial:
         """Find the best trial; its `rule` and `basis` say by which rule it is, and `explain` names others.
 

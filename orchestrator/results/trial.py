@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import names
 from orchestrator.errors import NotFoundError
+from orchestrator.objectives import CostKey, GainKey
 from orchestrator.records.spec import Hyperparameters
 from orchestrator.results import tables
 from orchestrator.results.choosing import Chosen
@@ -55,9 +56,9 @@ class Trial:
     """Probability that it is on the true front; None: some candidate has no predictions."""
     supported: bool | None
     """It is on the supported front; None likewise."""
-    gain: names.GainKey
+    gain: GainKey
     """The gain that it was judged by."""
-    cost: names.CostKey
+    cost: CostKey
     """The cost."""
     believed: Mapping[str, float | None]
     """The gain by column: its mean, and how far that can be believed (`macro_f1`, `macro_f1_low`, `macro_f1_high`,

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import names
+from orchestrator.objectives import GainKey
 from orchestrator.stats.evidence import Scores
 from orchestrator.stats.scales import ARCSINE, LOGARITHM, Scale
 
@@ -39,7 +40,7 @@ class Gain:
         in_result: Whether the result of each run states it: then no predictions are needed to know it.
     """
 
-    key: names.GainKey
+    key: GainKey
     words: str
     axis: str
     sign: Literal[1, -1] = 1
@@ -139,5 +140,5 @@ GAINS: Final[Mapping[str, Gain]] = MappingProxyType(
         )
     }
 )
-"""By key. To add one: its key in `names.GainKey`, its quantity in `names.GAINED`, and its scores here."""
+"""By key. To add one: its key in `GainKey`, its quantity in `names.GAINED`, and its scores here."""
 ACCURACY: Final = GAINS[names.VAL_ACC]

@@ -250,10 +250,10 @@ SEARCHES = [
         "objective.gain: must be one of val_acc, balanced_accuracy, macro_f1, val_loss ('f1')",
     ),
     (
-        "{objective: {cost: §energy_wh}}",
+        "{objective: {cost: §kwh}}",
         (
             "objective.cost: must be one of trainable_params, gflops_train_per_image, s_per_epoch, duration_s, "
-            "peak_memory_mb ('energy_wh')"
+            "peak_memory_mb, energy_wh ('kwh')"
         ),
     ),
     (

@@ -134,7 +134,12 @@ def test_the_experiment_says_what_is_meant_where_nothing_is_asked_for(sweep):
 def test_what_is_no_gain_or_cost_is_refused(sweep):
     with pytest.raises(ConfigError, match="gain is one of val_acc, balanced_accuracy, macro_f1, val_loss, not 'f1'"):
         sweep.pareto_front(gain="f1")
-    with pytest.raises(ConfigError, match=r"cost is one of trainable_params, .*, not 'energy_wh'"):
+    with pytest.raises(ConfigError, match=r"cost is one of trainable_params, .*, not 'kwh'"):
+        sweep.judged_by(cost="kwh")
+    with pytest.raises(
+        NotFoundError,
+        match=r"both val_acc and energy_wh: trials 0, 1, 2, 3, 4, 5 have no energy_wh: it is known of a run",
+    ):
         sweep.judged_by(cost="energy_wh")
 
 

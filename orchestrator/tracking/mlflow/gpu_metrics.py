@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-import pynvml
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
@@ -96,21 +95,14 @@ class _Monitor(gpu_monitor.GPUMonitor):
         logging.getLogger(gpu_monitor.__name__).setLevel(logging.ERROR)  # what a GPU does not know it says each time
         self.gpu_handles = list(handles)
         self.num_gpus = len(self.gpu_handles)
-        self._began = [self._count_mj(handle) for handle in handles]
+        self._began = [nvml.count_energy_mj(handle) for handle in handles]
         self._earlier = earlier
 
     def aggregate_metrics(self) -> dict[str, float]:
         found: dict[str, float] = super().aggregate_metrics()  # type: ignore[no-untyped-call]
         for number, (handle, began) in enumerate(zip(self.gpu_handles, self._began, strict=True)):
-            now = self._count_mj(handle)
+            now = nvml.count_energy_mj(handle)
             if began is not None and now is not None:
                 name = f"gpu_{number}_energy_wh"
                 found[name] = self._earlier.get(name, 0.0) + (now - began) / _WH
         return found
-
-    @staticmethod
-    def _count_mj(handle: Any) -> int | None:
-        """Read a GPU's counter of energy, in millijoules; None on a GPU that is older than Volta, or a slice of one."""
-        with suppress(pynvml.NVMLError):
-            return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle))
-        return None

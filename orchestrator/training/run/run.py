@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from orchestrator import names
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
 from orchestrator.interfaces import EpochSink
 from orchestrator.records.document import write_document
@@ -35,6 +36,7 @@ from orchestrator.training.network.saved import network_state, read_checkpoint
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.reuse.prefix import Prefix, find_prefix, open_activations
 from orchestrator.training.run.checkpoints import CheckedIO, CheckpointFolder, TrainingProgress, best_epoch
+from orchestrator.training.run.energy import EnergyMeter
 from orchestrator.training.run.epochs import Epochs, are_steps_short
 from orchestrator.training.run.failures import explain
 from orchestrator.training.run.lightning import EpochCheckpoint, build_trainer, own_interrupts, quiet, torch_settings
@@ -72,6 +74,7 @@ class _Attempt:
     began: float
     earlier: TrainingProgress | None
     memory: MemoryMeter = field(default_factory=MemoryMeter)
+    energy: EnergyMeter = field(default_factory=EnergyMeter)
     history: list[EpochMetrics] = field(default_factory=list)
     validated: Outcomes | None = None
 
@@ -181,6 +184,7 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
 def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResult, dict[str, Predictions]]:
     spec, folder = attempt.spec, attempt.folder
     device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
+    attempt.energy.start(device)
     data = _load_data(spec, attempt.workplace.cache)
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
@@ -339,6 +343,7 @@ def _build_result(
         cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [spec.frozen])[spec.frozen]
     trainable, total = count_parameters(network)
     seconds = [metrics.duration_s for metrics in history]
+    energy = None if attempt.earlier else attempt.energy.read_wh()  # what earlier attempts took nobody counted
     images = (data.size(TRAIN) + data.size(VALIDATION)) * len(history)
     return RunResult(
         fingerprint=spec.fingerprint,
@@ -368,4 +373,5 @@ def _build_result(
         test_confusion=test.confusion,
         history=history,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        measured={} if energy is None else {names.ENERGY_WH: energy},
     )
