@@ -53,8 +53,9 @@ class DataConfig(Section):
 
     source: str = Field(min_length=1)
     """A Hugging Face data set name, a local folder (one folder a class, Parquet files, or what `save_to_disk` wrote), a
-    CSV of paths and labels, `sklearn/digits` (handwritten digits that come with scikit-learn), `synthetic`, or a name
-    that an installed package adds."""
+    zip archive of one folder a class, a CSV of paths and labels (`csv:<path>` where it has another suffix),
+    `sklearn/digits` (handwritten digits that come with scikit-learn), `synthetic`, or a name that an installed package
+    adds."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face data set; null: the newest."""
     image_column: str | None = None
