@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
+from orchestrator.config.data import MOST_FOLDS
 from orchestrator.errors import NotFoundError
 from orchestrator.quantities import column_types
-from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import RunRecord, TrialRecord, mean_val_acc, results_of
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
 from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
@@ -101,27 +102,35 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
     cells = []
     image_ids: NDArray[np.str_] | None = None
     for trial in trials:
-        results = {run.seed: run.result for run in trial.runs if run.result is not None}
-        if not results:
+        of_seeds: dict[int, list[RunRecord]] = {}
+        for run in trial.runs:
+            if run.result is not None:
+                of_seeds.setdefault(run.seed, []).append(run)
+        if not of_seeds:
             continue
         found = predicted.find(trial)
         right: Sequence[NDArray[np.bool_]] = ()
         if found is not None:
             image_ids = found.image_ids if image_ids is None else image_ids
             right = [*found.right] if np.array_equal(found.image_ids, image_ids) else ()
-        first = next(iter(results.values()))
+        first = results_of(trial)[0]
         cells.append(
             Cell(
                 frozen=frozenset(trial.frozen.parts),
                 setting=trial.hyperparameters,
-                accuracies={seed: result.val_acc for seed, result in results.items()},
-                correct=dict(zip(results, right, strict=True)) if right else {},
+                accuracies={seed: mean_val_acc(runs) for seed, runs in of_seeds.items()},
+                correct=dict(zip(of_seeds, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,
-                timings={run.seed: timing for run in trial.runs if (timing := _read_timing(run)) is not None},
+                timings={_number(run): timing for run in trial.runs if (timing := _read_timing(run)) is not None},
             )
         )
     return cells
+
+
+def _number(run: RunRecord) -> int:
+    """Return a number that the runs of other trials with the same seed and fold have, too."""
+    return run.seed if run.fold is None else run.seed * MOST_FOLDS + run.fold
 
 
 def _read_timing(run: RunRecord) -> Timing | None:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import NotFoundError, RunError
-from orchestrator.records.trials import TrialRecord, results_of
+from orchestrator.records.trials import RunRecord, TrialRecord, results_of
 from orchestrator.results.tables import checkpoint_path
 from orchestrator.stats.uncertainty import Interval, accuracy_interval, wilson_interval
 from orchestrator.storage.layout import Root
-from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
+from orchestrator.storage.predictions import Predictions, join_predictions, predictions_path, read_predictions
+
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +50,8 @@ class PredictedTrials:
     def interval(self, trial: TrialRecord, split: str = "validation") -> Interval | None:
         """Return the 95 % interval of a trial's accuracy: over images and, with several runs, over seeds.
 
-        One run needs its result alone; several need the predictions of each. None where that is missing.
+        One run needs its result alone; several (also those of folds) need the predictions of each. None where that is
+        missing.
         """
         results = results_of(trial)
         if trial.state != "complete" or not results or not all(math.isfinite(result.val_acc) for result in results):
@@ -74,7 +77,8 @@ class PredictedTrials:
         return [each.right for each in whole]
 
     def _read(self, trial: TrialRecord) -> dict[str, Correct]:
-        paths = [checkpoint_path(run, self._root) for run in trial.runs if run.result is not None]
+        runs = [run for run in trial.runs if run.result is not None]
+        paths = [checkpoint_path(run, self._root) for run in runs]
         try:
             files = [read_predictions(predictions_path(path)) for path in paths if path is not None]
         except (NotFoundError, RunError):
@@ -82,7 +86,22 @@ class PredictedTrials:
         if not files or len(files) < len(trial.runs):
             return {}
         splits = set(files[0]).intersection(*files)
-        return {split: stacked for split in splits if (stacked := _stack([file[split] for file in files])) is not None}
+        found = {}
+        for split in splits:
+            of_runs = [file[split] for file in files]
+            if split == VALIDATION and runs[0].fold is not None:
+                of_runs = _join_folds(runs, of_runs)
+            if (stacked := _stack(of_runs)) is not None:
+                found[split] = stacked
+        return found
+
+
+def _join_folds(runs: Sequence[RunRecord], of_runs: Sequence[Predictions]) -> list[Predictions]:
+    """Put the folds of each seed together, as one run over all images: none was trained on by what predicts it."""
+    of_seeds: dict[int, list[Predictions]] = {}
+    for run, predictions in sorted(zip(runs, of_runs, strict=True), key=lambda pair: pair[0].fold or 0):
+        of_seeds.setdefault(run.seed, []).append(predictions)
+    return [join_predictions(folds) for folds in of_seeds.values()]
 
 
 def _stack(runs: Sequence[Predictions]) -> Correct | None:

@@ -5,7 +5,6 @@ import random
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -21,7 +20,7 @@ from orchestrator.records.facts import Cost
 from orchestrator.records.identity import LOGGED_STEPS
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Choice, Proposal
-from orchestrator.records.trials import RunRecord, TrialRecord, superseded
+from orchestrator.records.trials import RunRecord, TrialRecord, mean_val_acc, superseded
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.samplers import build_sampler, experimental
 from orchestrator.search.space import Space, describe
@@ -207,10 +206,10 @@ class OptunaSearch:
         return self._experiment.search.strategy == "race"
 
     def _is_answered(self, trial: TrialRecord) -> bool:
-        """Return whether a trial is complete with every seed that is asked for now; a race asks for those it needs."""
+        """Return whether a trial is complete with every run that is asked for now; a race asks for those it needs."""
         if self._is_race:
             return trial.is_settled
-        return trial.state == "complete" and set(self._experiment.search.seeds) <= {run.seed for run in trial.runs}
+        return trial.state == "complete" and set(self._experiment.replicates) <= {run.replicate for run in trial.runs}
 
     def propose(self) -> Proposal | None:
         """Start the next trial; None when nothing is left."""
@@ -228,7 +227,7 @@ class OptunaSearch:
                 f"trial {number} is told complete, and {len(runs) - len(results)} of its runs have no result"
             )
         self._keep_runs(number, runs)
-        values = [fmean(result.val_acc for result in results), float(results[0].trainable_params)]
+        values = [mean_val_acc(runs), float(results[0].trainable_params)]
         self._study.tell(number, values)
         return self._record(number)
 
