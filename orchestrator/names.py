@@ -47,6 +47,7 @@ FROZEN: Final = "frozen"
 N_FROZEN: Final = "n_frozen"
 FREEZE_PREFIX: Final = "freeze_"
 SEED: Final = "seed"
+FOLD: Final = "fold"
 
 # Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.
 LOGME: Final = "logme"

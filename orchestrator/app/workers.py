@@ -35,7 +35,7 @@ def arrange_trials(search: "OptunaSearch", prepared: Prepared) -> None:
 
     experiment, left = prepared.experiment, search.planned()
     if left and experiment.search.strategy == "full":
-        work, seeds = [prepared.work[choice.frozen] for choice in left], len(experiment.search.seeds)
+        work, seeds = [prepared.work[choice.frozen] for choice in left], len(experiment.replicates)
         order = arrange_starts(work, experiment.execution.runs_at_a_time, runs_each=seeds)
         search.arrange([left[place] for place in order])
 
@@ -51,7 +51,7 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
     if experiment.execution.workers != "auto":
         return experiment.execution.workers
     choices, _ = plan_choices(experiment, costs)
-    seeds = len(experiment.search.seeds)
+    seeds = len(experiment.replicates)
     if choices is None:
         of_runs = [1.0] * (experiment.search.n_trials or 1) * seeds
     else:

@@ -257,6 +257,6 @@ def describe_plan(experiment: Experiment, choices: Sequence[Choice] | None, done
             f"{experiment.name}: nothing to train: all {len(done)} trials of the search space are finished "
             "with this configuration"
         )
-    seeds = len(experiment.search.seeds) if experiment.search.strategy == "full" else 1
+    seeds = len(experiment.replicates) if experiment.search.strategy == "full" else 1
     runs = f", {len(choices) * seeds} runs" if seeds > 1 else ""
     return f"{experiment.name}: {len(choices)} trials to run{runs}, {len(done)} done"

@@ -209,9 +209,13 @@ def blocks(name: NameArgument, root: RootOption = ROOT, form: FormatOption = For
 
 
 def runs(name: NameArgument, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
-    """Print one row a run: a trial has one for each seed."""
+    """Print one row a run: a trial has one for each seed, and with data.folds for each fold."""
     sweep = load(name, root)
-    print_rows(sweep.run_rows(), with_varied(_RUN_COLUMNS, sweep), form)
+    columns = with_varied(_RUN_COLUMNS, sweep)
+    if sweep.experiment.data.folds is not None:
+        place = columns.index(names.SEED) + 1
+        columns = [*columns[:place], names.FOLD, *columns[place:]]
+    print_rows(sweep.run_rows(), columns, form)
 
 
 def history(

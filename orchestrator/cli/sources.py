@@ -74,7 +74,7 @@ def _is_done(experiment: "Experiment", root: Path) -> bool:
     answered = {
         trial.frozen
         for trial in sweep.trials
-        if trial.is_settled and {run.seed for run in trial.runs} >= set(search.seeds)
+        if trial.is_settled and {run.replicate for run in trial.runs} >= set(experiment.replicates)
     }
     return wanted <= answered
 

@@ -198,10 +198,10 @@ def _print_plan(experiment: "Experiment", output: Format, root: Path, command: s
     plan = plan_sweep(experiment)
     _print_source(experiment, root, command)
     rows = _plan_rows(plan)
-    runs = len(rows) * len(experiment.search.seeds)
+    runs = len(rows) * len(experiment.replicates)
     totals: dict[str, object] = {
         "trials": len(rows) if plan.choices is not None else experiment.search.n_trials,
-        "runs": runs if plan.choices is not None else (experiment.search.n_trials or 0) * len(experiment.search.seeds),
+        "runs": runs if plan.choices is not None else (experiment.search.n_trials or 0) * len(experiment.replicates),
         "max_epochs_per_run": experiment.trainer.max_epochs,
         "max_epochs": runs * experiment.trainer.max_epochs if plan.choices is not None else None,
         **{key: sum(float(str(row[key])) for row in rows) for key in (names.GFLOPS_FORWARD, names.GFLOPS_TRAIN)},

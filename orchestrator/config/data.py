@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, require_distinct
+from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, blame, require_distinct
 from orchestrator.config.samplers import RANDOM, SamplerName
 from orchestrator.config.splits import SplitsConfig
 from orchestrator.config.transforms import NO_TRANSFORM, TransformName
@@ -30,6 +30,8 @@ IN_DATA_FINGERPRINT = frozenset(
 WITHOUT_EFFECT = frozenset({"loader_workers", "memory_mb"})
 """Fields that change no result."""
 
+MOST_FOLDS = 100
+
 ValueRange = tuple[Channel, Channel]
 """Lowest and highest value."""
 
@@ -54,8 +56,9 @@ class DataConfig(Section):
 
     source: str = Field(min_length=1)
     """A Hugging Face data set name, a local folder (one folder a class, Parquet files, or what `save_to_disk` wrote), a
-    CSV of paths and labels, `sklearn/digits` (handwritten digits that come with scikit-learn), `synthetic`, or a name
-    that an installed package adds."""
+    zip archive of one folder a class, a CSV of paths and labels (`csv:<path>` where it has another suffix),
+    `sklearn/digits` (handwritten digits that come with scikit-learn), `synthetic`, or a name that an installed package
+    adds."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face data set; null: the newest."""
     image_column: str | None = None
@@ -100,6 +103,10 @@ class DataConfig(Section):
     """Share of the training split that becomes the validation split where the data set has none."""
     split_seed: Seed = 0
     """Seed of that stratified split, and of the choice of `max_train_images`."""
+    folds: int | None = Field(default=None, ge=2, le=MOST_FOLDS)
+    """K-fold cross-validation: training and validation images together are divided into so many parts, stratified, by
+    `split_seed`. Each trial trains as many networks a seed, each validated on another part, and its accuracy is that of
+    all images. The test split stays as it is. null: the validation split is validated."""
     classes: tuple[ClassName, ...] | None = Field(default=None, min_length=2)
     """Names of the classes to use; null: all. They keep the order that they have in the data set, and each image the
     split that it has with all of them."""
@@ -120,6 +127,13 @@ class DataConfig(Section):
     def _range_rises(cls, value: str | ValueRange | None) -> str | ValueRange | None:
         if isinstance(value, tuple) and value[0] >= value[1]:
             raise ValueError("must be [low, high] with low < high")
+        return value
+
+    @field_validator("max_train_images")
+    @classmethod
+    def _limit_goes_without_folds(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("folds") is not None:
+            raise blame("limits the training split, and data.folds divides it anew", ("max_train_images",), value)
         return value
 
     @field_validator("classes")

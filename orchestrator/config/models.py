@@ -1,7 +1,7 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -254,6 +254,17 @@ class TrackingConfig(Section):
         return value
 
 
+class Replicate(NamedTuple):
+    """What tells the runs of one trial apart."""
+
+    seed: int
+    fold: int | None = None
+    """Which of `data.folds` is validated, from 0; None: there are none."""
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" if self.fold is None else f"seed {self.seed}, fold {self.fold}"
+
+
 class Experiment(Section):
     """A named entry of `experiments.yaml`, complete and checked.
 
@@ -332,6 +343,25 @@ class Experiment(Section):
             except ConfigError as error:
                 raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), frozen.key) from error
         return value
+
+    @field_validator("search")
+    @classmethod
+    def _folds_run_to_their_end(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        data = info.data.get("data")
+        if data is not None and data.folds is not None and value.strategy == "race":
+            raise blame(
+                "race compares runs on the same validation images, and those of data.folds are validated on different "
+                "ones: use full",
+                ("search", "strategy"),
+                value.strategy,
+            )
+        return value
+
+    @property
+    def replicates(self) -> tuple["Replicate", ...]:
+        """What tells the runs of a trial apart, in order: each seed, and with `data.folds` each fold of it."""
+        folds = (None,) if self.data.folds is None else range(self.data.folds)
+        return tuple(Replicate(seed=seed, fold=fold) for seed in self.search.seeds for fold in folds)
 
     @property
     def blocks(self) -> tuple[str, ...]:

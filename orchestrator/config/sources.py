@@ -60,6 +60,7 @@ class StoredSource:
 
     Attributes:
         fits: Whether a path, or a name that looks like one, is of this kind.
+        prefix: What says before a path that it is of this kind, whatever lies there; empty: nothing does.
         opener: Opens it, as `module:function`, from a path, a `DataConfig` and `Problems`; returns `Opened`.
         checker: Looks at it before a library is loaded that reads it, from a path and a `DataConfig`; returns a
             `Precheck`.
@@ -69,20 +70,25 @@ class StoredSource:
     fits: Callable[[Path], bool]
     opener: str
     checker: str
+    prefix: str = ""
     is_local: bool = True
+
+    def path(self, source: str) -> Path:
+        """Return the path of a source."""
+        return Path(source.removeprefix(self.prefix)).expanduser()
 
     def open(self, data: DataConfig, problems: object) -> Any:
         """Open it; see `opener`."""
-        return pkgutil.resolve_name(self.opener)(Path(data.source).expanduser(), data, problems)
+        return pkgutil.resolve_name(self.opener)(self.path(data.source), data, problems)
 
     def check(self, data: DataConfig) -> Any:
         """Look at it; see `checker`."""
-        return pkgutil.resolve_name(self.checker)(Path(data.source).expanduser(), data)
+        return pkgutil.resolve_name(self.checker)(self.path(data.source), data)
 
     def describe(self, data: DataConfig) -> tuple[str, dict[str, object]]:
         """Return its type and where it is, as plain values."""
         if self.is_local:
-            return "local", {"uri": Path(data.source).expanduser().resolve().as_uri()}
+            return "local", {"uri": self.path(data.source).resolve().as_uri()}
         return "hugging_face", {"path": data.source, "revision": data.revision}
 
 
@@ -105,7 +111,13 @@ _STORED: Final = (
         checker="orchestrator.training.preparation.precheck:check_folder",
     ),
     StoredSource(
+        fits=lambda path: path.suffix.lower() == ".zip" and path.is_file(),
+        opener="orchestrator.training.data.opening:open_archive",
+        checker="orchestrator.training.preparation.precheck:check_archive",
+    ),
+    StoredSource(
         fits=lambda path: path.exists() or path.is_symlink(),
+        prefix="csv:",
         opener="orchestrator.training.data.opening:open_list",
         checker="orchestrator.training.preparation.precheck:check_list",
     ),
@@ -126,7 +138,8 @@ def find_stored(source: str) -> StoredSource:
         OSError: No system takes such a path, or it may not be looked at.
     """
     path = Path(source).expanduser()
-    return next(kind for kind in _STORED if kind.fits(path))
+    said = (kind for kind in _STORED if kind.prefix and source.startswith(kind.prefix))
+    return next(said, None) or next(kind for kind in _STORED if kind.fits(path))
 
 
 def known_classes(data: DataConfig) -> int | None:

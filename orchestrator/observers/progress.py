@@ -78,7 +78,7 @@ class Pace:
     def plan(self, experiment: Experiment, choices: Sequence[Choice] | None) -> None:
         """Hear what is to run; None: a sampler decides."""
         self._experiment = experiment
-        self._waiting = None if choices is None else len(choices) * len(experiment.search.seeds)
+        self._waiting = None if choices is None else len(choices) * len(experiment.replicates)
 
     def start(self, start: RunStart) -> None:
         """Hear that a run has started."""

@@ -51,8 +51,8 @@ class Prepared:
         """Return what is known of a frozen set before it trains."""
         return None if self.scores is None else self.scores.of(frozen)
 
-    def build_spec(self, choice: Choice, seed: int) -> RunSpec:
-        """Write down all that the run of `choice` with `seed` needs."""
+    def build_spec(self, choice: Choice, seed: int, fold: int | None = None) -> RunSpec:
+        """Write down all that the run of `choice` with `seed`, and with folds `fold`, needs."""
         chosen = choice.hyperparameters.of_section
         base = self.experiment
         spec = RunSpec(
@@ -61,6 +61,7 @@ class Prepared:
             trainer=base.trainer.model_copy(update=chosen("trainer")),
             frozen=choice.frozen,
             seed=seed,
+            fold=fold,
             data_fingerprint=self.data.fingerprint,
             weights_sha256=self.weights_sha256,
             generation=self.generation,

@@ -56,6 +56,8 @@ class RunSpec(Record):
     """What each block does."""
     seed: int
     """Seed of the run; data order and head derive theirs from it separately."""
+    fold: int | None = None
+    """Which of `data.folds` is validated, from 0; None: there are none."""
     data_fingerprint: str
     """Fingerprint of the data (sha256, hex)."""
     weights_sha256: str | None
@@ -101,9 +103,18 @@ class RunSpec(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_name(trial: int, frozen: FrozenSet, seed: int, values: Iterable[str] = ()) -> str:
-    """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`; `values` say what varies in its sweep besides."""
-    return "_".join([f"trial_{trial:03d}", str(frozen), *values, f"seed{seed}"])
+def run_name(trial: int, frozen: FrozenSet, seed: int, values: Iterable[str] = (), fold: int | None = None) -> str:
+    """Name a run: `trial_007_stem+layer1_lr=0.003_seed0`, with folds `..._seed0_fold2`.
+
+    Args:
+        trial: Number of its trial.
+        frozen: What is frozen.
+        seed: Its seed.
+        values: Say what varies in its sweep besides.
+        fold: Its fold; None: there are none.
+    """
+    ending = [f"seed{seed}"] if fold is None else [f"seed{seed}", f"fold{fold}"]
+    return "_".join([f"trial_{trial:03d}", str(frozen), *values, *ending])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

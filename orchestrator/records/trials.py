@@ -1,11 +1,13 @@
 """Trials and their runs, finished or lost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Literal
 
 from pydantic import model_validator
 
 from orchestrator.blocks import FrozenSet
+from orchestrator.config.models import Replicate
 from orchestrator.errors import RunCause
 from orchestrator.records.record import Record
 from orchestrator.records.runs import RunResult
@@ -26,6 +28,8 @@ class RunRecord(Record):
     """As in MLflow and TensorBoard: `trial_007_stem+layer1_seed0`, or `trial_007_stem+layer1_lr=0.003_seed0` where the
     learning rate varies in the sweep."""
     seed: int
+    fold: int | None = None
+    """Which of `data.folds` it is validated on, from 0; None: there are none."""
     fingerprint: str
     state: RunState
     """Like that of a trial; of a record that has none it follows from its other fields."""
@@ -47,6 +51,11 @@ class RunRecord(Record):
     at_once: float | None = None
     """Runs of its sweep under way while it trained, itself among them, on average; None: not known, or it was not
     trained in one piece, so that its duration compares with no other."""
+
+    @property
+    def replicate(self) -> Replicate:
+        """What tells it apart from the other runs of its trial."""
+        return Replicate(seed=self.seed, fold=self.fold)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,9 +80,9 @@ class TrialRecord(Record):
     hyperparameters: Hyperparameters
     state: TrialState
     runs: tuple[RunRecord, ...] = ()
-    """One a seed."""
+    """One a seed, or with folds one a seed and fold."""
     val_acc: float | None = None
-    """Objective: mean over the runs; None unless complete."""
+    """Objective: mean over the runs, over the images of all folds; None unless complete."""
     trainable_params: int | None = None
     """Objective; None unless complete."""
     error: str | None = None
@@ -112,10 +121,22 @@ def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
         if trial.state != "complete" or trial.repeats is not None:
             continue
         before = newest.get((trial.frozen, trial.hyperparameters))
-        if before is not None and {run.seed for run in before.runs} < {run.seed for run in trial.runs}:
+        if before is not None and {run.replicate for run in before.runs} < {run.replicate for run in trial.runs}:
             old.add(before.number)
         newest[trial.frozen, trial.hyperparameters] = trial
     return frozenset(old)
+
+
+def mean_over_images(runs: Sequence[RunRecord], key: str) -> float:
+    """Return the mean of a quantity over finished runs; of folds, over the images that they were validated on.
+
+    Args:
+        runs: Of one trial.
+        key: A quantity of `names.OF_RUN` that all of them have.
+    """
+    results = [run.result for run in runs if run.result is not None]
+    weights = None if any(run.fold is None for run in runs) else [result.n_val for result in results]
+    return fmean((result.read(key) or 0.0 for result in results), weights)
 
 
 def results_of(trial: TrialRecord) -> list[RunResult]:

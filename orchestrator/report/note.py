@@ -47,10 +47,11 @@ def _describe(sweep: Sweep) -> list[str]:
     experiment = sweep.experiment
     search = experiment.search
     seeds = ", ".join(map(str, search.seeds))
+    folds = "" if experiment.data.folds is None else f", {experiment.data.folds} folds of the images"
     facts = [
         (
             f"Which blocks of {code(experiment.model.backbone)} to freeze: {len(experiment.frozen_sets)} frozen sets "
-            f"(mode {code(search.mode)}), {'seed' if len(search.seeds) == 1 else 'seeds'} {seeds}"
+            f"(mode {code(search.mode)}), {'seed' if len(search.seeds) == 1 else 'seeds'} {seeds}{folds}"
         ),
         (
             f"Data: {code(experiment.data.source)}, {experiment.data.image_size} pixels; "

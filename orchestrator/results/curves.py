@@ -19,9 +19,14 @@ def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
 
 
 def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
-    """Return one row a seed and epoch, epochs from 1."""
+    """Return one row a seed (and fold) and epoch, epochs from 1."""
     return [
-        {"epoch": epoch.number, names.SEED: run.seed, **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH}}
+        {
+            "epoch": epoch.number,
+            names.SEED: run.seed,
+            **({} if run.fold is None else {names.FOLD: run.fold}),
+            **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH},
+        }
         for run in trial.runs
         for epoch in history_of(run, root)
     ]

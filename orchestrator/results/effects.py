@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from orchestrator import names
 from orchestrator.blocks import FrozenSet
+from orchestrator.config.data import MOST_FOLDS
 from orchestrator.errors import NotFoundError
 from orchestrator.quantities import column_types
-from orchestrator.records.trials import TrialRecord
+from orchestrator.records.trials import RunRecord, TrialRecord, mean_over_images, results_of
 from orchestrator.results.costs import read_timing
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
@@ -101,8 +102,11 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
     cells = []
     image_ids: NDArray[np.str_] | None = None
     for trial in trials:
-        results = {run.seed: run.result for run in trial.runs if run.result is not None}
-        if not results:
+        of_seeds: dict[int, list[RunRecord]] = {}
+        for run in trial.runs:
+            if run.result is not None:
+                of_seeds.setdefault(run.seed, []).append(run)
+        if not of_seeds:
             continue
         found = predicted.find(trial)
         right: Sequence[NDArray[np.bool_]] = ()
@@ -110,19 +114,24 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
             image_ids = found.image_ids if image_ids is None else image_ids
             scores = found.scores.astype(np.bool_, copy=False)
             right = [*scores] if np.array_equal(found.image_ids, image_ids) else ()
-        first = next(iter(results.values()))
+        first = results_of(trial)[0]
         cells.append(
             Cell(
                 frozen=frozenset(trial.frozen.parts),
                 setting=trial.hyperparameters,
-                accuracies={seed: result.val_acc for seed, result in results.items()},
-                correct=dict(zip(results, right, strict=True)) if right else {},
+                accuracies={seed: mean_over_images(runs, names.VAL_ACC) for seed, runs in of_seeds.items()},
+                correct=dict(zip(of_seeds, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,
-                timings={run.seed: timing for run in trial.runs if (timing := read_timing(run)) is not None},
+                timings={_number(run): timing for run in trial.runs if (timing := read_timing(run)) is not None},
             )
         )
     return cells
+
+
+def _number(run: RunRecord) -> int:
+    """Return a number that the runs of other trials with the same seed and fold have, too."""
+    return run.seed if run.fold is None else run.seed * MOST_FOLDS + run.fold
 
 
 def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | None) -> Row:

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import final
 
 from orchestrator import names
 from orchestrator.config.objective import ObjectiveConfig
-from orchestrator.records.trials import TrialRecord, results_of
+from orchestrator.records.trials import TrialRecord, mean_over_images, results_of
 from orchestrator.results.costs import COSTS
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.stats.gains import GAINS
@@ -50,8 +49,8 @@ class Objective:
             return math.nan
         if self.of_gain.in_result:
             values = [result.read(self.config.gain) for result in results]
-            known = [value for value in values if value is not None]
-            return fmean(known) if len(known) == len(values) else math.nan
+            known = all(value is not None for value in values)
+            return mean_over_images(trial.runs, self.config.gain) if known else math.nan
         found = self._predicted.find(trial, gain=self.of_gain)
         return math.nan if found is None else self.of_gain.orient(float(found.scores.mean()))
 
@@ -100,8 +99,8 @@ class Objective:
         untimed = [trial for trial in trials if not math.isfinite(self.cost(trial))]
         if untimed and self.config.cost == names.ENERGY_WH:
             sentences.append(
-                f"{_list(untimed)} have no energy_wh: it is known of a run that trained here in one piece, on a GPU that "
-                "counts it (NVIDIA's from Volta on, not a slice of one)"
+                f"{_list(untimed)} have no energy_wh: it is known of a run that trained here in one piece, on a GPU "
+                "that counts it (NVIDIA's from Volta on, not a slice of one)"
             )
         elif untimed and self.of_cost.shared_by == "load":
             sentences.append(

@@ -15,8 +15,11 @@ from orchestrator.stats.evidence import Scores
 from orchestrator.stats.gains import ACCURACY, Gain
 from orchestrator.stats.scales import Interval
 from orchestrator.stats.uncertainty import accuracy_interval, mean_interval, wilson_interval
+from orchestrator.storage.gains import join_folds
 from orchestrator.storage.layout import Root
 from orchestrator.storage.predictions import Predictions, predictions_path, read_predictions
+
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +56,8 @@ class PredictedTrials:
     def interval(self, trial: TrialRecord, split: str = "validation", gain: Gain = ACCURACY) -> Interval | None:
         """Return the 95 % interval of a trial's gain: over images and, with several runs, over seeds.
 
-        The accuracy of one run needs its result alone, all else the predictions of each. None where that is missing.
+        The accuracy of one run (but for a fold) needs its result alone, all else the predictions of each. None where
+        that is missing.
         """
         if gain.key != ACCURACY.key:
             return self._mean_interval(trial, split, gain)
@@ -88,7 +92,8 @@ class PredictedTrials:
         return low, high
 
     def _read(self, trial: TrialRecord, gain: Gain) -> dict[str, ScoredTrial]:
-        paths = [checkpoint_path(run, self._root) for run in trial.runs if run.result is not None]
+        runs = [run for run in trial.runs if run.result is not None]
+        paths = [checkpoint_path(run, self._root) for run in runs]
         try:
             files = [read_predictions(predictions_path(path)) for path in paths if path is not None]
         except (NotFoundError, RunError):
@@ -96,8 +101,14 @@ class PredictedTrials:
         if not files or len(files) < len(trial.runs):
             return {}
         splits = set(files[0]).intersection(*files)
-        stacked = {split: _stack([file[split] for file in files], gain) for split in splits}
-        return {split: each for split, each in stacked.items() if each is not None}
+        found = {}
+        for split in splits:
+            of_runs = [file[split] for file in files]
+            if split == VALIDATION:
+                of_runs = join_folds(runs, of_runs)
+            if (stacked := _stack(of_runs, gain)) is not None:
+                found[split] = stacked
+        return found
 
 
 def _stack(runs: Sequence[Predictions], gain: Gain) -> ScoredTrial | None:

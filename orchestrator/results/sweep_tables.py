@@ -1,6 +1,6 @@
 """The tables of a sweep."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import final
 
@@ -46,7 +46,7 @@ class SweepTables:
             for trial in snapshot.trials
             for run in trial.runs
         ]
-        return Table(types=tables.RUN_TYPES, rows=rows)
+        return Table(types=self._of_runs(tables.RUN_TYPES), rows=rows)
 
     def comparisons(self) -> Table:
         """Return one row for each two trials that are next to each other on the front; none without predictions."""
@@ -63,7 +63,7 @@ class SweepTables:
         snapshot = self._snapshot
         with_curves = [trial for trial in snapshot.trials if any(history_of(run, snapshot.root) for run in trial.runs)]
         trial = find_trial(key, snapshot.experiment, snapshot.trials, with_curves)
-        return Table(types=tables.HISTORY_TYPES, rows=build_history_rows(trial, snapshot.root))
+        return Table(types=self._of_runs(tables.HISTORY_TYPES), rows=build_history_rows(trial, snapshot.root))
 
     def build_row(self, trial: TrialRecord) -> Row:
         """Return a trial's row."""
@@ -73,6 +73,10 @@ class SweepTables:
     def accuracy_interval(self, trial: TrialRecord) -> dict[str, float]:
         """Return the ends of a trial's `val_acc`, whatever the gain; empty where they are not known."""
         return dict(zip(("low", "high"), self._belief.predicted.interval(trial) or (), strict=False))
+
+    def _of_runs(self, types: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the columns of a table of runs."""
+        return types if self._snapshot.experiment.data.folds is None else tables.with_folds(types)
 
     def _of_trials(self, trials: Iterable[TrialRecord]) -> Table:
         types = tables.trial_types(self._snapshot.objective.config.gain)

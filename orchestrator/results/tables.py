@@ -1,6 +1,6 @@
 """Rows and columns of a sweep's tables. Rows are plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -64,6 +64,15 @@ def front_types(gain: str) -> dict[str, str]:
     return trial_types(gain) | column_types(names.OF_FRONT)
 
 
+def with_folds(types: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns of a table of runs whose sweep has folds."""
+    return {
+        name: kind
+        for column, found in types.items()
+        for name, kind in ((column, found), *([(names.FOLD, "int64")] if column == names.SEED else []))
+    }
+
+
 def count_params(trials: Sequence[TrialRecord]) -> float:
     """Count the parameters of the network; of several heads, the largest; those that train, without any result."""
     totals = [result.total_params for trial in trials for result in results_of(trial)]
@@ -85,7 +94,7 @@ def build_trial_row(trial: TrialRecord, root: Root, *, on_front: bool, belief: R
         names.TRAINABLE_PARAMS: trial.trainable_params,
         **_means(results if trial.state == "complete" else []),
         **{each.key: getattr(trial.scores, each.key, None) for each in names.SCORES},
-        names.N_SEEDS: len(results),
+        names.N_SEEDS: len({run.seed for run in trial.runs if run.result is not None}),
         names.MLFLOW_RUN_ID: first.mlflow_run_id if first else None,
         names.CHECKPOINT: _text(checkpoint_path(first, root)) if first else None,
         names.ERROR: trial.error,
@@ -99,6 +108,7 @@ def build_run_row(trial: TrialRecord, run: RunRecord, root: Root, *, on_front: b
         names.FROZEN: trial.frozen.key,
         **trial.hyperparameters.model_dump(),
         names.SEED: run.seed,
+        **({} if run.fold is None else {names.FOLD: run.fold}),
         names.STATE: run.state,
         names.PARETO: on_front,
         **{each.key: None if run.result is None else run.result.read(each.key) for each in OF_RUN_TABLE},

@@ -1,7 +1,7 @@
 """A complete trial, as the answer to a question."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,11 @@ class Trial:
     images_per_s: float
     peak_memory_mb: float
     checkpoints: Mapping[int, Path]
-    """Best checkpoint by seed; absolute paths."""
+    """Best checkpoint by seed, with `data.folds` that of its first fold; absolute paths."""
     mlflow_run_id: str | None
     """MLflow run of the first seed."""
+    fold_checkpoints: Mapping[tuple[int, int], Path] = field(default_factory=dict)
+    """Best checkpoint by seed and fold; empty without `data.folds`."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -100,8 +102,8 @@ class Trial:
         """
         return self.find_checkpoint()
 
-    def find_checkpoint(self, seed: int | None = None) -> Path:
-        """Name the best checkpoint of the run with `seed`; None: of the first.
+    def find_checkpoint(self, seed: int | None = None, fold: int | None = None) -> Path:
+        """Name the best checkpoint of the run with `seed` and, with `data.folds`, `fold`; None: of the first.
 
         Raises:
             NotFoundError: There is no such run.
@@ -114,35 +116,45 @@ class Trial:
                 f"trial {self.number} ({self.label}) has no run with seed {chosen}",
                 hint=f"its seeds are {', '.join(map(str, self.seeds))}",
             )
-        return self.checkpoints[chosen]
+        if fold is None:
+            return self.checkpoints[chosen]
+        if (chosen, fold) not in self.fold_checkpoints:
+            folds = ", ".join(str(known) for seed, known in self.fold_checkpoints if seed == chosen)
+            raise NotFoundError(
+                f"trial {self.number} ({self.label}) has no run with seed {chosen} and fold {fold}",
+                hint=f"its folds are {folds}" if folds else "its sweep has no folds (data.folds)",
+            )
+        return self.fold_checkpoints[chosen, fold]
 
-    def predictions(self, split: str = "validation", seed: int | None = None) -> Predictions:
+    def predictions(self, split: str = "validation", seed: int | None = None, fold: int | None = None) -> Predictions:
         """Read what the best checkpoint says of each image, without computing anything.
 
         Args:
             split: `validation` or `test`.
             seed: Seed of the run; None: the first.
+            fold: Its fold, of which it says the validation images; None: the first.
 
         Raises:
             NotFoundError: There is no such run or split, or an older version kept no predictions.
             RunError: The file is damaged.
         """
-        by_split = read_predictions(predictions_path(self.find_checkpoint(seed)))
+        by_split = read_predictions(predictions_path(self.find_checkpoint(seed, fold)))
         if split not in by_split:
             raise NotFoundError(f"no predictions of a split {split!r}; there are {', '.join(by_split)}")
         return by_split[split]
 
-    def load_model(self, seed: int | None = None) -> "nn.Module":
+    def load_model(self, seed: int | None = None, fold: int | None = None) -> "nn.Module":
         """Load the network of the best checkpoint, in eval mode on the CPU. It takes normalised images.
 
         Args:
             seed: Seed of the run; None: the first.
+            fold: Its fold; None: the first.
 
         Raises:
             NotFoundError: There is no such run, or its file is gone.
             RunError: The file is damaged.
         """
-        path = self.find_checkpoint(seed)
+        path = self.find_checkpoint(seed, fold)
         from orchestrator.training.network.saved import load_checkpoint_network
 
         return load_checkpoint_network(path)
@@ -154,7 +166,8 @@ def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
     gain, accuracy = snapshot.objective.config.gain, of.accuracy_interval(trial)
     accuracies: dict[str, Any] = {f"{names.VAL_ACC}_{end}": accuracy.get(end) for end in names.GAIN_ENDS}
     values = accuracies | {field.name: row[field.name] for field in fields(Trial) if field.name in row}
-    paths = {run.seed: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
+    found = {run.replicate: tables.checkpoint_path(run, snapshot.root) for run in trial.runs}
+    paths = {replicate: path for replicate, path in found.items() if path is not None}
     return Trial(
         number=trial.number,
         hyperparameters=trial.hyperparameters,
@@ -164,6 +177,7 @@ def build_trial(chosen: Chosen, snapshot: Snapshot, of: SweepTables) -> Trial:
         gain=gain,
         cost=snapshot.objective.config.cost,
         believed={key: row[key] for key in (gain, *(f"{gain}_{end}" for end in names.GAIN_ENDS))},  # type: ignore[misc]
-        checkpoints={seed: path for seed, path in paths.items() if path is not None},
+        checkpoints={seed: path for (seed, fold), path in paths.items() if not fold},
+        fold_checkpoints={(seed, fold): path for (seed, fold), path in paths.items() if fold is not None},
         **values,
     )

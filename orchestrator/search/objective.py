@@ -47,13 +47,12 @@ def measure_values(objective: ObjectiveConfig, runs: Sequence[RunRecord], root: 
     Seconds are as they were measured, whatever else the machine did.
     """
     results = [run.result for run in runs if run.result is not None]
-    gains = [measure_gain(GAINS[objective.gain], run, root) for run in runs]
-    known = [gain for gain in gains if gain is not None and not math.isnan(gain)]
+    gain = measure_gain(GAINS[objective.gain], runs, root)
     costs = [cost for result in results if (cost := result.read(objective.cost)) is not None]
-    if not runs or len(known) < len(runs) or len(costs) < len(runs):
+    if gain is None or math.isnan(gain) or len(costs) < len(runs):
         return None
     shared = objective.cost in {names.TRAINABLE_PARAMS, names.GFLOPS_TRAIN}
-    return [fmean(known), float(costs[0]) if shared else fmean(costs)]
+    return [gain, float(costs[0]) if shared else fmean(costs)]
 
 
 def require_values(objective: ObjectiveConfig, number: int, runs: Sequence[RunRecord], root: Root) -> list[float]:

@@ -209,10 +209,10 @@ class OptunaSearch:
         return self._experiment.search.strategy == "race"
 
     def _is_answered(self, trial: TrialRecord) -> bool:
-        """Return whether a trial is complete with every seed that is asked for now; a race asks for those it needs."""
+        """Return whether a trial is complete with every run that is asked for now; a race asks for those it needs."""
         if self._is_race:
             return trial.is_settled
-        return trial.state == "complete" and set(self._experiment.search.seeds) <= {run.seed for run in trial.runs}
+        return trial.state == "complete" and set(self._experiment.replicates) <= {run.replicate for run in trial.runs}
 
     def propose(self) -> Proposal | None:
         """Start the next trial; None when nothing is left."""

@@ -4,7 +4,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class Predictions:
         """Whether the true class is predicted, [n]. Its mean is the accuracy."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
+
+
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Put predictions for different images one after the other."""
+    return Predictions(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in _FIELDS})
 
 
 def predictions_path(checkpoint: Path) -> Path:

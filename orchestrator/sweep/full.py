@@ -11,7 +11,7 @@ from orchestrator.sweep.strategy import NextStep, build_job, fail_or_put_off
 
 
 class FullStrategy:
-    """Runs each trial that the search proposes to its end, once for each seed.
+    """Runs each trial that the search proposes to its end, once for each seed, and each fold of it.
 
     Args:
         prepared: What to run.
@@ -51,7 +51,10 @@ class FullStrategy:
             return NextStep(repeat=proposal)
         trial = self._trials[proposal.number] = TrialRuns(proposal=proposal)
         return NextStep(
-            jobs=[build_job(self._prepared, trial, seed) for seed in self._prepared.experiment.search.seeds]
+            jobs=[
+                build_job(self._prepared, trial, replicate.seed, fold=replicate.fold)
+                for replicate in self._prepared.experiment.replicates
+            ]
         )
 
     def pause(self, job: Job) -> None:
@@ -64,8 +67,8 @@ class FullStrategy:
         trial.add(record)
         if trial.waiting:
             return None
-        order = self._prepared.experiment.search.seeds.index
-        trial.runs.sort(key=lambda run: order(run.seed))
+        order = self._prepared.experiment.replicates.index
+        trial.runs.sort(key=lambda run: order(run.replicate))
         del self._trials[trial.proposal.number]
         return fail_or_put_off(self._search, trial) or self._search.tell(trial.proposal.number, trial.runs)
 

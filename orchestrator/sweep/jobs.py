@@ -95,6 +95,7 @@ class Job:
         return RunRecord(
             name=self.start.name,
             seed=self.start.spec.seed,
+            fold=self.start.spec.fold,
             fingerprint=self.start.spec.fingerprint,
             state=state,
             attempts=max(1, self.attempts),

@@ -59,16 +59,18 @@ class Strategy(Protocol):
         """Tell the search of what is left once no run is under way; returns the trials that ended with it."""
 
 
-def build_job(prepared: Prepared, trial: TrialRuns, seed: int, until: int | None = None) -> Job:
+def build_job(
+    prepared: Prepared, trial: TrialRuns, seed: int, until: int | None = None, fold: int | None = None
+) -> Job:
     """Build the job of one run of a trial, which then waits for one more."""
     proposal = trial.proposal
     frozen = proposal.choice.frozen
     varied = find_varied(prepared.experiment)
     values = describe_values(proposal.choice.hyperparameters, varied)
     start = RunStart(
-        name=run_name(proposal.number, frozen, seed, values),
+        name=run_name(proposal.number, frozen, seed, values, fold),
         trial=proposal.number,
-        spec=prepared.build_spec(proposal.choice, seed),
+        spec=prepared.build_spec(proposal.choice, seed, fold),
         cost=prepared.costs[frozen],
         scores=prepared.score(frozen),
         blocks=prepared.experiment.blocks,
@@ -82,7 +84,7 @@ def fail_or_put_off(search: Search, trial: TrialRuns) -> TrialRecord | None:
     number, runs = trial.proposal.number, trial.runs
     lost = [run for run in runs if run.error is not None and run.cause is not None]
     if lost:
-        return search.fail(number, "; ".join(f"seed {run.seed}: {run.error}" for run in lost), runs)
+        return search.fail(number, "; ".join(f"{run.replicate}: {run.error}" for run in lost), runs)
     if trial.stopped:
         return search.put_off(number, runs)
     return None

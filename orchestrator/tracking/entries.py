@@ -34,6 +34,7 @@ def run_params(start: RunStart) -> dict[str, str | int | float]:
         **{f"{names.FREEZE_PREFIX}{block}": int(block in spec.frozen) for block in start.blocks},
         **spec.hyperparameters.model_dump(mode="json"),
         names.SEED: spec.seed,
+        **({} if spec.fold is None else {names.FOLD: spec.fold}),
         "max_epochs": spec.trainer.max_epochs,
         "patience": spec.trainer.patience,
         "image_size": spec.data.image_size,

@@ -82,6 +82,8 @@ def with_trainer(**values):
         SPEC.model_copy(update={"weights_sha256": None}),
         SPEC.model_copy(update={"weights_sha256": "b" * 64}),
         SPEC.model_copy(update={"recipe": SPEC.recipe + 1}),
+        with_data(folds=2),
+        SPEC.model_copy(update={"fold": 0}),
     ],
 )
 def test_what_determines_a_result_changes_its_fingerprint(other):
@@ -110,10 +112,10 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
-    free |= {"augment", "sampler"}  # by default
+    free |= {"augment", "sampler", "folds"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     identity: dict[str, Any] = SPEC.identity
-    assert identity.keys() == RunSpec.model_fields.keys() - {"version"}
+    assert identity.keys() == RunSpec.model_fields.keys() - {"version", "fold"}
     assert identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default

@@ -235,8 +235,8 @@ LISTS = [
         name="a zip",
         tree={"all.zip": b"PK\3\4"},
         build=source_of("all.zip"),
-        refused=("is an archive",),
-        hint="unzip -q ",
+        refused=("is no whole zip archive",),
+        hint="bring it again",
     ),
     Case(
         name="a tar",

@@ -170,7 +170,7 @@ def _test_accuracy(each: Series) -> float:
 
 
 def _say_seeds(series: Sequence[Series]) -> str:
-    return " and other seeds" if any(len(each.results) > 1 for each in series) else ""
+    return " and other runs" if any(len(each.results) > 1 for each in series) else ""
 
 
 def _test_title(series: Sequence[Series], images: int) -> str:

@@ -143,11 +143,13 @@ def describe_sweep(sweep: Sweep, series: Sequence[Series], *, intervals: bool = 
     """
     front = sum(each.on_front for each in series)
     parts = [f"{sweep.experiment.name}: {_count(len(series), 'trial')}, {front} on the Pareto front"]
-    counts = {len(each.results) for each in series}
+    folds = sweep.experiment.data.folds
+    counts = {len(each.results) // (folds or 1) for each in series}
     seeds = max(counts)
-    if seeds > 1:
+    if seeds > 1 or folds is not None:
         upto = "up to " if len(counts) > 1 else ""
-        parts.append(f"means over {upto}{seeds} seeds" + ("" if intervals else ", with the lowest and the highest"))
+        of = [*([f"{upto}{seeds} seeds"] if seeds > 1 else []), *([f"{folds} folds"] if folds is not None else [])]
+        parts.append(f"means over {' of '.join(of)}" + ("" if intervals else ", with the lowest and the highest"))
     if intervals and any(each.gain_interval is not None for each in series):
         over = "validation images and seeds" if seeds > 1 else "validation images, not over seeds"
         parts.append(f"bars: 95 % intervals over {over}")

@@ -1,6 +1,6 @@
 """An account of the files of a data folder: each is used, or left out for a reason that is said."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.training.data.quality import LeftOut
 from orchestrator.training.folders.kinds import HEAD, FileKind, find_kind, needs_head
 from orchestrator.training.folders.split_names import canonical_name
-from orchestrator.training.folders.walk import LARGEST_IMAGE, Listing, Parts, read_head, show
+from orchestrator.training.folders.walk import LARGEST_IMAGE, Listing, Parts, show
 from orchestrator.training.problems import Problems
 
 _SHOWN = 3
@@ -63,12 +63,17 @@ class Account:
         )
 
 
-def take_stock(folder: Path, listing: Listing) -> Account:
-    """Find out what each file of a data folder is, by its name and its first bytes."""
+def take_stock(listing: Listing, read_head: Callable[[Parts, int], bytes]) -> Account:
+    """Find out what each file of a data folder is, by its name and its first bytes.
+
+    Args:
+        listing: What lies there.
+        read_head: Reads the first bytes of a file, so many.
+    """
     account = Account()
     for file in listing.files:
         name = file.parts[-1]
-        head = read_head(folder.joinpath(*file.parts), HEAD) if needs_head(name) and file.size else b""
+        head = read_head(file.parts, HEAD) if needs_head(name) and file.size else b""
         kind = find_kind(name, head)
         too_large = kind.role == "image" and file.size > LARGEST_IMAGE
         account.kinds[file.parts] = FileKind("unread", _TOO_LARGE) if too_large else kind

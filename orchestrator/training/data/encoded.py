@@ -244,9 +244,10 @@ def _read_stored(stored: StoredImage) -> bytes:
     if stored is None or not stored.get("path"):
         raise ConfigError("is not there: the row has none")
     try:
-        return read_regular(stored["path"])
+        data: bytes = stored["read"]() if "read" in stored else read_regular(stored["path"])
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror or error}") from error
+    return data
 
 
 def survey_images(splits: Iterable[EncodedImages], threads: int) -> Survey:

@@ -17,8 +17,9 @@ from orchestrator.config.transforms import NO_TRANSFORM, TRANSFORMS
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.storage.cache import Cache
 from orchestrator.training.data.collection import open_collection
+from orchestrator.training.data.folds import note_folds, take_cached, take_fold
 from orchestrator.training.data.sources import Source, open_source
-from orchestrator.training.data.splits import SPLITS
+from orchestrator.training.data.splits import SPLITS, TRAIN, VALIDATION
 from orchestrator.training.images.batches import (
     AugmentedBatches,
     Batches,
@@ -128,12 +129,23 @@ def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | Non
         ConfigError: The data set is not as it must be; all problems at once.
         SetupError: It is on the hub, and neither network nor cache has it.
     """
+    images: Mapping[str, Images]
     if config.source in SOURCES:
-        return open_collection(config)[1]
-    return _describe(config, open_source(config, decode=decode, cache=cache))
+        images, info = open_collection(config)
+    else:
+        source = open_source(config, decode=decode, cache=cache)
+        images, info = source.splits, _describe(config, source)
+    if config.folds is None:
+        return info
+    divided, _ = take_fold(images, config, 0)
+    sizes = {split: len(part) for split, part in divided.items()}
+    note = note_folds(config, len(images[TRAIN]) + len(images[VALIDATION]))
+    return info.model_copy(update={"split_sizes": sizes, "notes": (*info.notes, note)})
 
 
-def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cache | None = None) -> LoadedData:
+def load_data(
+    config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cache | None = None, fold: int | None = None
+) -> LoadedData:
     """Load a data set; map the splits named from the cache, or decode them where they fit `memory_mb`.
 
     Where `on_corrupt` is `fail`, images that do not fit are not looked at: `describe_data` has done so.
@@ -142,6 +154,7 @@ def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cach
         config: Which, and how.
         splits: Those that are needed.
         cache: Keeps decoded images, and gets those that it has not; None: none is kept.
+        fold: Which of `data.folds` is validated; None: train and validation are those of the data set.
 
     Raises:
         ConfigError: The data set is not as it must be.
@@ -155,6 +168,10 @@ def load_data(config: DataConfig, splits: Sequence[str] = SPLITS, *, cache: Cach
         source = open_source(config, cache=cache)
         images, info = dict(source.splits), _describe(config, source)
         cached = _select(source)
+    if fold is not None:
+        images, rows = take_fold(images, config, fold)
+        cached = None if cached is None else take_cached(cached, rows)
+        info = info.model_copy(update={"split_sizes": {split: len(part) for split, part in images.items()}})
     images = {split: images[split] for split in splits}
     if cached is not None:
         mapped = {split: MappedImages(cached[split]) for split in splits}

@@ -6,57 +6,23 @@ from pathlib import Path
 from orchestrator.config.models import DataConfig
 from orchestrator.errors import ConfigError
 from orchestrator.training.data.accounting import (
-    Account,
     count_kinds,
-    note_empty_folders,
-    refuse_links,
-    report_left_out,
-    require_text,
-    take_stock,
 )
+from orchestrator.training.data.class_folders import open_class_folders
+from orchestrator.training.data.contents import Contents, FolderFiles
 from orchestrator.training.data.hub import find_features, list_saved, load_saved, load_tables, refuse_script
 from orchestrator.training.data.opened import Opened, assign_stored, read_columns
-from orchestrator.training.data.rows import Bounds, FileRows, TableRows
+from orchestrator.training.data.rows import FileRows, TableRows
 from orchestrator.training.folders.kinds import FileKind, unpack
 from orchestrator.training.folders.labelled import SUFFIXES, order_labels, read_entries
-from orchestrator.training.folders.layouts import Layout, read_layout
+from orchestrator.training.folders.layouts import read_layout
 from orchestrator.training.folders.split_names import SPLITS, TRAIN, find_split
 from orchestrator.training.folders.tables import assign_tables, count_rows
 from orchestrator.training.folders.told import place_told
-from orchestrator.training.folders.walk import Listing, Parts, allowed_folders, show, walk
+from orchestrator.training.folders.walk import Parts, show
 from orchestrator.training.problems import Problems
 
 _SAVED_CACHE = ("cache-", "tmp")
-
-
-class _Folder:
-    """A data folder that is opened, with the account of its files."""
-
-    def __init__(self, folder: Path, config: DataConfig, problems: Problems) -> None:
-        self.path = Path(os.path.abspath(folder))  # noqa: PTH100 - links are not resolved, so that paths stay the user's
-        self.config = config
-        self.source = config.source
-        self.problems = problems
-        self.listing: Listing = walk(self.path, follow_links=config.follow_links)
-        refuse_links(self.listing, self.source)
-        self.account: Account = take_stock(self.path, self.listing)
-        self.notes: list[str] = []
-
-    @property
-    def bounds(self) -> Bounds | None:
-        """Where files must lie; None: anywhere."""
-        return None if self.config.follow_links else Bounds(folders=allowed_folders(self.path))
-
-    def file(self, path: Parts) -> Path:
-        """Return a file of the folder."""
-        return self.path.joinpath(*path)
-
-    def close(self) -> None:
-        """Report what is left out."""
-        self.account.leave_rest()
-        left_out = self.account.left_out
-        fail = self.config.on_unread == "fail"
-        self.notes += report_left_out(left_out, self.source, self.problems, fail=fail)
 
 
 def open_folder(folder: Path, config: DataConfig, problems: Problems) -> Opened:
@@ -66,7 +32,7 @@ def open_folder(folder: Path, config: DataConfig, problems: Problems) -> Opened:
         ConfigError: It holds nothing that can be read, or can be read in more than one way.
         SetupError: The library's cache cannot be written.
     """
-    here = _Folder(folder, config, problems)
+    here = Contents(FolderFiles(folder, config), config, problems)
     saved = list_saved(here.path)
     if saved is not None:
         return _open_saved(here, saved)
@@ -79,19 +45,19 @@ def open_folder(folder: Path, config: DataConfig, problems: Problems) -> Opened:
     if images and tables and _prefer_tables(here, tables, images):
         images = []
     if images:
-        return _open_images(here)
+        return open_class_folders(here)
     if tables:
         return _open_tables(here, tables)
     raise _refuse_empty(here)
 
 
-def _refuse_script(here: _Folder) -> None:
+def _refuse_script(here: Contents) -> None:
     script = f"{here.path.name}.py"
     if (script,) in here.account.kinds and here.config.splits is None:
         raise refuse_script(here.source, script)
 
 
-def _prefer_tables(here: _Folder, tables: list[Parts], images: list[Parts]) -> bool:
+def _prefer_tables(here: Contents, tables: list[Parts], images: list[Parts]) -> bool:
     """Decide whether tables beside images are the data: where the images are in no classes, or a user says so."""
     splits = here.config.splits
     if splits is not None:
@@ -110,84 +76,7 @@ def _prefer_tables(here: _Folder, tables: list[Parts], images: list[Parts]) -> b
     )
 
 
-def _open_images(here: _Folder) -> Opened:
-    """Read the folders of classes."""
-    config, account = here.config, here.account
-    seen = [path for path, kind in account.kinds.items() if kind.role in {"image", "unread"}]
-    layout = read_layout(seen, here.source, splits=config.splits, class_folder=config.class_folder)
-    account.leave(account.find("table"), "are tables beside images", unread=True)
-    for path, reason in layout.loose:
-        if account.kinds[path].role == "image":
-            account.leave([path], reason, unread=True)
-    here.notes += [*layout.notes, *_note_renamed(account, here.source)]
-    names = tuple(sorted({label for labelled in layout.images.values() for _, label in labelled}))
-    require_text(names, here.source)
-    _note_one_folder(here, names)
-    rows = _list_files(here, layout, names)
-    _check_columns(config)
-    note_empty_folders(here.path, here.listing, names, here.source, here.problems)
-    here.close()
-    return _opened(here, rows, names, files=len(account.find("image")), reading=layout.reading)
-
-
-def _opened(
-    here: _Folder, rows: dict[str, FileRows] | dict[str, TableRows], names: tuple[str, ...], *, files: int, reading: str
-) -> Opened:
-    return Opened(
-        rows=rows,
-        class_names=names,
-        bounds=here.bounds,
-        notes=here.notes,
-        left_out=here.account.left_out,
-        files=files,
-        reading=reading,
-    )
-
-
-def _note_one_folder(here: _Folder, names: tuple[str, ...]) -> None:
-    """Note images that lie in one folder beside a list, which may be the one of their labels."""
-    lists = [path for path in here.account.kinds if path[-1].lower().endswith(SUFFIXES)]
-    if len(names) == 1 and lists:
-        here.problems.add(
-            f"data.source: {here.source}: all images lie in one folder only ({show(names[0])}), and "
-            f"{show('/'.join(lists[0]))} may hold their labels",
-            hint=f"point data.source at it, if it has the columns path and label: {show(here.file(lists[0]))}",
-        )
-
-
-def _list_files(here: _Folder, layout: Layout, names: tuple[str, ...]) -> dict[str, FileRows]:
-    numbers = {name: number for number, name in enumerate(names)}
-    rows = {}
-    for split, labelled in layout.images.items():
-        usable = sorted((path, label) for path, label in labelled if here.account.kinds[path].role == "image")
-        if usable:
-            rows[split] = FileRows(
-                [str(here.file(path)) for path, _ in usable], [numbers[label] for _, label in usable]
-            )
-    return rows
-
-
-def _check_columns(config: DataConfig) -> None:
-    for key, value, there in (("image", config.image_column, "image"), ("label", config.label_column, "label")):
-        if value not in {None, there}:
-            raise ConfigError(
-                f"data.{key}_column: {config.source} has no column {value!r}; as a folder of images it has image, label"
-            )
-
-
-def _note_renamed(account: Account, source: str) -> list[str]:
-    """Note images that are called by one format and hold another that can be decoded."""
-    groups: dict[str, list[Parts]] = {}
-    for path, kind in account.kinds.items():
-        if kind.role == "image" and kind.reason:
-            groups.setdefault(kind.reason, []).append(path)
-    return [
-        f"{source}: {len(paths)} images {reason}, and are read as that, such as {show('/'.join(paths[0]))}"
-        for reason, paths in groups.items()
-    ]
-
-
-def _open_tables(here: _Folder, tables: list[Parts]) -> Opened:
+def _open_tables(here: Contents, tables: list[Parts]) -> Opened:
     config, source = here.config, here.source
     tables = _drop_other_kind(here, tables)
     found = assign_tables(tables, source, config.splits)
@@ -200,10 +89,10 @@ def _open_tables(here: _Folder, tables: list[Parts]) -> Opened:
     _leave_unnamed(here, rows)
     here.close()
     used = sum(map(len, found.splits.values())) + len(here.account.find("image"))
-    return _opened(here, rows, names, files=used, reading=found.reading)
+    return here.opened(rows, names, files=used, reading=found.reading)
 
 
-def _drop_other_kind(here: _Folder, tables: list[Parts]) -> list[Parts]:
+def _drop_other_kind(here: Contents, tables: list[Parts]) -> list[Parts]:
     """Leave Arrow files out where there are Parquet files: these are copies, or something else."""
     parquet = [path for path in tables if path[-1].lower().endswith(".parquet")]
     if parquet and len(parquet) < len(tables):
@@ -211,7 +100,7 @@ def _drop_other_kind(here: _Folder, tables: list[Parts]) -> list[Parts]:
     return parquet or tables
 
 
-def _leave_unnamed(here: _Folder, rows: dict[str, TableRows]) -> None:
+def _leave_unnamed(here: Contents, rows: dict[str, TableRows]) -> None:
     """Leave out the images that no row of a table names."""
     seen = here.account.find("image")
     if not seen:
@@ -221,7 +110,7 @@ def _leave_unnamed(here: _Folder, rows: dict[str, TableRows]) -> None:
     here.account.leave(rest, "are images that no table names", unread=True)
 
 
-def _open_saved(here: _Folder, files: set[Parts]) -> Opened:
+def _open_saved(here: Contents, files: set[Parts]) -> Opened:
     """Read what `save_to_disk` wrote."""
     account = here.account
     missing = sorted(files - set(account.kinds))
@@ -244,10 +133,10 @@ def _open_saved(here: _Folder, files: set[Parts]) -> Opened:
     _leave_unnamed(here, rows)
     here.close()
     used = [path for path in files if path[0] not in rest]
-    return _opened(here, rows, names, files=len(used), reading=f"a data set written by save_to_disk: {', '.join(rows)}")
+    return here.opened(rows, names, files=len(used), reading=f"a data set written by save_to_disk: {', '.join(rows)}")
 
 
-def _open_metadata(here: _Folder, metadata: list[Parts]) -> Opened:
+def _open_metadata(here: Contents, metadata: list[Parts]) -> Opened:
     """Read the labels of images from the metadata beside them."""
     source, account = here.source, here.account
     listed: dict[str, list[tuple[Parts, str | None]]] = {}
@@ -277,10 +166,10 @@ def _open_metadata(here: _Folder, metadata: list[Parts]) -> Opened:
     account.leave([p for p in account.find("image") if p not in named], "are in no row of the metadata", unread=True)
     here.close()
     reading = f"images with the labels of {', '.join(show('/'.join(file)) for file in metadata)}"
-    return _opened(here, rows, tuple(numbers), files=len(account.find("image")) + len(metadata), reading=reading)
+    return here.opened(rows, tuple(numbers), files=len(account.find("image")) + len(metadata), reading=reading)
 
 
-def _refuse_empty(here: _Folder) -> ConfigError:
+def _refuse_empty(here: Contents) -> ConfigError:
     kinds = here.account.kinds
     archives = here.account.find("archive")
     lists = [path for path in kinds if path[-1].lower().endswith(SUFFIXES)]

@@ -1,17 +1,21 @@
-"""A data source is opened by what it is: a folder, a CSV, or a data set of the hub."""
+"""A data source is opened by what it is: a folder, an archive, a CSV, or a data set of the hub."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.config.models import DataConfig
 from orchestrator.config.sources import find_stored
 from orchestrator.errors import ConfigError
-from orchestrator.training.data.accounting import require_text
+from orchestrator.training.data.accounting import count_kinds, require_text
+from orchestrator.training.data.class_folders import open_class_folders
+from orchestrator.training.data.contents import ArchiveFiles, Contents
 from orchestrator.training.data.hub import load_hub
 from orchestrator.training.data.opened import Opened, assign_stored, read_columns
 from orchestrator.training.data.rows import Bounds, FileRows
-from orchestrator.training.folders.kinds import ARCHIVES, needs_head
+from orchestrator.training.folders.archive import Archive
+from orchestrator.training.folders.kinds import ARCHIVES, needs_head, unpack
 from orchestrator.training.folders.labelled import (
     SUFFIXES,
     ListRow,
@@ -101,6 +105,23 @@ def open_list(path: Path, config: DataConfig, _: Problems) -> Opened:
         files=len({entry.path for entry in entries}),
         reading=f"a list of {len(entries)} images",
     )
+
+
+def open_archive(path: Path, config: DataConfig, problems: Problems) -> Opened:
+    """Open a zip archive of folders of classes; it is read where it lies.
+
+    Raises:
+        ConfigError: It is damaged, holds what must not be read, or has no classes.
+    """
+    here = Contents(ArchiveFiles(Archive(path, config.source)), config, problems)
+    if not any(kind.role in {"image", "unread"} for kind in here.account.kinds.values()):
+        raise ConfigError(
+            f"data.source: {config.source} cannot be read as a data set: it holds no images, but "
+            f"{count_kinds(here.account.kinds)}",
+            hint=f"tables and lists in an archive are not read: `{unpack(path)}`, and point data.source there",
+        )
+    opened = open_class_folders(here)
+    return replace(opened, reading=f"a zip archive; {opened.reading}")
 
 
 def _note_unlisted(folder: Path, entries: Sequence[ListRow], source: str) -> list[str]:

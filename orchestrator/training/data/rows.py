@@ -3,15 +3,18 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from datasets import Dataset, Image
 
 from orchestrator.training.data.columns import Columns, read_column
+from orchestrator.training.folders.archive import Archive
+from orchestrator.training.folders.walk import Parts
 
 StoredImage = Mapping[str, Any] | None
-"""An image as `datasets` stores it: its `bytes`, or the `path` of its file."""
+"""An image as `datasets` stores it: its `bytes`, or the `path` of its file; one in an archive has a `read` besides."""
 
 
 class StoredRows(Protocol):
@@ -62,6 +65,37 @@ class FileRows:
 
     def __getitem__(self, row: int, /) -> StoredImage:
         return {"bytes": None, "path": self._paths[row]}
+
+    def __iter__(self) -> Iterator[StoredImage]:
+        return (self[row] for row in range(len(self)))
+
+
+class ArchiveRows:
+    """Files of an archive with labels.
+
+    Args:
+        archive: The archive.
+        paths: Their paths in it.
+        labels: By row.
+    """
+
+    label_column = "label"
+
+    def __init__(self, archive: Archive, paths: Sequence[Parts], labels: Sequence[int | None]) -> None:
+        self._archive = archive
+        self._paths = paths
+        self.labels: Sequence[int | None] = labels
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, row: int, /) -> StoredImage:
+        path = self._paths[row]
+        return {
+            "bytes": None,
+            "path": str(self._archive.path.joinpath(*path)),
+            "read": partial(self._archive.read, path),
+        }
 
     def __iter__(self) -> Iterator[StoredImage]:
         return (self[row] for row in range(len(self)))

@@ -12,6 +12,8 @@ from orchestrator.training.folders.split_names import canonical_name
 from orchestrator.training.folders.walk import show
 
 SUFFIXES = (".csv", ".tsv")
+LIST_PREFIX = "csv:"
+"""Before a path: it is a list, whatever its suffix."""
 LARGEST = 2**30
 """Bytes of a list at the most."""
 
@@ -38,6 +40,10 @@ class ListRow:
 def require_list(path: Path, source: str) -> None:
     """Make sure that a source which is no folder is a list of images.
 
+    Args:
+        path: Where it lies.
+        source: As it is told; with `csv:` before it, it is a list whatever its suffix.
+
     Raises:
         ConfigError: It is an archive, or a file of another kind.
     """
@@ -52,7 +58,7 @@ def require_list(path: Path, source: str) -> None:
             f"data.source: {source} is an archive, which is not read as it is",
             hint=f"unpack it: `{unpack(path)}`, and point data.source there",
         )
-    if suffix not in SUFFIXES:
+    if suffix not in SUFFIXES and not source.startswith(LIST_PREFIX):
         inside = "; point data.source at the folder that it lies in" if suffix == ".parquet" else ""
         raise ConfigError(
             f"data.source: {source} is no folder", hint=f"give a folder, a CSV, a hub name, or `synthetic`{inside}"

@@ -12,6 +12,7 @@ from orchestrator.backbones import find_backbone
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig
 from orchestrator.config.sources import SOURCES, find_stored
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError
+from orchestrator.training.folders.archive import Archive
 from orchestrator.training.folders.labelled import require_list
 from orchestrator.training.network.weight_files import check_weight_file, read_weight_file
 from orchestrator.training.network.weight_names import RANDOM_WEIGHTS, cached_file, is_weight_path, unknown_name
@@ -123,6 +124,24 @@ def check_list(path: Path, config: DataConfig) -> Precheck:
     """
     require_list(path, config.source)
     return Precheck(unchecked=(f"the images that {config.source} lists",), files=1)
+
+
+def check_archive(path: Path, config: DataConfig) -> Precheck:
+    """Look at the list of files in a zip archive.
+
+    Raises:
+        ConfigError: It is no whole archive, holds what must not be read, or holds no file.
+    """
+    listing = Archive(path, config.source).list()
+    if not listing.files:
+        raise ConfigError(f"data.source: {config.source} holds no file", hint="pack a folder of images a class")
+    kinds = Counter(Path(file.parts[-1]).suffix.lower() for file in listing.files)
+    shown = ", ".join(f"{count:,} {kind or 'without suffix'}" for kind, count in kinds.most_common(5))
+    return Precheck(
+        notes=(f"data.source: {config.source} is a zip archive of {kinds.total():,} files: {shown}",),
+        unchecked=(f"the images in {config.source} (`orchestrator data check` reads every one)",),
+        files=kinds.total(),
+    )
 
 
 def _nearest(place: Path) -> Path | None:

@@ -164,7 +164,7 @@ class Computing:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor
         parts = {
             "recipe": RECIPE_VERSION,
-            "images": [spec.data_fingerprint, split],
+            "images": [spec.data_fingerprint, split, *self._fold],
             "transform": [data.image_size, list(data.mean), list(data.std), *self._value_range],
             "prefix": [spec.model.backbone, self.prefix.digests[depth - 1]],
             "arithmetic": [spec.trainer.precision, name, torch.backends.cpu.get_cpu_capability(), torch.__version__],
@@ -175,6 +175,12 @@ class Computing:
         if spec.trainer.convolutions != "auto":
             parts["convolutions"] = spec.trainer.convolutions
         return hash_parts(parts)[:32]
+
+    @property
+    def _fold(self) -> list[int]:
+        """What decides the images of a split besides the data set; nothing without folds."""
+        data, fold = self.spec.data, self.spec.fold
+        return [] if data.folds is None or fold is None else [data.folds, fold, data.split_seed]
 
     @property
     def _value_range(self) -> list[float]:

@@ -262,7 +262,8 @@ def _fit(
 
 
 def _load_data(spec: RunSpec, place: CachePlace | None) -> LoadedData:
-    data = load_data(spec.data, cache=Cache.at(place) if place is not None and place.images else None)
+    cache = Cache.at(place) if place is not None and place.images else None
+    data = load_data(spec.data, cache=cache, fold=spec.fold)
     if data.info.fingerprint != spec.data_fingerprint:
         raise RunError(
             f"the images of {spec.data.source} are not those of the run's specification: fingerprint "
