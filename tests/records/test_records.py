@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.config.schedules import CosineSchedule, StepSchedule
 from orchestrator.config.splits import SplitsConfig
+from orchestrator.config.transforms import TransformStep
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -76,6 +77,10 @@ def with_trainer(**values):
         with_trainer(ema=0.99),
         with_data(sampler="balanced"),
         with_data(augment="flip"),
+        with_data(augment=(TransformStep("RandomGrayscale"),)),
+        with_data(augment_views=2),
+        with_data(mixup=0.2),
+        with_data(cutmix=1.0),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -110,7 +115,7 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
-    free |= {"augment", "sampler"}  # by default
+    free |= {"augment", "augment_views", "mixup", "cutmix", "sampler"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     identity: dict[str, Any] = SPEC.identity
     assert identity.keys() == RunSpec.model_fields.keys() - {"version"}

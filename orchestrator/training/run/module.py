@@ -21,9 +21,11 @@ from orchestrator.training.kernels.graphs import GraphedParts
 from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import hold
 from orchestrator.training.run.averaging import WeightAverage
+from orchestrator.training.run.mixing import Mixing
 from orchestrator.training.run.objective import Objective
 from orchestrator.training.run.optimizers import build_optimizer, set_lr
 from orchestrator.training.run.outcomes import Outcomes
+from orchestrator.training.seeds import derive_seed
 
 _AVERAGE = "weight_average"
 """Key of a checkpoint that holds the average of the weights."""
@@ -66,6 +68,7 @@ class FreezingModule(pl.LightningModule):
         self.save_hyperparameters(_describe(spec, class_names))
         self.network = network
         self._objective = objective or Objective()
+        self._mixing = Mixing(data, derive_seed(spec.seed, "mixing"))
         self._trainer_config = spec.trainer
         self._blocks = block_modules(network, model.backbone)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
@@ -97,7 +100,9 @@ class FreezingModule(pl.LightningModule):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
-        value = self.prepare(batch)
+        return self._compute(self.prepare(batch))
+
+    def _compute(self, value: Tensor) -> Tensor:
         if self.training and self._graphed is not None:
             return self._graphed(value)
         for part in self._left:
@@ -124,10 +129,15 @@ class FreezingModule(pl.LightningModule):
     def train_on(self, batch: Batch) -> Tensor:
         """Return a batch's loss, and add the batch to the metrics."""
         images, labels = batch
-        logits = self(images)
+        others, share = None, 1.0
+        if self._mixing:
+            value, share = self._mixing(self.prepare(images), self.current_epoch, self._batch)
+            logits, others = self._compute(value), labels.roll(1)
+        else:
+            logits = self(images)
         loss: Tensor
-        loss, losses = self._objective(logits, labels)
-        self.train_outcomes.add(losses, logits, labels)
+        loss, losses = self._objective(logits, labels, others, share)
+        self.train_outcomes.add(losses, logits, labels, others, share)
         step = self.global_step
         if self._ends_step and (step + 1) % self._trainer_config.log_every_n_steps == 0:
             self._step_losses.append((step, loss.detach()))

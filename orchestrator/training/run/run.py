@@ -181,7 +181,7 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
 def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResult, dict[str, Predictions]]:
     spec, folder = attempt.spec, attempt.folder
     device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
-    data = _load_data(spec, attempt.workplace.cache)
+    data = _load_data(spec, attempt.workplace.cache).with_views()
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     network = build_network(
