@@ -36,6 +36,8 @@ CURVE_TRAIN_LOSS: Final = "train/loss"
 CURVE_TRAIN_ACC: Final = "train/acc"
 CURVE_VAL_LOSS: Final = "val/loss"
 CURVE_VAL_ACC: Final = "val/acc"
+CURVE_BALANCED_ACCURACY: Final = "val/balanced_accuracy"
+CURVE_MACRO_F1: Final = "val/macro_f1"
 CURVE_LR: Final = "lr"
 CURVE_STEP_LOSS: Final = "train/loss_step"
 
@@ -93,6 +95,8 @@ P_FRONT: Final = "p_front"
 SUPPORTED: Final = "supported"
 TEST_ACC_LOW: Final = "test_acc_low"
 TEST_ACC_HIGH: Final = "test_acc_high"
+BALANCED_ACCURACY: Final = "balanced_accuracy"
+MACRO_F1: Final = "macro_f1"
 TEST_DROP: Final = "test_drop"
 HIGHEST_MEASURED_VAL_ACC: Final = "highest_measured_val_acc"
 TRIAL: Final = "trial"
@@ -153,7 +157,7 @@ MEANS: Final = (
     Quantity(
         key=BEST_EPOCH,
         kind=kind.EPOCHS,
-        meaning="Epoch with the lowest `val_loss`, from 1; its weights are kept",
+        meaning="Epoch that is best by `trainer.monitor` (lowest `val_loss` by default), from 1; its weights are kept",
     ),
     Quantity(key=EPOCHS_RUN, kind=kind.EPOCHS, meaning="Epochs that were trained"),
     Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the whole run, loading included"),
@@ -182,6 +186,14 @@ SHARED: Final = (
 )
 """Quantities that all runs of a trial share."""
 TRACKED: Final = (
+    Quantity(
+        key=BALANCED_ACCURACY,
+        kind=kind.ACCURACY,
+        meaning="Mean recall of the classes on the validation images, in the best epoch",
+    ),
+    Quantity(
+        key=MACRO_F1, kind=kind.ACCURACY, meaning="Mean F1 score of the classes on the validation images, likewise"
+    ),
     Quantity(
         key=RESIDENT_MB,
         kind=kind.MEBIBYTES,
@@ -244,6 +256,18 @@ OF_EPOCH: Final = (
     ),
     Quantity(key=VAL_LOSS, kind=kind.LOSS, meaning="Cross-entropy over the validation images", curve=CURVE_VAL_LOSS),
     Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images", curve=CURVE_VAL_ACC),
+    Quantity(
+        key=BALANCED_ACCURACY,
+        kind=kind.ACCURACY,
+        meaning="Mean recall of the classes on the validation images",
+        curve=CURVE_BALANCED_ACCURACY,
+    ),
+    Quantity(
+        key=MACRO_F1,
+        kind=kind.ACCURACY,
+        meaning="Mean F1 score of the classes on the validation images",
+        curve=CURVE_MACRO_F1,
+    ),
     Quantity(key=LR, kind=kind.NUMBER, meaning="Learning rate at the end of the epoch", curve=CURVE_LR),
     Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the epoch, validation included"),
 )

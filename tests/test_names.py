@@ -24,7 +24,9 @@ def test_a_key_is_written_in_one_way_wherever_it_stands():
     for _, each in EVERY:
         ways.setdefault(each.key, []).append((each.kind.digits, each.kind.grouped))
     several = {key: found for key, found in ways.items() if len(found) > 1}
-    assert set(several) == {"val_acc", "val_loss", "train_acc", "train_loss", "duration_s", "n_seeds"}
+    assert set(several) == {
+        *("val_acc", "val_loss", "train_acc", "train_loss", "balanced_accuracy", "macro_f1", "duration_s", "n_seeds")
+    }
     assert [key for key, found in several.items() if len(set(found)) > 1] == []
 
 

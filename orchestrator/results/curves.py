@@ -21,7 +21,7 @@ def history_of(run: RunRecord, root: Root) -> tuple[EpochMetrics, ...]:
 def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
     """Return one row a seed and epoch, epochs from 1."""
     return [
-        {"epoch": epoch.number, names.SEED: run.seed, **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH}}
+        {"epoch": epoch.number, names.SEED: run.seed, **{each.key: epoch.read(each.key) for each in names.OF_EPOCH}}
         for run in trial.runs
         for epoch in history_of(run, root)
     ]

@@ -75,6 +75,7 @@ def with_trainer(**values):
         with_trainer(class_weights="balanced"),
         with_trainer(lr_decay=0.5),
         with_trainer(ema=0.99),
+        with_trainer(monitor="macro_f1"),
         with_data(sampler="balanced"),
         with_data(augment="flip"),
         with_data(augment=(TransformStep("RandomGrayscale"),)),
@@ -122,7 +123,7 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     assert identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
-    later |= {"label_smoothing", "class_weights", "lr_decay", "ema"}
+    later |= {"label_smoothing", "class_weights", "lr_decay", "ema", "monitor"}
     assert identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
@@ -318,6 +319,22 @@ def test_what_was_measured_besides_is_kept_and_read_by_its_key():
     assert again.read("best_epoch") == 3  # from 1; the field counts from 0
     assert again.read("resident_mb") is None  # not on a CPU
     assert again.read("gap_train_val") == result.train_acc - result.val_acc
+
+
+def test_an_epoch_is_as_bad_as_what_is_monitored_says():
+    epoch = make_result().history[0].model_copy(update={"measured": {"macro_f1": 0.7}})
+    assert epoch.badness == pytest.approx(epoch.val_loss)
+    assert epoch.model_copy(update={"monitor": "macro_f1"}).badness == pytest.approx(-0.7)
+    assert epoch.model_copy(update={"monitor": "val_acc"}).badness == pytest.approx(-epoch.val_acc)
+    with pytest.raises(ValueError, match="epoch 1 has no balanced_accuracy"):
+        _ = epoch.model_copy(update={"monitor": "balanced_accuracy"}).badness
+
+
+def test_an_epoch_is_written_as_before_where_nothing_is_measured_and_val_loss_monitored():
+    epoch = make_result().history[0]
+    assert not {"measured", "monitor"} & epoch.model_dump().keys()
+    chosen = epoch.model_copy(update={"monitor": "macro_f1", "measured": {"macro_f1": 0.5}})
+    assert type(epoch).model_validate_json(chosen.model_dump_json()) == chosen
 
 
 def test_a_result_without_further_measurements_is_written_as_before_they_could_be():

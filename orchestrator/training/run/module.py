@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import VAL_LOSS
+from orchestrator.names import VAL_ACC, VAL_LOSS
 from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.images.batches import Batch, Batches
@@ -25,6 +25,7 @@ from orchestrator.training.run.mixing import Mixing
 from orchestrator.training.run.objective import Objective
 from orchestrator.training.run.optimizers import build_optimizer, set_lr
 from orchestrator.training.run.outcomes import Outcomes
+from orchestrator.training.run.scores import score
 from orchestrator.training.seeds import derive_seed
 
 _AVERAGE = "weight_average"
@@ -90,6 +91,7 @@ class FreezingModule(pl.LightningModule):
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
         self.train_outcomes = Outcomes(len(class_names))
         self.eval_outcomes = Outcomes(len(class_names), logits=True)
+        self._scores: dict[str, float] = {}
         self._step_losses: list[tuple[int, Tensor]] = []
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
@@ -239,7 +241,9 @@ class FreezingModule(pl.LightningModule):
         val_loss = self.eval_outcomes.mean_loss()
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._require_finite(train=self.train_outcomes.mean_loss(), validation=val_loss)
-        self.log(VAL_LOSS, val_loss, logger=False)
+        self._scores = score(self.eval_outcomes.confusion())
+        every = {VAL_LOSS: val_loss, VAL_ACC: self.eval_outcomes.accuracy(), **self._scores}
+        self.log(self._trainer_config.monitor, every[self._trainer_config.monitor], logger=False)
 
     def _require_finite(self, **losses: float) -> None:
         for what, loss in losses.items():
@@ -259,6 +263,8 @@ class FreezingModule(pl.LightningModule):
                 train_acc=self.train_outcomes.accuracy(),
                 val_loss=self.eval_outcomes.mean_loss(),
                 val_acc=self.eval_outcomes.accuracy(),
+                measured=self._scores,
+                monitor=self._trainer_config.monitor,
                 lr=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 duration_s=perf_counter() - self._epoch_began,
                 step_losses=tuple(StepLoss(step=step, loss=float(loss)) for step, loss in self._step_losses),

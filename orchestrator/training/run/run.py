@@ -367,5 +367,6 @@ def _build_result(
         val_confusion=validation.confusion,
         test_confusion=test.confusion,
         history=history,
+        measured=best.measured,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
