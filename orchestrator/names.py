@@ -7,7 +7,7 @@ Trackers, tables, their formats and `docs/metrics.md` follow.
 from typing import Final
 
 from orchestrator import quantities as kind
-from orchestrator.quantities import Group, Quantity
+from orchestrator.quantities import Quantity
 
 # Quantities of a run or an epoch: flat, so that a search needs no quotes; of a run they are logged once, at step 0.
 VAL_ACC: Final = "val_acc"
@@ -39,6 +39,8 @@ CURVE_TRAIN_LOSS: Final = "train/loss"
 CURVE_TRAIN_ACC: Final = "train/acc"
 CURVE_VAL_LOSS: Final = "val/loss"
 CURVE_VAL_ACC: Final = "val/acc"
+CURVE_BALANCED_ACCURACY: Final = "val/balanced_accuracy"
+CURVE_MACRO_F1: Final = "val/macro_f1"
 CURVE_LR: Final = "lr"
 CURVE_STEP_LOSS: Final = "train/loss_step"
 
@@ -153,7 +155,7 @@ MEANS: Final = (
     Quantity(
         key=BEST_EPOCH,
         kind=kind.EPOCHS,
-        meaning="Epoch with the lowest `val_loss`, from 1; its weights are kept",
+        meaning="Epoch that is best by `trainer.monitor` (lowest `val_loss` by default), from 1; its weights are kept",
     ),
     Quantity(key=EPOCHS_RUN, kind=kind.EPOCHS, meaning="Epochs that were trained"),
     Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the whole run, loading included"),
@@ -182,6 +184,14 @@ SHARED: Final = (
 )
 """Quantities that all runs of a trial share."""
 TRACKED: Final = (
+    Quantity(
+        key=BALANCED_ACCURACY,
+        kind=kind.ACCURACY,
+        meaning="Mean recall of the classes on the validation images, in the best epoch",
+    ),
+    Quantity(
+        key=MACRO_F1, kind=kind.ACCURACY, meaning="Mean F1 score of the classes on the validation images, likewise"
+    ),
     Quantity(
         key=RESIDENT_MB,
         kind=kind.MEBIBYTES,
@@ -264,6 +274,18 @@ OF_EPOCH: Final = (
     ),
     Quantity(key=VAL_LOSS, kind=kind.LOSS, meaning="Cross-entropy over the validation images", curve=CURVE_VAL_LOSS),
     Quantity(key=VAL_ACC, kind=kind.ACCURACY, meaning="Accuracy on the validation images", curve=CURVE_VAL_ACC),
+    Quantity(
+        key=BALANCED_ACCURACY,
+        kind=kind.ACCURACY,
+        meaning="Mean recall of the classes on the validation images",
+        curve=CURVE_BALANCED_ACCURACY,
+    ),
+    Quantity(
+        key=MACRO_F1,
+        kind=kind.ACCURACY,
+        meaning="Mean F1 score of the classes on the validation images",
+        curve=CURVE_MACRO_F1,
+    ),
     Quantity(key=LR, kind=kind.NUMBER, meaning="Learning rate at the end of the epoch", curve=CURVE_LR),
     Quantity(key=DURATION_S, kind=kind.SECONDS, meaning="Duration of the epoch, validation included"),
 )
@@ -272,115 +294,6 @@ OF_STEP: Final = (
     Quantity(key="loss", kind=kind.LOSS, meaning="Cross-entropy of a step's batch", curve=CURVE_STEP_LOSS),
 )
 """Quantities of an optimizer step: steps are counted from 0."""
-OF_BLOCK: Final = (
-    Quantity(key=BLOCK, kind=kind.TEXT, meaning="The block"),
-    Quantity(key=BESIDES, kind=kind.TEXT, meaning="Key of what is frozen besides, where it is the same in all pairs"),
-    Quantity(key=N_PAIRS, kind=kind.COUNT, meaning="Pairs of trials that differ in the block alone"),
-    Quantity(key=N_SEEDS, kind=kind.COUNT_IF_KNOWN, meaning="Seeds that all of these trials have"),
-    Quantity(key=VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block is frozen"),
-    Quantity(key=VAL_ACC_EFFECT_LOW, kind=kind.ACCURACY, meaning="Lower end of its 95 % interval"),
-    Quantity(key=VAL_ACC_EFFECT_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
-    Quantity(key=GFLOPS_TRAIN_EFFECT, kind=kind.GFLOPS, meaning="Change of `gflops_train_per_image`"),
-    Quantity(key=TRAINABLE_PARAMS_EFFECT, kind=kind.PARAMETERS, meaning="Change of `trainable_params`"),
-    Quantity(
-        key=DURATION_S_EFFECT, kind=kind.SECONDS, meaning="Change of `duration_s`, of runs that had the machine alike"
-    ),
-    Quantity(key=DURATION_S_EFFECT_LOW, kind=kind.SECONDS, meaning="Lower end of its 95 % interval"),
-    Quantity(key=DURATION_S_EFFECT_HIGH, kind=kind.SECONDS, meaning="Upper end of the same"),
-    Quantity(key=NEXT_BLOCK, kind=kind.TEXT, meaning="The block after it"),
-    Quantity(key=N_SQUARES, kind=kind.COUNT, meaning="Squares of four trials that differ in these two blocks alone"),
-    Quantity(
-        key=INTERACTION,
-        kind=kind.ACCURACY_CHANGE,
-        meaning="How much the effect on `val_acc` changes once the next block is frozen",
-    ),
-    Quantity(key=INTERACTION_LOW, kind=kind.ACCURACY_CHANGE, meaning="Lower end of its 95 % interval"),
-    Quantity(key=INTERACTION_HIGH, kind=kind.ACCURACY_CHANGE, meaning="Upper end of the same"),
-    Quantity(
-        key=PED_ANOVA, kind=kind.IMPORTANCE, meaning="PED-ANOVA's share of the block in what tells good trials apart"
-    ),
-)
-"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone."""
-OF_PRETRAINED_BLOCK: Final = (
-    Quantity(key=f"{LOGME_PREFIX}BLOCK", kind=kind.EVIDENCE, meaning="LogME of what the block gives for an image"),
-    Quantity(key=f"{GRAD_NORM_PREFIX}BLOCK", kind=kind.NUMBER, meaning="Its gradient's norm over its weights'"),
-)
-"""Scores of the pretrained network's blocks, metrics of the sweep's MLflow run; the block's name ends the key."""
-OF_COMPARISON: Final = (
-    Quantity(key=CHEAPER, kind=kind.TEXT, meaning="Label of the trial with the lower cost"),
-    Quantity(key=OTHER, kind=kind.TEXT, meaning="Label of the other trial"),
-    Quantity(key=CHEAPER_TRIAL, kind=kind.COUNT, meaning="Number of the trial with the lower cost"),
-    Quantity(key=OTHER_TRIAL, kind=kind.COUNT, meaning="Number of the other trial"),
-    Quantity(
-        key=DIFFERENCE, kind=kind.ACCURACY, meaning="How much better the other is: more accurate, or of less loss"
-    ),
-    Quantity(key=LOW, kind=kind.ACCURACY, meaning="Lower end of the 95 % interval of `difference`"),
-    Quantity(key=HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
-    Quantity(key=STANDARD_ERROR, kind=kind.STANDARD_ERROR, meaning="Standard error of `difference`"),
-    Quantity(
-        key=P_VALUE,
-        kind=kind.P_VALUE,
-        meaning="Chance of a difference as large, in either direction, where there is none",
-    ),
-    Quantity(
-        key=P_VALUE_ADJUSTED, kind=kind.P_VALUE, meaning="The same, corrected for the number of comparisons (Holm)"
-    ),
-)
-"""What compares a trial on the front with the next one, of a higher cost."""
-OF_SWEEP: Final = (
-    Quantity(key=N_TRIALS, kind=kind.COUNT, meaning="Trials"),
-    Quantity(key=N_FAILED, kind=kind.COUNT, meaning="Trials that failed"),
-    Quantity(key=N_PRUNED, kind=kind.COUNT, meaning="Trials that a race dropped"),
-    Quantity(key=FRONT_SIZE, kind=kind.COUNT, meaning="Trials on the front"),
-    Quantity(
-        key=HYPERVOLUME,
-        kind=kind.HYPERVOLUME,
-        meaning="Area below the front: gain times decades of cost, up to ten times all parameters",
-    ),
-    Quantity(key=HYPERVOLUME_LOW, kind=kind.HYPERVOLUME, meaning="Lower end of its 95 % interval"),
-    Quantity(key=HYPERVOLUME_HIGH, kind=kind.HYPERVOLUME, meaning="Upper end of the same"),
-    Quantity(key=SUPPORTED_SIZE, kind=kind.COUNT, meaning="Trials on the supported front"),
-    Quantity(
-        key=BEST_VAL_ACC,
-        kind=kind.ACCURACY,
-        meaning="Highest measured `val_acc` of a complete trial, whatever chance made of it",
-    ),
-    Quantity(
-        key=LOGME_RANK_CORRELATION, kind=kind.NUMBER, meaning="Spearman's rank correlation of `logme` with `val_acc`"
-    ),
-    Quantity(key=GRAD_SHARE_FROZEN_RANK_CORRELATION, kind=kind.NUMBER, meaning="That of `grad_share_frozen`"),
-    Quantity(
-        key=TRAINABLE_PARAMS_RANK_CORRELATION, kind=kind.NUMBER, meaning="That of `trainable_params`, for comparison"
-    ),
-)
-"""Quantities of a sweep, metrics of its MLflow run."""
-OF_STATUS: Final = (
-    Quantity(
-        key=HIGHEST_MEASURED_VAL_ACC,
-        kind=kind.ACCURACY,
-        meaning="Highest measured `val_acc` of a complete trial, whatever chance made of it",
-    ),
-)
-"""What `status` and `list` say of a sweep that has digits."""
-GROUPS: Final = (
-    Group(of="run", shown="mlflow, runs, trials", quantities=OBJECTIVES),
-    Group(of="run", shown="mlflow, runs, trials (mean)", quantities=MEANS),
-    Group(of="run", shown="mlflow, runs, trials", quantities=SHARED),
-    Group(of="run", shown="mlflow", quantities=TRACKED),
-    Group(of="trial", shown="trials, pareto", quantities=BELIEF),
-    Group(of="trial", shown="pareto --gain", quantities=(*GAINED, *GAIN_BELIEF)),
-    Group(of="trial", shown="mlflow, trials, pareto", quantities=SCORES),
-    Group(of="trial", shown="trials, pareto", quantities=COUNTED),
-    Group(of="trial", shown="pareto", quantities=OF_FRONT),
-    Group(of="epoch", shown="history", quantities=OF_EPOCH),
-    Group(of="step", shown="", quantities=OF_STEP),
-    Group(of="block", shown="blocks", quantities=OF_BLOCK),
-    Group(of="block", shown="mlflow", quantities=OF_PRETRAINED_BLOCK),
-    Group(of="comparison", shown="compare", quantities=OF_COMPARISON),
-    Group(of="sweep", shown="mlflow", quantities=OF_SWEEP),
-    Group(of="sweep", shown="status, list", quantities=OF_STATUS),
-)
-"""All quantities. A key that stands in several groups is written in one way."""
 
 # What people see first, in this order.
 FIRST_IN_TENSORBOARD: Final = (VAL_ACC, TEST_ACC, TRAINABLE_PARAMS, VAL_LOSS, DURATION_S)

@@ -51,6 +51,9 @@ def plan_sweep(experiment: Experiment) -> Plan:
 
     checked = check_inputs(experiment, deep=True)
     checked.raise_any()
+    from orchestrator.training.images.augmentation import require_transform
+
+    require_transform(experiment.data)
     from orchestrator.search import plan_choices
     from orchestrator.training.preparation.prepare import count_costs
     from orchestrator.training.reuse.plan import describe_reuse, plan_prefixes

@@ -69,7 +69,7 @@ def _count_workers(prepared: Prepared, observer: Observer) -> int:
 def _measure_gpu_share(prepared: Prepared, observer: Observer) -> "GpuShare | None":
     """Measure how much of a GPU a run takes, in a process that ends with it; None where that cannot be done."""
     experiment, data = prepared.experiment, prepared.data
-    arguments = experiment, len(data.class_names), sum(data.split_sizes.values())
+    arguments = experiment, len(data.class_names), experiment.data.count_images(data.split_sizes)
     with calling(experiment, f"{PREPARATION}:measure_gpu_share", *arguments) as measuring:
         try:
             share: GpuShare | None = measuring.result(observer.on_message)

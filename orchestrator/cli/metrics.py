@@ -1,6 +1,6 @@
 """`orchestrator metrics`: what each number is."""
 
-from orchestrator import names
+from orchestrator import catalogue, names
 from orchestrator.cli.options import FormatOption
 from orchestrator.cli.output import Format, print_rows
 from orchestrator.quantities import Group, Quantity
@@ -10,7 +10,7 @@ COLUMNS = ("key", "of", "unit", "better", "meaning", "shown")
 
 def metrics(form: FormatOption = Format.table) -> None:
     """Print every number that tables and trackers show: its unit, which direction is better, and what it is."""
-    rows = [_describe(each, group) for group in names.GROUPS for each in group.quantities]
+    rows = [_describe(each, group) for group in catalogue.GROUPS for each in group.quantities]
     print_rows(rows, COLUMNS, form)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal
 
-from orchestrator import names
+from orchestrator import catalogue, names
 from orchestrator.cli.widths import LEAST_TEXT, Column, fit, terminal_width, wrap
 from orchestrator.machine.streams import write_data
 from orchestrator.masking import mask_credentials
@@ -27,7 +27,7 @@ COMPARISON_COLUMNS = (
     names.P_VALUE_ADJUSTED,
 )
 """What a comparison of two trials shows for people."""
-_KINDS = {each.key: each.kind for group in names.GROUPS for each in group.quantities}
+_KINDS = {each.key: each.kind for group in catalogue.GROUPS for each in group.quantities}
 _MARK = "front"
 """Column of a table for people in place of `pareto` and `supported`."""
 _ON_FRONT, _ON_SUPPORTED = "*", "s"

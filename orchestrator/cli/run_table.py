@@ -14,7 +14,7 @@ from orchestrator.records.starts import RunStart
 from orchestrator.records.trials import RunRecord
 
 _COLUMNS = ("epoch", "val_acc", "checkpoint", "trainable", "time")
-"""Of each run; `val_acc` is that of the last epoch, `checkpoint` that of the epoch with the lowest val_loss so far."""
+"""Of each run; `val_acc` is that of the last epoch, `checkpoint` that of the best epoch so far."""
 _GAP = 2
 """Cells between two columns."""
 _LEAST_NAME = 22
@@ -116,7 +116,7 @@ def _state(row: RunRow) -> Text:
 
 
 def _cells(row: RunRow) -> list[str]:
-    kept = min(row.history, key=lambda metrics: metrics.val_loss).val_acc if row.history else None
+    kept = min(row.history, key=lambda metrics: metrics.badness).val_acc if row.history else None
     if row.record is not None and row.record.result is not None:
         kept = row.record.result.val_acc
     return [

@@ -1,5 +1,6 @@
 """The typed values of a data set: where images come from and how they are prepared."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -7,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from orchestrator.config.fields import BatchSize, Channel, ClassName, Section, Seed, blame, require_distinct
 from orchestrator.config.samplers import RANDOM, SamplerName
 from orchestrator.config.splits import SplitsConfig
-from orchestrator.config.transforms import NO_TRANSFORM, TransformName
+from orchestrator.config.transforms import NO_TRANSFORM, Augment
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -81,9 +82,21 @@ class DataConfig(Section):
     """Mean of each RGB channel, of values in [0, 1]."""
     std: tuple[Channel, Channel, Channel] = IMAGENET_STD
     """Standard deviation of each RGB channel, of values in [0, 1]."""
-    augment: TransformName = NO_TRANSFORM
-    """How training images change from epoch to epoch: `none`, or `flip` (left and right swapped, each image in half of
-    the epochs). The seed of a run decides; what frozen blocks give for an image is not kept then."""
+    augment: Augment = NO_TRANSFORM
+    """How training images change from epoch to epoch: `none`; `flip` (left and right swapped, each in half of the
+    epochs); `crop-flip` (a part of 8 to 100 % of the image, resized, and flipped); `randaugment` or `trivialaugment`
+    after these two; or a list of transforms of torchvision.transforms.v2 in order, each by its name or as
+    `{RandomRotation: {degrees: 10}}`. The seed of a run decides; what frozen blocks give for an image is not kept then,
+    unless `augment_views` says so."""
+    augment_views: int | None = Field(default=None, ge=1, le=1000)
+    """Fixed views of each training image, drawn once for runs of all seeds; the epochs take one after the other, and
+    what frozen blocks give for each of them is kept. null: each epoch draws its own."""
+    mixup: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Mixes images and labels of a training batch with those before them, by a share of Beta(a, a) for this a; 0: none.
+    Where `cutmix` is given too, one of both is drawn for each batch."""
+    cutmix: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Pastes a box of the image before it into each image of a training batch, and mixes the labels by its area, which
+    is a share of Beta(a, a) for this a; 0: none."""
     sampler: SamplerName = RANDOM
     """Which training images an epoch has: `random`: each once, in random order; `balanced`: as many, drawn with
     replacement, so that all classes are as frequent."""
@@ -122,6 +135,13 @@ class DataConfig(Section):
             raise ValueError("each standard deviation must be greater than 0")
         return value
 
+    @field_validator("augment_views")
+    @classmethod
+    def _views_are_of_something(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("augment") == NO_TRANSFORM:
+            raise ValueError("belongs to data.augment, which is none: choose an augmentation, or leave it out")
+        return value
+
     @field_validator("value_range")
     @classmethod
     def _range_rises(cls, value: str | ValueRange | None) -> str | ValueRange | None:
@@ -141,3 +161,11 @@ class DataConfig(Section):
     def _classes_are_distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         require_distinct(value or ())
         return value
+
+    def count_images(self, split_sizes: Mapping[str, int]) -> int:
+        """Count the images of all splits, each fixed view of a training image for one.
+
+        Args:
+            split_sizes: Images in `train`, `validation` and `test`.
+        """
+        return sum(split_sizes.values()) + ((self.augment_views or 1) - 1) * split_sizes["train"]

@@ -6,8 +6,10 @@ from pydantic import Field, field_validator
 
 from orchestrator.config.class_weights import ClassWeights
 from orchestrator.config.fields import LearningRate, Section, WeightDecay
+from orchestrator.config.monitors import Monitor
 from orchestrator.config.optimizers import Optimizer
 from orchestrator.config.schedules import ConstantSchedule, Schedule
+from orchestrator.names import VAL_LOSS
 
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -21,7 +23,10 @@ class TrainerConfig(Section):
     max_epochs: int = Field(default=30, ge=1, le=100_000)
     """Epochs at the most."""
     patience: int = Field(default=10, ge=1, le=100_000)
-    """Epochs without a lower `val_loss` after which training stops."""
+    """Epochs that are no better by `monitor` after which training stops."""
+    monitor: Monitor = VAL_LOSS
+    """What says which epoch is the best, whose weights are kept: the lowest `val_loss`, or the highest `val_acc`,
+    `balanced_accuracy` or `macro_f1` of the validation images; the first of equals."""
     lr: LearningRate = 1e-4
     """Learning rate."""
     weight_decay: WeightDecay = 0.0

@@ -1,8 +1,11 @@
 """What a run reports of its epochs, and what it comes back with."""
 
+import struct
+
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from orchestrator import names
+from orchestrator.config.monitors import MONITORS, Monitor
 from orchestrator.records.record import Record
 
 
@@ -30,6 +33,30 @@ class EpochMetrics(Record):
     """Every `log_every_n_steps`-th step of the epoch."""
     notes: tuple[str, ...] = ()
     """What the user should hear of the epoch, a sentence each."""
+    measured: dict[str, float] = Field(default_factory=dict)
+    """Further quantities by key: those of `names.OF_EPOCH` that have no field. Left out of files where empty."""
+    monitor: Monitor = names.VAL_LOSS
+    """Quantity that says which epoch of the run is the best (`MONITORS`). Left out of files where it is `val_loss`."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        found: dict[str, object] = write(self)
+        absent = {"measured" if not self.measured else "", "monitor" if self.monitor == names.VAL_LOSS else ""}
+        return {key: value for key, value in found.items() if key not in absent}
+
+    def read(self, key: str) -> float | None:
+        """Return a quantity of `names.OF_EPOCH` by its key; None where this epoch has none."""
+        value: float | None = self.measured[key] if key in self.measured else getattr(self, key, None)
+        return value
+
+    @property
+    def badness(self) -> float:
+        """The monitored quantity, turned so that the lowest is the best, in fp32: Lightning compares epochs in it."""
+        value = self.read(self.monitor)
+        if value is None:
+            raise ValueError(f"epoch {self.number} has no {self.monitor}")
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+        return rounded if MONITORS[self.monitor] == "min" else -rounded
 
     @property
     def number(self) -> int:
@@ -95,7 +122,7 @@ class RunResult(Record):
 
     @property
     def best_epoch_number(self) -> int:
-        """The epoch with the lowest `val_loss` as people count it: from 1."""
+        """The best epoch, whose weights are kept, as people count it: from 1."""
         return self.best_epoch + 1
 
     @property
@@ -120,7 +147,7 @@ class RungResult(Record):
     fingerprint: str
     """Fingerprint of the run's specification."""
     val_correct: tuple[bool, ...]
-    """Whether the best weights so far (lowest `val_loss`) are right of each validation image, in the split's order."""
+    """Whether the best weights so far are right of each validation image, in the split's order."""
     history: tuple[EpochMetrics, ...]
     """The curves by epoch."""
 

@@ -25,7 +25,7 @@ def build_history_rows(trial: TrialRecord, root: Root) -> list[Row]:
             "epoch": epoch.number,
             names.SEED: run.seed,
             **({} if run.fold is None else {names.FOLD: run.fold}),
-            **{each.key: getattr(epoch, each.key) for each in names.OF_EPOCH},
+            **{each.key: epoch.read(each.key) for each in names.OF_EPOCH},
         }
         for run in trial.runs
         for epoch in history_of(run, root)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import names
+from orchestrator import catalogue, names
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.data import MOST_FOLDS
 from orchestrator.errors import NotFoundError
@@ -18,7 +18,7 @@ from orchestrator.results.predicted import PredictedTrials
 from orchestrator.results.tables import Row
 from orchestrator.stats.effects import BlockEffect, Cell, estimate_effects
 
-EFFECT_TYPES: Final = column_types(names.OF_BLOCK)
+EFFECT_TYPES: Final = column_types(catalogue.OF_BLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator import names
+from orchestrator import catalogue, names
 from orchestrator.quantities import column_types
 from orchestrator.records.labels import TrialLabel
 from orchestrator.records.trials import TrialRecord
 from orchestrator.results.tables import Row
 from orchestrator.stats.comparison import Comparison
 
-COMPARISON_TYPES: Final = column_types(names.OF_COMPARISON)
+COMPARISON_TYPES: Final = column_types(catalogue.OF_COMPARISON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

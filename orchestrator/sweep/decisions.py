@@ -179,11 +179,11 @@ def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np
     return found
 
 
-def best_so_far(val_losses: Sequence[float]) -> list[int]:
-    """Return the epoch of the best weights after each epoch: the lowest loss, the first of equals."""
+def best_so_far(badness: Sequence[float]) -> list[int]:
+    """Return the epoch of the best weights after each epoch: the lowest badness, the first of equals."""
     best: list[int] = []
-    for epoch, loss in enumerate(val_losses):
-        best.append(epoch if not best or loss < val_losses[best[-1]] else best[-1])
+    for epoch, value in enumerate(badness):
+        best.append(epoch if not best or value < badness[best[-1]] else best[-1])
     return best
 
 

@@ -300,7 +300,7 @@ class _Evidence:
 
 def _curve(history: Sequence[EpochMetrics]) -> tuple[float, ...]:
     """Return the validation accuracy of the best weights so far after each epoch."""
-    return tuple(history[epoch].val_acc for epoch in best_so_far([metrics.val_loss for metrics in history]))
+    return tuple(history[epoch].val_acc for epoch in best_so_far([metrics.badness for metrics in history]))
 
 
 def _choice_of(trial: TrialRecord) -> Choice:

@@ -1,7 +1,8 @@
 """What a run leaves in every tracker: its params, its summary metrics, its curves."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Self
 
 from orchestrator import names
@@ -91,9 +92,13 @@ def curve_points(metrics: EpochMetrics, epochs_from: int = 1) -> list[tuple[str,
         metrics: The epoch.
         epochs_from: Number of the first epoch; see `names.EPOCHS_FROM`.
     """
-    epoch = _list_points(metrics, names.OF_EPOCH, epoch_step(metrics, epochs_from))
-    return epoch + [point for each in metrics.step_losses for point in _list_points(each, names.OF_STEP, each.step)]
+    epoch = _list_points(metrics.read, names.OF_EPOCH, epoch_step(metrics, epochs_from))
+    steps = [_list_points(partial(getattr, each), names.OF_STEP, each.step) for each in metrics.step_losses]
+    return [*epoch, *(point for points in steps for point in points)]
 
 
-def _list_points(record: Record, quantities: Iterable[Quantity], step: int) -> list[tuple[str, float, int]]:
-    return [(each.curve, getattr(record, each.key), step) for each in quantities if each.curve is not None]
+def _list_points(
+    read: Callable[[str], float | None], quantities: Iterable[Quantity], step: int
+) -> list[tuple[str, float, int]]:
+    found = [(each.curve, read(each.key)) for each in quantities]
+    return [(curve, value, step) for curve, value in found if curve is not None and value is not None]

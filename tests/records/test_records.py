@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from orchestrator.config.models import DataConfig, ModelConfig, SyntheticConfig, TrainerConfig
 from orchestrator.config.schedules import CosineSchedule, StepSchedule
 from orchestrator.config.splits import SplitsConfig
+from orchestrator.config.transforms import TransformStep
 from orchestrator.records.facts import Cost
 from orchestrator.records.record import flatten
 from orchestrator.records.runs import RunResult
@@ -74,8 +75,13 @@ def with_trainer(**values):
         with_trainer(class_weights="balanced"),
         with_trainer(lr_decay=0.5),
         with_trainer(ema=0.99),
+        with_trainer(monitor="macro_f1"),
         with_data(sampler="balanced"),
         with_data(augment="flip"),
+        with_data(augment=(TransformStep("RandomGrayscale"),)),
+        with_data(augment_views=2),
+        with_data(mixup=0.2),
+        with_data(cutmix=1.0),
         make_spec(frozen="none"),
         make_spec(seed=1),
         SPEC.model_copy(update={"data_fingerprint": "e" * 64}),
@@ -112,14 +118,14 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     free = {"source", "revision", "loader_workers", "memory_mb", "on_corrupt", "synthetic"}
     free |= {"classes", "max_train_images"}  # they are in the fingerprint of the data
     free |= {"splits", "class_folder", "on_unread", "follow_links"}  # the data fingerprint tells what they chose apart
-    free |= {"augment", "sampler", "folds"}  # by default
+    free |= {"augment", "augment_views", "mixup", "cutmix", "sampler", "folds"}  # by default
     free |= {"value_range"}  # which the driver makes concrete where there are images that it is about
     identity: dict[str, Any] = SPEC.identity
     assert identity.keys() == RunSpec.model_fields.keys() - {"version", "fold"}
     assert identity["data"].keys() == DataConfig.model_fields.keys() - free
     assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
-    later |= {"label_smoothing", "class_weights", "lr_decay", "ema"}
+    later |= {"label_smoothing", "class_weights", "lr_decay", "ema", "monitor"}
     assert identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 
 
@@ -315,6 +321,22 @@ def test_what_was_measured_besides_is_kept_and_read_by_its_key():
     assert again.read("best_epoch") == 3  # from 1; the field counts from 0
     assert again.read("resident_mb") is None  # not on a CPU
     assert again.read("gap_train_val") == result.train_acc - result.val_acc
+
+
+def test_an_epoch_is_as_bad_as_what_is_monitored_says():
+    epoch = make_result().history[0].model_copy(update={"measured": {"macro_f1": 0.7}})
+    assert epoch.badness == pytest.approx(epoch.val_loss)
+    assert epoch.model_copy(update={"monitor": "macro_f1"}).badness == pytest.approx(-0.7)
+    assert epoch.model_copy(update={"monitor": "val_acc"}).badness == pytest.approx(-epoch.val_acc)
+    with pytest.raises(ValueError, match="epoch 1 has no balanced_accuracy"):
+        _ = epoch.model_copy(update={"monitor": "balanced_accuracy"}).badness
+
+
+def test_an_epoch_is_written_as_before_where_nothing_is_measured_and_val_loss_monitored():
+    epoch = make_result().history[0]
+    assert not {"measured", "monitor"} & epoch.model_dump().keys()
+    chosen = epoch.model_copy(update={"monitor": "macro_f1", "measured": {"macro_f1": 0.5}})
+    assert type(epoch).model_validate_json(chosen.model_dump_json()) == chosen
 
 
 def test_a_result_without_further_measurements_is_written_as_before_they_could_be():

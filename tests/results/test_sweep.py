@@ -193,7 +193,8 @@ def test_history_gives_the_curves_by_seed_and_epoch(tmp_path):
     )
     sweep = make_sweep(tmp_path, make_trial(0, "stem+layer1", 0.8, runs=runs), make_trial(1, "stem", 0.5))
     frame = sweep.history("layer1+stem")
-    columns = ["epoch", "seed", "train_loss", "train_acc", "val_loss", "val_acc", "lr", "duration_s"]
+    columns = ["epoch", "seed", "train_loss", "train_acc", "val_loss", "val_acc"]
+    columns += ["balanced_accuracy", "macro_f1", "lr", "duration_s"]
     assert list(frame.columns) == columns
     assert list(frame["seed"]) == [0, 0, 5, 5, 5]
     assert list(frame["epoch"]) == [1, 2, 1, 2, 3]

@@ -90,6 +90,8 @@ TABLES = {
             "train_acc": "float64",
             "val_loss": "float64",
             "val_acc": "float64",
+            "balanced_accuracy": "float64",
+            "macro_f1": "float64",
             "lr": "float64",
             "duration_s": "float64",
         },

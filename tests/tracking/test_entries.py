@@ -70,3 +70,14 @@ def test_an_epoch_has_these_points():
 def test_people_see_these_first():
     assert names.FIRST_IN_TENSORBOARD == ("val_acc", "test_acc", "trainable_params", "val_loss", "duration_s")
     assert names.FIRST_IN_MLFLOW == ("val_acc", "test_acc", "trainable_params", "gap_train_val", "duration_s")
+
+
+def test_scores_of_an_epoch_and_of_its_run_are_tracked_where_there_are_some():
+    scores = {"balanced_accuracy": 0.5, "macro_f1": 0.4}
+    (epoch,) = make_history((0.6,))
+    points = curve_points(epoch.model_copy(update={"measured": scores}))
+    assert [point for point in points if point not in curve_points(epoch)] == [
+        ("val/balanced_accuracy", 0.5, 1),
+        ("val/macro_f1", 0.4, 1),
+    ]
+    assert summary_metrics(RESULT.model_copy(update={"measured": scores})) == pytest.approx({**SUMMARY, **scores})

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.records.runs import EpochMetrics
+from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.report.pictures.canvas import (
     INK,
     QUIET,
@@ -49,9 +49,9 @@ def draw_accuracies(series: Sequence[Series], caption: str) -> Page:
 
 def draw_losses(series: Sequence[Series], caption: str) -> Page:
     """Draw training and validation loss by epoch, one line a trial."""
-    lowest = min(series, key=lambda each: each.spread(lambda result: result.val_loss).mean)
-    loss = lowest.spread(lambda result: result.val_loss).mean
-    epoch = lowest.spread(lambda result: result.best_epoch_number).mean
+    lowest = min(series, key=lambda each: each.spread(lambda result: _lowest_epoch(result).val_loss).mean)
+    loss = lowest.spread(lambda result: _lowest_epoch(result).val_loss).mean
+    epoch = lowest.spread(lambda result: _lowest_epoch(result).number).mean
     handles, columns, rows = build_line_key(series)
     page = Page(
         f"{lowest.name} reaches the lowest validation loss: {loss:.3g} (epoch {epoch:.3g})",
@@ -149,3 +149,8 @@ def _last_gap(each: Series) -> float:
 
 def _best_gap(each: Series) -> float:
     return each.spread(lambda result: result.gap_train_val).mean
+
+
+def _lowest_epoch(result: RunResult) -> EpochMetrics:
+    """Find the epoch with the lowest validation loss: the one that was kept, unless another quantity was monitored."""
+    return min(result.history, key=lambda epoch: epoch.val_loss)

@@ -13,13 +13,19 @@ from torch.utils.data import DataLoader
 from orchestrator.config.models import DataConfig
 from orchestrator.config.samplers import SAMPLERS
 from orchestrator.config.sources import SOURCES
-from orchestrator.config.transforms import NO_TRANSFORM, TRANSFORMS
 from orchestrator.records.facts import DatasetInfo
 from orchestrator.storage.cache import Cache
 from orchestrator.training.data.collection import open_collection
 from orchestrator.training.data.folds import note_folds, take_cached, take_fold
 from orchestrator.training.data.sources import Source, open_source
 from orchestrator.training.data.splits import SPLITS, TRAIN, VALIDATION
+from orchestrator.training.images.augmentation import (
+    Views,
+    build_transform,
+    draw_epoch,
+    draw_views,
+    require_transform,
+)
 from orchestrator.training.images.batches import (
     AugmentedBatches,
     Batches,
@@ -46,6 +52,8 @@ class LoadedData:
         pixels: The images, where they are decoded already.
         device: Where they lie, and the labels of the batches with them.
         pinned: Batches that are decoded each epoch are put where a GPU copies them from without waiting.
+        computed_on: Where images are augmented.
+        viewed: Fixed views stand in the place of the training images (`data.augment_views`), or what was made of them.
     """
 
     info: DatasetInfo
@@ -54,6 +62,8 @@ class LoadedData:
     pixels: Mapping[str, DecodedImages]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     pinned: bool = False
+    computed_on: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    viewed: bool = False
 
     @property
     def in_memory(self) -> bool:
@@ -77,9 +87,17 @@ class LoadedData:
             return self
         size = sum(len(images) * images[torch.tensor([0])].nbytes for images in self.pixels.values())
         if not self.in_memory or (device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 2):
-            return replace(self, pinned=True)
+            return replace(self, pinned=True, computed_on=device)
         moved = {split: images[torch.arange(len(images))].to(device) for split, images in self.pixels.items()}
-        return replace(self, pixels=moved, device=device)
+        return replace(self, pixels=moved, device=device, computed_on=device)
+
+    def with_views(self) -> "LoadedData":
+        """Put the fixed views of training images in their place, where `data.augment_views` asks for them."""
+        views, transform = self.config.augment_views, build_transform(self.config)
+        if views is None or transform is None or not self.in_memory:
+            return self
+        viewed = Views(self.pixels[TRAIN], transform, views)
+        return replace(self, pixels={**self.pixels, TRAIN: viewed}, viewed=True)
 
     def size(self, split: str) -> int:
         """Count the images of a split."""
@@ -97,9 +115,15 @@ class LoadedData:
         chosen = None if draw is None else partial(draw, labels=labels)
         order = BatchOrder(len(labels), self.config.batch_size, seed, chosen)
         batches = self._batches(split, order)
-        if seed is None or self.config.augment == NO_TRANSFORM:
+        transform = None if seed is None else build_transform(self.config)
+        if seed is None or transform is None or self.viewed:
             return batches
-        return AugmentedBatches(batches, order, TRANSFORMS[self.config.augment], derive_seed(seed, "augmentation"))
+        views = self.config.augment_views
+        if views is None:
+            drawing = partial(draw_epoch, transform, derive_seed(seed, "augmentation"))
+        else:
+            drawing = partial(draw_views, transform, views)
+        return AugmentedBatches(batches, order, transform, drawing, self.computed_on)
 
     def _batches(self, split: str, order: BatchOrder) -> PlainBatches:
         images = self.images[split]
@@ -130,6 +154,7 @@ def describe_data(config: DataConfig, *, decode: bool = True, cache: Cache | Non
         SetupError: It is on the hub, and neither network nor cache has it.
     """
     images: Mapping[str, Images]
+    require_transform(config)
     if config.source in SOURCES:
         images, info = open_collection(config)
     else:

@@ -128,7 +128,9 @@ class MappedImages:
 class MemoryBatches:
     """Batches of a split that is decoded already.
 
-    The order goes to where images and labels lie once an epoch: no batch waits for a copy of its own.
+    Where there are several times as many images as labels they are views of them, all of the first view before all of
+    the second, and each epoch takes the next one. The order goes to where images and labels lie once an epoch: no batch
+    waits for a copy of its own.
     """
 
     def __init__(self, images: DecodedImages, labels: Tensor, order: BatchOrder) -> None:
@@ -140,10 +142,13 @@ class MemoryBatches:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        rows = torch.from_numpy(self.batch_sampler.rows()).to(self._labels.device)
-        for start, stop in self.batch_sampler.bounds():
+        order = self.batch_sampler
+        rows = torch.from_numpy(order.rows()).to(self._labels.device)
+        views = len(self._images) // len(self._labels) if len(self._labels) else 1
+        view = order.epoch % views * len(self._labels)
+        for start, stop in order.bounds():
             index = rows[start:stop]
-            yield self._images[index], self._labels[index]
+            yield self._images[view + index], self._labels[index]
 
 
 class _Decoding(Dataset[tuple[Tensor, int]]):
@@ -163,18 +168,19 @@ class _Decoding(Dataset[tuple[Tensor, int]]):
 PlainBatches = MemoryBatches | DataLoader[tuple[Tensor, int]]
 
 
-class AugmentedBatches:
-    """Batches whose images a transform changes.
+Drawing = Callable[[BatchOrder], NDArray[np.generic]]
+"""Draws what becomes of the images of an epoch, one after the other as they come."""
 
-    What becomes of an image follows from its row (its place, where the sampler repeats images), the epoch and the seed:
-    neither the order, nor the size of batches, nor who decoded it matters, and an epoch that is trained again sees the
-    same images.
+
+class AugmentedBatches:
+    """Batches whose images a transform changes, on the device on which they are trained on.
 
     Args:
         batches: The batches, in the order of `order`.
         order: Which rows they hold; it knows the epoch.
         transform: What changes the images.
-        seed: Seed of what is drawn.
+        drawing: Draws what becomes of them.
+        device: Where they are trained on.
     """
 
     def __init__(
@@ -182,11 +188,13 @@ class AugmentedBatches:
         batches: PlainBatches,
         order: BatchOrder,
         transform: Transform,
-        seed: int,
+        drawing: Drawing,
+        device: torch.device,
     ) -> None:
         self._batches = batches
         self._transform = transform
-        self._seed = seed
+        self._drawing = drawing
+        self._device = device
         self.batch_sampler = order
 
     def __len__(self) -> int:
@@ -194,11 +202,10 @@ class AugmentedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.batch_sampler
-        numbers = torch.from_numpy(order.numbers())
-        drawn = torch.from_numpy(self._transform.draw(np.random.default_rng([self._seed, order.epoch]), len(numbers)))
+        drawn = torch.from_numpy(self._drawing(order)).to(self._device)
         for (start, stop), (images, labels) in zip(order.bounds(), self._batches, strict=True):
-            mine = drawn[numbers[start:stop]].to(images.device)
-            yield self._transform.apply(images, mine), labels
+            images = images.to(self._device, non_blocking=True)
+            yield self._transform.apply(images, drawn[start:stop]), labels
 
 
 Batches = PlainBatches | AugmentedBatches

@@ -55,7 +55,7 @@ def prepare(
     say(Step(f"reading the data, {experiment.data.source}"))
     data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
     concrete = experiment.model_copy(update={"trainer": trainer})
-    images, classes = sum(data.split_sizes.values()), len(data.class_names)
+    images, classes = experiment.data.count_images(data.split_sizes), len(data.class_names)
     plans = plan_prefixes(concrete, images)
     for note in (*weights.notes, *data.notes, *describe_reuse(plans.values(), images)):
         say(note)

@@ -42,5 +42,5 @@ def estimate_work(
         once = (prefix - before[prefix]) / (sets[prefix] * seeds) if plan.kept else 0
         training = epochs * split_sizes["train"] * (costs[frozen].gflops_train_per_image - prefix / 1e9)
         evaluation = evaluated * (costs[frozen].gflops_forward_per_image - prefix / 1e9)
-        work[frozen] = training + evaluation + sum(split_sizes.values()) * once / 1e9
+        work[frozen] = training + evaluation + experiment.data.count_images(split_sizes) * once / 1e9
     return work

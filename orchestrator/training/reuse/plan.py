@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import CacheConfig, DataConfig, Experiment, ModelConfig, TrainerConfig
-from orchestrator.config.transforms import NO_TRANSFORM
+from orchestrator.config.transforms import NO_TRANSFORM, describe_augment
 from orchestrator.storage.cache import format_size
 from orchestrator.training.network.architectures import build_empty
 from orchestrator.training.network.backbones import POOL, network_stages
@@ -35,12 +35,14 @@ class PrefixPlan:
         image_bytes: Size of what they give for an image.
         image_flops: Floating-point operations that give it.
         refused: Why it is computed each epoch; None: it is computed once, and kept.
+        views: Views of each training image for which it is.
     """
 
     parts: tuple[str, ...]
     image_bytes: int
     image_flops: int
     refused: str | None
+    views: int = 1
 
     @property
     def kept(self) -> bool:
@@ -72,7 +74,7 @@ def plan_prefix(
         frozen: The frozen set.
         trainer: Says on what the blocks are computed, and in which precision, in concrete terms.
         cache: Says whether activations are kept at all, and how much there may be of them.
-        images: Images of all splits; None where that is not known yet.
+        images: Images of all splits, as `DataConfig.count_images` counts them; None where that is not known yet.
     """
     parts = first_frozen(model, frozen)
     elements, flops = _measure(model.backbone, data.image_size, parts)
@@ -84,8 +86,11 @@ def plan_prefix(
         refused = "the first block trains"
     elif model.frozen_batchnorm == "track":
         refused = "model.frozen_batchnorm is track: the frozen blocks change with each batch"
-    elif data.augment != NO_TRANSFORM:
-        refused = f"data.augment is {data.augment}: the images change in each epoch"
+    elif data.mixup > 0 or data.cutmix > 0:
+        name = "mixup" if data.mixup > 0 else "cutmix"
+        refused = f"data.{name} is {getattr(data, name):g}: each batch mixes its images anew"
+    elif data.augment != NO_TRANSFORM and data.augment_views is None:
+        refused = f"data.augment is {describe_augment(data.augment)}: the images change in each epoch"
     elif not cache.activations:
         refused = "cache.activations is false"
     elif images is not None and images * size > cache.max_gb * _GIB:
@@ -94,7 +99,7 @@ def plan_prefix(
         refused = (
             f"to read it takes longer than to compute it ({1e3 * reading:.2g} and {1e3 * computing:.2g} ms an image)"
         )
-    return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused)
+    return PrefixPlan(parts=parts, image_bytes=size, image_flops=flops, refused=refused, views=data.augment_views or 1)
 
 
 def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[FrozenSet, PrefixPlan]:
@@ -102,7 +107,7 @@ def plan_prefixes(experiment: Experiment, images: int | None = None) -> dict[Fro
 
     Args:
         experiment: The sweep; where its accelerator is `auto`, the machine says which that is.
-        images: Images of all splits; None where that is not known yet.
+        images: Images of all splits, as `DataConfig.count_images` counts them; None where that is not known yet.
     """
     trainer = experiment.trainer
     if trainer.accelerator == "auto":
@@ -120,7 +125,7 @@ def describe_reuse(plans: Iterable[PrefixPlan], images: int | None = None) -> li
 
     Args:
         plans: Of each frozen set of the sweep.
-        images: Images of all splits; None where that is not known yet.
+        images: Images of all splits, as `DataConfig.count_images` counts them; None where that is not known yet.
     """
     return [_describe(plan, sets, images) for plan, sets in Counter(plans).items() if plan.parts]
 
@@ -131,7 +136,8 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
     if plan.refused is not None:
         return f"computed each epoch: {what}; {plan.refused}"
     size = f"{plan.image_bytes / 2**10:.0f} KiB an image" if images is None else format_size(images * plan.image_bytes)
-    return f"computed once for all runs: {what} ({size})"
+    views = f", {plan.views} views of each training image" if plan.views > 1 else ""
+    return f"computed once for all runs: {what} ({size}{views})"
 
 
 @functools.cache

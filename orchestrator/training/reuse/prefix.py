@@ -10,7 +10,9 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from orchestrator.storage.arrayfile import Array, Write
 from orchestrator.storage.cache import Cache
 from orchestrator.storage.files import hash_parts
 from orchestrator.training.data.loading import LoadedData
+from orchestrator.training.data.splits import TRAIN
 from orchestrator.training.device import AUTOCAST, autocast
 from orchestrator.training.images.batches import BatchOrder, DecodedImages
 from orchestrator.training.network.backbones import network_stages
@@ -88,7 +91,7 @@ def find_prefix(network: nn.Module, data: LoadedData, spec: RunSpec, place: Cach
     """Find the first parts of a network whose activations are kept; None where they are computed each epoch."""
     if place is None or not data.in_memory:
         return None
-    images = sum(data.size(split) for split in data.pixels)
+    images = sum(map(len, data.pixels.values()))
     plan = plan_prefix(spec.model, spec.data, spec.frozen, trainer=spec.trainer, cache=place, images=images)
     return Prefix(network, plan.parts, spec.model.backbone) if plan.kept else None
 
@@ -172,6 +175,9 @@ class Computing:
         }
         if self.device.type == "cuda":
             parts["matmul_precision"] = spec.trainer.matmul_precision
+        if self.data.viewed and split == TRAIN:
+            written = data.model_dump(mode="json", include={"augment"})
+            parts["views"] = [written["augment"], data.augment_views, version("torchvision"), np.__version__]
         if spec.trainer.convolutions != "auto":
             parts["convolutions"] = spec.trainer.convolutions
         return hash_parts(parts)[:32]

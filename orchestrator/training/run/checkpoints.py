@@ -51,8 +51,8 @@ class TrainingProgress(Record):
 
 
 def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics:
-    """Find the epoch of the best checkpoint: lowest `val_loss`, the first of equals."""
-    return min(history, key=lambda metrics: metrics.val_loss)
+    """Find the epoch of the best checkpoint by `trainer.monitor`, the first of equals."""
+    return min(history, key=lambda metrics: metrics.badness)
 
 
 class CheckedIO(CheckpointIO):

@@ -19,9 +19,9 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from orchestrator.config.models import MatmulPrecision
+from orchestrator.config.monitors import MONITORS
 from orchestrator.errors import RunStoppedError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import VAL_LOSS
 from orchestrator.records.document import add_version
 from orchestrator.records.place import Workplace
 from orchestrator.records.runs import EpochMetrics
@@ -55,15 +55,15 @@ _SILENCED = (
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Writes `best-NNN.ckpt` where `val_loss` is lower than in all epochs before."""
+    """Writes `best-NNN.ckpt` where the monitored quantity is better than in all epochs before."""
 
-    def __init__(self, folder: CheckpointFolder) -> None:
+    def __init__(self, folder: CheckpointFolder, monitor: str) -> None:
         super().__init__(
             dirpath=folder.path,
             filename=folder.best_pattern,
             auto_insert_metric_name=False,
-            monitor=VAL_LOSS,
-            mode="min",
+            monitor=monitor,
+            mode=MONITORS[monitor],
             save_top_k=1,
             save_weights_only=True,
             save_on_train_epoch_end=False,
@@ -256,9 +256,10 @@ def build_trainer(
     files: CheckedIO,
     device: torch.device,
 ) -> pl.Trainer:
-    """Build the trainer of a run: checkpoints, early stopping on `val_loss`, all else off."""
+    """Build the trainer of a run: checkpoints, early stopping, all else off."""
     config = spec.trainer
-    stopping = EarlyStopping(monitor=VAL_LOSS, mode="min", patience=config.patience, check_on_train_epoch_end=False)
+    monitor, mode = config.monitor, MONITORS[config.monitor]
+    stopping = EarlyStopping(monitor=monitor, mode=mode, patience=config.patience, check_on_train_epoch_end=False)
     plugins: list[Any] = [LightningEnvironment(), files]  # one process, also inside a cluster's job
     if config.precision in AUTOCAST:
         plugins.append(MixedPrecision(config.precision, device.type))  # type: ignore[arg-type]
@@ -268,7 +269,7 @@ def build_trainer(
         max_epochs=config.max_epochs,
         deterministic=config.deterministic,
         logger=False,  # the module keeps the step losses, and the parent process tracks them
-        callbacks=[stopping, BestCheckpoint(folder), epochs],
+        callbacks=[stopping, BestCheckpoint(folder, monitor), epochs],
         default_root_dir=workplace.directory,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import RunError
 from orchestrator.interfaces import EpochSink
-from orchestrator.names import VAL_LOSS
+from orchestrator.names import VAL_ACC, VAL_LOSS
 from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.images.batches import Batch, Batches
@@ -21,9 +21,12 @@ from orchestrator.training.kernels.graphs import GraphedParts
 from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import hold
 from orchestrator.training.run.averaging import WeightAverage
+from orchestrator.training.run.mixing import Mixing
 from orchestrator.training.run.objective import Objective
 from orchestrator.training.run.optimizers import build_optimizer, set_lr
 from orchestrator.training.run.outcomes import Outcomes
+from orchestrator.training.run.scores import score
+from orchestrator.training.seeds import derive_seed
 
 _AVERAGE = "weight_average"
 """Key of a checkpoint that holds the average of the weights."""
@@ -66,6 +69,7 @@ class FreezingModule(pl.LightningModule):
         self.save_hyperparameters(_describe(spec, class_names))
         self.network = network
         self._objective = objective or Objective()
+        self._mixing = Mixing(data, derive_seed(spec.seed, "mixing"))
         self._trainer_config = spec.trainer
         self._blocks = block_modules(network, model.backbone)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
@@ -87,6 +91,7 @@ class FreezingModule(pl.LightningModule):
         self.register_buffer("_std", 255 * torch.tensor(data.std).view(1, 3, 1, 1), persistent=False)
         self.train_outcomes = Outcomes(len(class_names))
         self.eval_outcomes = Outcomes(len(class_names), logits=True)
+        self._scores: dict[str, float] = {}
         self._step_losses: list[tuple[int, Tensor]] = []
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
@@ -97,7 +102,9 @@ class FreezingModule(pl.LightningModule):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return the logits [n, classes] of uint8 images [n, 3, h, w], or of the activations that they gave."""
-        value = self.prepare(batch)
+        return self._compute(self.prepare(batch))
+
+    def _compute(self, value: Tensor) -> Tensor:
         if self.training and self._graphed is not None:
             return self._graphed(value)
         for part in self._left:
@@ -124,10 +131,15 @@ class FreezingModule(pl.LightningModule):
     def train_on(self, batch: Batch) -> Tensor:
         """Return a batch's loss, and add the batch to the metrics."""
         images, labels = batch
-        logits = self(images)
+        others, share = None, 1.0
+        if self._mixing:
+            value, share = self._mixing(self.prepare(images), self.current_epoch, self._batch)
+            logits, others = self._compute(value), labels.roll(1)
+        else:
+            logits = self(images)
         loss: Tensor
-        loss, losses = self._objective(logits, labels)
-        self.train_outcomes.add(losses, logits, labels)
+        loss, losses = self._objective(logits, labels, others, share)
+        self.train_outcomes.add(losses, logits, labels, others, share)
         step = self.global_step
         if self._ends_step and (step + 1) % self._trainer_config.log_every_n_steps == 0:
             self._step_losses.append((step, loss.detach()))
@@ -229,7 +241,9 @@ class FreezingModule(pl.LightningModule):
         val_loss = self.eval_outcomes.mean_loss()
         if self.trainer.state.fn == TrainerFn.FITTING:
             self._require_finite(train=self.train_outcomes.mean_loss(), validation=val_loss)
-        self.log(VAL_LOSS, val_loss, logger=False)
+        self._scores = score(self.eval_outcomes.confusion())
+        every = {VAL_LOSS: val_loss, VAL_ACC: self.eval_outcomes.accuracy(), **self._scores}
+        self.log(self._trainer_config.monitor, every[self._trainer_config.monitor], logger=False)
 
     def _require_finite(self, **losses: float) -> None:
         for what, loss in losses.items():
@@ -249,6 +263,8 @@ class FreezingModule(pl.LightningModule):
                 train_acc=self.train_outcomes.accuracy(),
                 val_loss=self.eval_outcomes.mean_loss(),
                 val_acc=self.eval_outcomes.accuracy(),
+                measured=self._scores,
+                monitor=self._trainer_config.monitor,
                 lr=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
                 duration_s=perf_counter() - self._epoch_began,
                 step_losses=tuple(StepLoss(step=step, loss=float(loss)) for step, loss in self._step_losses),

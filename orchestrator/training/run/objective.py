@@ -26,7 +26,9 @@ class Objective(nn.Module):
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch, and of each of its images [n].
 
         With weights the loss of an image is multiplied by its class's, and that of a batch is the sum over its images
@@ -35,11 +37,21 @@ class Objective(nn.Module):
         Args:
             logits: [n, classes].
             labels: int64, [n].
+            others: Labels that each image has besides, likewise, where images are mixed.
+            share: How much of each image is `labels`; the rest is `others`.
         """
-        losses = cross_entropy(logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none")
+        losses = self._compute(logits, labels)
+        if others is not None:
+            losses = share * losses + (1 - share) * self._compute(logits, others)
         if self._weights is None:
             return losses.mean(), losses
-        return losses.sum() / self._weights[labels].sum(), losses
+        weights = self._weights[labels]
+        if others is not None:
+            weights = share * weights + (1 - share) * self._weights[others]
+        return losses.sum() / weights.sum(), losses
+
+    def _compute(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none")
 
 
 def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) -> Objective:

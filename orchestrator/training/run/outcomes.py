@@ -23,16 +23,30 @@ class Outcomes:
         self._losses: list[Tensor] = []
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
+        self._right: list[Tensor] = []
 
     def start_anew(self) -> Self:
         """Return empty ones of the same kind."""
         return type(self)(self._classes, logits=self._logits is not None)
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: losses [n], logits [n, classes] and labels (int64, [n])."""
+    def add(
+        self, losses: Tensor, logits: Tensor, labels: Tensor, others: Tensor | None = None, share: float = 1.0
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            losses: [n].
+            logits: [n, classes].
+            labels: int64, [n].
+            others: Labels that each image has besides, likewise, where images are mixed.
+            share: How much of each image is `labels`; the rest is `others`.
+        """
         self._losses.append(losses.detach())
         self._predicted.append(logits.detach().argmax(1))
         self._labels.append(labels)
+        if others is not None:
+            predicted = self._predicted[-1]
+            self._right.append(share * (predicted == labels) + (1 - share) * (predicted == others))
         if self._logits is not None:
             self._logits.append(logits.detach())
 
@@ -50,6 +64,11 @@ class Outcomes:
         return multiclass_confusion_matrix(predicted, labels, self._classes, validate_args=False)
 
     def accuracy(self) -> float:
-        """Return the share of images whose class was predicted: 9 of 10 is 0.9, as a person would write it."""
+        """Return the share of images whose class was predicted: 9 of 10 is 0.9, as a person would write it.
+
+        Of a mixed image the share counts that the predicted class has in it.
+        """
+        if self._right:
+            return float(torch.cat(self._right).double().mean())
         confusion = self.confusion()
         return int(confusion.trace()) / int(confusion.sum())

@@ -185,7 +185,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     spec, folder = attempt.spec, attempt.folder
     device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
     attempt.energy.start(device)
-    data = _load_data(spec, attempt.workplace.cache)
+    data = _load_data(spec, attempt.workplace.cache).with_views()
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     network = build_network(
@@ -374,5 +374,5 @@ def _build_result(
         test_confusion=test.confusion,
         history=history,
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-        measured={} if energy is None else {names.ENERGY_WH: energy},
+        measured={**best.measured, **({} if energy is None else {names.ENERGY_WH: energy})},
     )

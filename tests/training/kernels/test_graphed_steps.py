@@ -89,9 +89,12 @@ def train(spec, folder, **workplace) -> tuple[RunResult, list[EpochMetrics]]:
     return run_training(spec, place, seen.append), seen
 
 
-def gpu_spec(frozen, **trainer):
+RECIPES = {"ema": 0.8, "label_smoothing": 0.1, "class_weights": "balanced", "lr_decay": 0.5, "optimizer": "rmsprop"}
+
+
+def gpu_spec(frozen, given=(), **trainer):
     """20 images in batches of 8: the last one is smaller."""
-    data = make_data(synthetic=SyntheticConfig(train=20, validation=12, test=9))
+    data = make_data(synthetic=SyntheticConfig(train=20, validation=12, test=9), **dict(given))
     return make_spec(frozen, data=data, accelerator="gpu", **trainer)
 
 
@@ -99,18 +102,25 @@ def curve(result):
     return [(each.train_loss, each.val_loss, each.val_acc) for each in result.history]
 
 
-@pytest.mark.parametrize(("frozen", "precision"), [("none", "bf16-mixed"), ("stem+layer1", "32-true")])
+@pytest.mark.parametrize(
+    ("frozen", "precision", "data", "recipes"),
+    [
+        ("none", "bf16-mixed", {}, {}),
+        ("stem+layer1", "32-true", {}, {}),
+        ("stem+layer1+layer2", "32-true", {"augment": "crop-flip", "mixup": 0.4, "cutmix": 1.0}, RECIPES),
+    ],
+)
 def test_a_graphed_run_gives_what_a_plain_one_gives_also_when_it_is_continued(
-    tmp_path, gpu, captures, monkeypatch, frozen, precision
+    tmp_path, gpu, captures, monkeypatch, frozen, precision, data, recipes
 ):
-    spec = gpu_spec(frozen, precision=precision, max_epochs=3)
+    spec = gpu_spec(frozen, data, precision=precision, max_epochs=3, **recipes)
     whole, _ = train(spec, tmp_path / "whole", gpu=1)
     assert gpu == [("gpu", 1)]
     assert len(captures) == 1
     train(spec, tmp_path / "parts", until_epoch=2)
     continued, _ = train(spec, tmp_path / "parts")
     assert len(captures) == 3  # each attempt captures its own
-    monkeypatch.setattr(FreezingModule, "forward", lambda module, batch: plain(module, None)(module.prepare(batch)))
+    monkeypatch.setattr(FreezingModule, "_compute", lambda module, value: plain(module, None)(value))
     expected, _ = train(spec, tmp_path / "plain")
     assert curve(whole) == curve(continued) == curve(expected)
     assert len(captures) == 3

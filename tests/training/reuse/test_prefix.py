@@ -18,7 +18,7 @@ from orchestrator.training.network.backbones import build_network, network_stage
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.network.weights import load_weights
 from orchestrator.training.reuse import prefix as prefixes
-from orchestrator.training.reuse.plan import first_frozen, plan_prefix
+from orchestrator.training.reuse.plan import describe_reuse, first_frozen, plan_prefix
 from orchestrator.training.reuse.prefix import Prefix
 from orchestrator.training.run.run import run_training
 from tests.factories import make_cost
@@ -252,12 +252,12 @@ def test_the_prefix_ends_before_the_first_block_that_trains(frozen, parts):
     assert first_frozen(ModelConfig(), parse(frozen)) == parts
 
 
-def plan(
-    frozen: str, *, images: int | None = None, batchnorm="eval", augment="none", accelerator="cpu", **cache: object
-):
+def plan(frozen: str, *, images: int | None = None, batchnorm="eval", accelerator="cpu", **given: object):
+    cache = {name: value for name, value in given.items() if name in CacheConfig.model_fields}
+    data = {name: value for name, value in given.items() if name not in cache}
     return plan_prefix(
         ModelConfig(frozen_batchnorm=batchnorm),
-        DataConfig(source="synthetic", image_size=224, augment=augment),
+        DataConfig(source="synthetic", image_size=224, **data),
         parse(frozen),
         trainer=TrainerConfig(accelerator=accelerator, precision="32-true"),
         cache=CacheConfig(**cache),
@@ -291,6 +291,9 @@ def test_behind_the_last_block_512_numbers_an_image_are_kept():
         ({"frozen": "layer1"}, "the first block trains"),
         ({"frozen": "stem", "batchnorm": "track"}, "model.frozen_batchnorm is track"),
         ({"frozen": "stem", "augment": "flip"}, "data.augment is flip"),
+        ({"frozen": "stem", "augment": ["RandomGrayscale"]}, r"data.augment is \[RandomGrayscale\]"),
+        ({"frozen": "stem", "mixup": 0.2}, "data.mixup is 0.2: each batch mixes its images anew"),
+        ({"frozen": "stem", "cutmix": 1.0, "augment": "flip", "augment_views": 2}, "data.cutmix is 1"),
         ({"frozen": "stem", "activations": False}, "cache.activations is false"),
         ({"frozen": "stem", "images": 1295, "max_gb": 0.5}, r"0.968 GiB are more than cache.max_gb \(0.5\)"),
         ({"frozen": "stem", "accelerator": "gpu", "images": 20_000}, "to read it takes longer than to compute it"),
@@ -309,3 +312,18 @@ def test_no_batch_has_one_image_that_could_be_in_a_larger_one(length, batch_size
         batches = list(BatchOrder(length, batch_size, seed))
         assert sorted(row for rows in batches for row in rows) == list(range(length))
         assert all(len(rows) > 1 for rows in batches) or batch_size == 1 or length == 1
+
+
+@pytest.mark.usefixtures("wide")
+def test_fixed_views_are_kept_and_their_bytes_are_said():
+    """100 training images in 3 views, 20 and 10 others: 330 times 64*56*56 numbers of 4 bytes are 252.7 MiB."""
+    views = {"augment": "crop-flip", "augment_views": 3}
+    sizes = {"train": 100, "validation": 20, "test": 10}
+    images = DataConfig(source="synthetic", **views).count_images(sizes)
+    assert images == 330
+    assert DataConfig(source="synthetic").count_images(sizes) == 130
+    found = plan("stem", images=images, **views)
+    assert describe_reuse([found], images) == [
+        "computed once for all runs: stem of 1 frozen set (252.7 MiB, 3 views of each training image)"
+    ]
+    assert plan("stem", images=images, max_gb=0.2, **views).refused == "0.247 GiB are more than cache.max_gb (0.2)"

@@ -20,7 +20,17 @@ class InterruptedRunError(Exception):
     """What a sink raises here to interrupt a run."""
 
 
-def build_spec(augment: str, **data: object) -> RunSpec:
+ROTATED = [{"RandomRotation": {"degrees": 20}}, "RandomHorizontalFlip"]
+RECIPES = {
+    "randaugment": {"augment": "randaugment"},
+    "steps": {"augment": ROTATED},
+    "mixup": {"mixup": 0.4},
+    "all": {"augment": "crop-flip", "mixup": 0.2, "cutmix": 1.0, "sampler": "balanced"},
+    "views": {"augment": "trivialaugment", "augment_views": 2},
+}
+
+
+def build_spec(augment: object = "none", **data: object) -> RunSpec:
     return make_spec("stem+layer1", 2, data=make_data(augment=augment, **data), max_epochs=3, lr=0.02)
 
 
@@ -60,3 +70,45 @@ def test_a_flipped_run_is_another_run_and_keeps_no_activations(tmp_path):
     assert without_times(train(plain, tmp_path / "plain")) != without_times(train(flipped, tmp_path / "flipped"))
     kinds = {entry.kind for entry in Cache(tmp_path / "plain" / "cache").entries()}
     assert kinds - {entry.kind for entry in Cache(tmp_path / "flipped" / "cache").entries()} == {"activations"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_augmented_run_that_goes_on_elsewhere_ends_as_if_left_alone(tmp_path, recipe):
+    """It goes on with images that loader processes decode each epoch; with views, they are computed each epoch then."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = {"ema": 0.8} if recipe == "all" else {}
+    spec = build_spec(**RECIPES[recipe])
+    spec = spec.model_copy(update={"trainer": spec.trainer.model_copy(update=more)})
+    streamed = spec.model_copy(update={"data": spec.data.model_copy(update={"memory_mb": 0, "loader_workers": 2})})
+    assert streamed.fingerprint == spec.fingerprint != build_spec().fingerprint
+    alone = train(spec, one)
+    with pytest.raises(InterruptedRunError):
+        train(spec, two, until=0)
+    assert without_times(train(streamed, two)) == without_times(alone)
+    expected, found = tensors(one), tensors(two)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert without_times(train(build_spec(), tmp_path / "plain")) != without_times(alone)
+
+
+def test_activations_of_fixed_views_are_kept_and_change_nothing(tmp_path):
+    """24 training images in 2 views, 12 to validate and 9 to test."""
+    spec = build_spec("crop-flip", augment_views=2)
+    kept = train(spec, tmp_path / "kept")
+    cache = Cache(tmp_path / "kept" / "cache")
+    entries = [entry for entry in cache.entries() if entry.kind == "activations"]
+    assert sum("48 train images" in entry.of for entry in entries) == 1
+    place = Workplace(directory=str(tmp_path / "run"), threads=1, cost=make_cost(spec.frozen))
+    assert without_times(run_training(spec, place, lambda _: None)) == without_times(kept)
+    other = make_spec("stem+layer1", 2, data=spec.data, max_epochs=3, lr=0.01)
+    kept_there = CachePlace(folder=str(tmp_path / "kept" / "cache"))
+    elsewhere = str(tmp_path / "other")
+    run_training(other, Workplace(directory=elsewhere, cost=make_cost(spec.frozen), cache=kept_there), lambda _: None)
+    assert len([entry for entry in cache.entries() if entry.kind == "activations"]) == len(entries)  # for all trials
+    plain = train(build_spec("crop-flip"), tmp_path / "plain")
+    assert without_times(plain) != without_times(kept)
+
+
+@pytest.mark.parametrize("recipe", ["mixup", "all"])
+def test_mixed_runs_keep_no_activations(tmp_path, recipe):
+    train(build_spec(**RECIPES[recipe]), tmp_path)
+    assert "activations" not in {entry.kind for entry in Cache(tmp_path / "cache").entries()}
