@@ -14,8 +14,8 @@ from orchestrator.sweep.decisions import (
     Rules,
     Standing,
     best_so_far,
-    final_probabilities,
     next_move,
+    weigh_finished,
 )
 
 
@@ -75,7 +75,7 @@ def replay(
         correct=tuple(
             np.stack([run.correct for run in each.runs]) if each.runs else correct[0, :0, 0] for each in entrants
         ),
-        probabilities=final_probabilities(entrants, rules),
+        probabilities=weigh_finished(entrants, rules)[0],
     )
 
 

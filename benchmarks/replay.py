@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from benchmarks.race_replay import replay, stand_after
 from benchmarks.record import Recording
+from orchestrator.stats.advice import advise, within_probabilities
 from orchestrator.stats.comparison import find_better
-from orchestrator.stats.evidence import Evidence
+from orchestrator.stats.evidence import Evidence, Floats
+from orchestrator.stats.posterior import Posterior
 from orchestrator.stats.selection import find_supported_front
 from orchestrator.sweep.decisions import Rules
 
+DRAWS = 4000
 RECORDING = Path(__file__).parent / "beans.npz"
 """All 32 frozen sets on the Beans images; how it was made stands in docs/statistics.md."""
 
@@ -45,6 +48,16 @@ class Outcome:
     """Supported front of these runs."""
     lost_points: float
     """Measured accuracy, over all seeds, of the most accurate member of the full front minus that of the race's."""
+    best_points: float
+    """The same of what `best()` names by the full sweep and by the race."""
+    best_expected_points: float
+    """The same, but the accuracies that the full sweep expects of the two: at least 0."""
+    single_best_points: float
+    """As `best_expected_points`, by one run of each trial."""
+    recommended_within: float
+    """Probability, by the full sweep, that the trial which the race recommends loses no more than the margin."""
+    full_recommended_within: float
+    """The same of the one that the full sweep recommends."""
 
     @property
     def recall(self) -> float:
@@ -100,6 +113,17 @@ def find_front(correct: Mapping[int, NDArray[np.bool_]], params: NDArray[np.int6
     return tuple(places[member] for member in members)
 
 
+def know(correct: Mapping[int, NDArray[np.bool_]], recording: Recording) -> Floats:
+    """Draw the true accuracies of some trials, of each [runs, images]: [draws, all trials]; -inf for the others."""
+    places = list(correct)
+    posterior = Posterior(
+        Evidence.of([correct[place] for place in places]), [recording.blocks[place] for place in places]
+    )
+    drawn = np.full((DRAWS, len(recording.params)), -np.inf)
+    drawn[:, places] = posterior.draw(DRAWS)
+    return drawn
+
+
 def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
     """Race through one resampled recording; the limits of the rules are shares of all of its epochs."""
     drawn = resample(recording, np.random.default_rng(seed))
@@ -109,6 +133,13 @@ def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
     kept = {place: runs for place, runs in enumerate(found.correct) if len(runs)}
     full, race = find_front(dict(enumerate(final)), drawn.params), find_front(kept, drawn.params)
     accuracy = final.mean(axis=(1, 2))
+    costs = drawn.params.tolist()
+    known = know(dict(enumerate(final)), drawn)
+    by_full, by_race, by_single = (
+        advise(values, costs, rules.margin, rules.confidence)
+        for values in (known, know(kept, drawn), know(dict(enumerate(final[:, :1])), drawn))
+    )
+    expected, within = known.mean(axis=0), within_probabilities(known, rules.margin)
     return Outcome(
         share=found.share,
         full=full,
@@ -117,6 +148,11 @@ def race_once(recording: Recording, rules: Rules, seed: int) -> Outcome:
         single_share=float(drawn.epochs[:, 0].sum() / drawn.epochs.sum()),
         single=find_front(dict(enumerate(final[:, :1])), drawn.params),
         lost_points=100 * float(accuracy[[*full]].max() - accuracy[[*race]].max()),
+        best_points=100 * float(accuracy[by_full.expected] - accuracy[by_race.expected]),
+        best_expected_points=100 * float(expected[by_full.expected] - expected[by_race.expected]),
+        single_best_points=100 * float(expected[by_full.expected] - expected[by_single.expected]),
+        recommended_within=float(within[by_race.chosen]),
+        full_recommended_within=float(within[by_full.chosen]),
     )
 
 
@@ -137,6 +173,15 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "members of the race's": mean(len(each.race) for each in outcomes),
         "share of the full one that is on the race's": mean(each.agreement for each in outcomes),
         "points that the race's most accurate member is behind": mean(each.lost_points for each in outcomes),
+        "points that its best is behind, as measured": mean(each.best_points for each in outcomes),
+        "points that its best is behind, as expected": mean(each.best_expected_points for each in outcomes),
+        "probability that its recommended trial is within the margin": mean(
+            each.recommended_within for each in outcomes
+        ),
+        "that of the full one": mean(each.full_recommended_within for each in outcomes),
+        "one run of each: points that its best is behind, as expected": mean(
+            each.single_best_points for each in outcomes
+        ),
         "one run of each: share of the epochs": mean(each.single_share for each in outcomes),
         "one run of each: share of the full one": mean(each.single_agreement for each in outcomes),
     }
@@ -163,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> None:
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         outcomes = list(pool.map(once, range(given.replays), chunksize=4))
     for name, value in summarise(outcomes).items():
-        print(f"{name:<55} {value:.4g}")
+        print(f"{name:<62} {value:.4g}")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps([asdict(each) for each in outcomes], indent=1) + "\n")
 

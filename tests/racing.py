@@ -46,10 +46,10 @@ ENDS = {"layer2": 2}
 """Epochs after which patience runs out."""
 HOPELESS = ("layer1", "stem")
 """They are dropped at the first rung. `layer2` is as bad, but has ended before; the last one is the cheapest."""
-CLEAR = ("stem+layer1", "stem+layer1+layer2", "stem+layer1+layer2+layer3+layer4")
-"""They are on the front for certain."""
-CLOSE = ("none", "stem+layer2")
-"""It is not clear whether they beat the first of these."""
+CLEAR = ("stem+layer1+layer2+layer3+layer4", "stem+layer1+layer2")
+"""They are on the front for certain, and lose too much to be recommended."""
+CLOSE = ("none", "stem+layer2", "stem+layer1")
+"""It is not clear whether the first two beat the third, and so which of them is to be recommended."""
 COSTS = {
     key: Cost(trainable_params=count, total_params=100, gflops_forward_per_image=1, gflops_train_per_image=2)
     for key, count in PARAMS.items()

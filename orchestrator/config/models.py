@@ -104,13 +104,13 @@ class SearchConfig(Section):
     """What the front is between, where nothing else is asked for. It may change: nothing is trained again."""
     strategy: Literal["full", "race"] = "full"
     """`full`: every trial trains to its end with every seed. `race`: trials without a prospect of the front are dropped
-    at `race.rungs`, and more seeds go to those of which it is not clear whether they are on the front."""
+    at `race.rungs`, and more seeds go to those whose place in the recommendation or on the front is open."""
     race: RaceConfig = RaceConfig()
     """How strategy `race` drops and repeats."""
     budget: BudgetConfig = BudgetConfig()
     """What strategy `race` may spend."""
     recommend: RecommendConfig = RecommendConfig()
-    """Which trial is recommended; a race gives further seeds to those of which that is not clear."""
+    """Which trial is recommended. A race gives further seeds first to those of which that is not clear."""
 
     # A validator of one field sees the valid ones before it: so each broken rule is reported beside other mistakes.
 

@@ -41,19 +41,3 @@ def find_supported_front(better: NDArray[np.bool_], params: Sequence[float], acc
         raise RuntimeError(f"the smallest set was not found: {solved.message}")  # each trial stands for itself
     members = np.flatnonzero(np.round(solved.x))
     return [int(each) for each in members[np.argsort(cost[members], kind="stable")]]
-
-
-def choose_cheapest_within(losses: Sequence[float], allowed: Sequence[float], params: Sequence[float]) -> int:
-    """Choose the fewest parameters among the trials that lose no more than is allowed; ties: the smaller loss.
-
-    With the standard error of the paired difference as what is allowed, it is the one-standard-error rule.
-
-    Args:
-        losses: Accuracy of the highest measured trial minus that of each, at least 0: [trials]. Its own is 0.
-        allowed: What each may lose, at least 0: [trials].
-        params: Trainable parameters of each.
-
-    Source: L. Breiman, J. Friedman, R. Olshen, C. Stone, "Classification and Regression Trees" (1984), section 3.4.3.
-    """
-    within = [index for index, loss in enumerate(losses) if loss <= allowed[index]]
-    return min(within, key=lambda index: (params[index], losses[index]))

@@ -1,8 +1,9 @@
 """The decisions of a race, as a pure function of what its runs have shown: the next move.
 
 All trials start with one seed. At each rung the runs wait for each other, and trials that hardly can end on the front
-are dropped. What is left trains to its end; then trials of which it is not clear whether they are on the front get more
-seeds. A trial is compared with trials of as few or fewer parameters only, so the cheapest is never dropped.
+are dropped. What is left trains to its end; then trials get more seeds whose place in the recommendation is open, and
+after them those of which it is not clear whether they are on the front. At a rung a trial is compared with trials of as
+few or fewer parameters only, so the cheapest is never dropped.
 
 Where an unfinished run will end: its accuracy and a gain. The gain is a fall of its error as a power of the epoch, with
 the exponent log(error a / error b) / log(b / a) between epochs a and b, of the best weights so far. Learning curves are
@@ -21,11 +22,13 @@ assumptions: a spread of 0.25 is a factor of 1.8 in the error from epoch 3 to 30
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.stats.further_seeds import find_open
 from orchestrator.stats.posterior import draw_accuracies, front_probabilities
 
 SETTLED = 0.02
@@ -110,6 +113,8 @@ class Rules:
         max_seeds: Seeds of a trial at the most.
         limits: What further seeds may bring the cost to, one for each measure.
         at_once: Further runs that are decided on together.
+        margin: Accuracy that a recommended trial may lose; as of `advice.advise`.
+        confidence: Probability with which it may lose no more.
     """
 
     rungs: tuple[int, ...]
@@ -117,6 +122,8 @@ class Rules:
     max_seeds: int
     limits: tuple[float, ...] = ()
     at_once: int = 1
+    margin: float = 0.01
+    confidence: float = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +177,30 @@ def next_move(entrants: Sequence[Entrant], rules: Rules) -> Move:
     )
 
 
-def final_probabilities(entrants: Sequence[Entrant], rules: Rules) -> NDArray[np.float64]:
-    """Return the probability of being on the front by the finished runs, [entrants]; 0 for what has none."""
+def weigh_finished(entrants: Sequence[Entrant], rules: Rules) -> tuple[NDArray[np.float64], frozenset[int]]:
+    """Return what the finished runs say of the front and of the recommendation.
+
+    Returns:
+        The probability of being on the front, [entrants]; 0 for what has no finished run or was dropped. And the
+        entrants whose place in the recommendation is open, as of `further_seeds.find_open`.
+    """
     finished = [i for i, each in enumerate(entrants) if each.runs and each.dropped_at is None]
     found = np.zeros(len(entrants))
-    if finished:
-        found[finished] = _estimate([entrants[i] for i in finished], [entrants[i].runs for i in finished], [], rules)
-    return found
+    if not finished:
+        return found, frozenset()
+    seen = tuple((entrants[i].params, entrants[i].frozen, entrants[i].runs) for i in finished)
+    found[finished], undecided = _weigh(seen, rules)
+    return found, frozenset(finished[place] for place in undecided)
+
+
+@lru_cache(maxsize=64)  # decisions are made once more by each that follows
+def _weigh(
+    finished: tuple[tuple[float, frozenset[str], tuple[Standing, ...]], ...], rules: Rules
+) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Weigh trials of which runs have finished: parameters, frozen blocks and runs of each; see `weigh_finished`."""
+    params = [cost for cost, _, _ in finished]
+    drawn = _draw([runs for _, _, runs in finished], [frozen for _, frozen, _ in finished], [], rules)
+    return front_probabilities(drawn, params), tuple(find_open(drawn, params, rules.margin, rules.confidence))
 
 
 def best_so_far(badness: Sequence[float]) -> list[int]:
@@ -226,14 +250,19 @@ def _pick_again(entrants: Sequence[Entrant], rules: Rules) -> Sequence[int]:
 
 
 def _pick(entrants: Sequence[Entrant], rules: Rules) -> Iterator[int]:
-    """Pick the trials that get one more seed: the least certain."""
-    probabilities = final_probabilities(entrants, rules)
+    """Pick the trials that get one more seed: first those whose place in the recommendation is open.
+
+    Of these and of the others, those come first of which it is the least certain whether they are on the front.
+    """
+    probabilities, undecided = weigh_finished(entrants, rules)
     open_ones = [
         i
         for i, each in enumerate(entrants)
-        if 0 < len(each.runs) < rules.max_seeds and each.dropped_at is None and SETTLED < probabilities[i] < 1 - SETTLED
+        if 0 < len(each.runs) < rules.max_seeds
+        and each.dropped_at is None
+        and (i in undecided or SETTLED < probabilities[i] < 1 - SETTLED)
     ]
-    open_ones.sort(key=lambda i: (abs(float(probabilities[i]) - 0.5), i))
+    open_ones.sort(key=lambda i: (i not in undecided, abs(float(probabilities[i]) - 0.5), i))
     spent = [sum(each.spent[k] for each in entrants) for k in range(len(rules.limits))]
     picked = 0
     for i in open_ones:
@@ -247,9 +276,27 @@ def _estimate(
     entrants: Sequence[Entrant], runs: Sequence[Sequence[Standing]], curves: Sequence[Standing], rules: Rules
 ) -> NDArray[np.float64]:
     """Return the probability of each entrant to end on the front, by `runs`; what goes on is learned from `curves`."""
+    drawn = _draw(runs, [each.frozen for each in entrants], curves, rules)
+    return front_probabilities(drawn, [each.params for each in entrants])
+
+
+def _draw(
+    runs: Sequence[Sequence[Standing]],
+    frozen: Sequence[frozenset[str]],
+    curves: Sequence[Standing],
+    rules: Rules,
+) -> NDArray[np.float64]:
+    """Draw the accuracies at which trials end, [draws, trials].
+
+    Args:
+        runs: What is known of each trial.
+        frozen: Its frozen blocks.
+        curves: What the gain of a run that goes on is learned from.
+        rules: Of the race.
+    """
     drawn = draw_accuracies(
         [np.stack([run.correct for run in each]) for each in runs],
-        [each.frozen for each in entrants],
+        frozen,
         draws=_DRAWS,
         luck=0.0,  # seeds vary the error, below
     )
@@ -264,7 +311,7 @@ def _estimate(
             noise = mean + spread * rng.standard_t(freedom, size=len(drawn))
             exponent = _KEPT * _recent_exponent(standing, len(standing.curve)) + noise
             errors[:, j] *= (rules.rungs[-1] / len(standing.curve)) ** -exponent
-    return front_probabilities(np.clip(1 - errors, 0, 1), [each.params for each in entrants])
+    return np.clip(1 - errors, 0, 1)
 
 
 def _learn(curves: Sequence[Standing], rungs: Sequence[int]) -> tuple[float, float, float]:

@@ -43,7 +43,7 @@ class _Lane:
 
 
 class RaceStrategy:
-    """Drops trials at rungs, and gives more seeds to those of which it is not clear whether they are on the front.
+    """Drops trials at rungs, and gives more seeds to those whose place in the recommendation or on the front is open.
 
     A trial that is not dropped is complete when the race is over, or was stopped.
 
@@ -214,6 +214,8 @@ def build_rules(prepared: Prepared, trials: int) -> Rules:
         max_seeds=race.max_seeds,
         limits=tuple(math.inf if limit is None else limit for limit in (epochs, budget.minutes, budget.gflops)),
         at_once=experiment.execution.runs_at_a_time,
+        margin=experiment.search.recommend.margin,
+        confidence=experiment.search.recommend.confidence,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.record import Recording
-from benchmarks.replay import RECORDING, Outcome, find_final, find_front, main, race_once, resample
+from benchmarks.replay import RECORDING, Outcome, find_final, find_front, know, main, race_once, resample
 from orchestrator.backbones import find_backbone
 from orchestrator.blocks import all_sets
 from orchestrator.sweep.decisions import Rules
@@ -68,7 +68,18 @@ def test_the_supported_front_of_some_trials_names_their_places(recording):
 
 def test_recall_and_agreement_are_shares_of_the_full_front():
     found = Outcome(
-        share=0.3, full=(3, 2), race=(3, 1), kept=(1, 2, 3), single_share=0.3, single=(0, 1), lost_points=0.0
+        share=0.3,
+        full=(3, 2),
+        race=(3, 1),
+        kept=(1, 2, 3),
+        single_share=0.3,
+        single=(0, 1),
+        lost_points=0.0,
+        best_points=0.0,
+        best_expected_points=0.0,
+        single_best_points=0.0,
+        recommended_within=1.0,
+        full_recommended_within=1.0,
     )
     assert (found.recall, found.agreement, found.single_agreement) == (1.0, 0.5, 0.0)
     assert replace(found, kept=(1, 3)).recall == 0.5
@@ -82,6 +93,24 @@ def test_a_race_spends_less_and_keeps_the_front(recording):
     assert found.single_share == pytest.approx(1 / 3, abs=0.02)
     # one run of the hopeless one pauses after two epochs; one run of each other at the least
     assert (2 + 3 * (EPOCHS - 1)) / (12 * EPOCHS) <= found.share < 0.8
+
+
+def test_what_the_race_names_is_judged_by_the_full_sweep(recording):
+    """The third is the best by far and cheaper than the second, so whatever is named is one of these."""
+    drawn = resample(recording, np.random.default_rng(1))
+    final = find_final(drawn)
+    values = know({1: final[1], 3: final[3]}, drawn)
+    assert values.shape == (4000, 4)
+    assert np.isneginf(values[:, [0, 2]]).all()
+    assert values[:, 1].mean() == pytest.approx(final[1].mean(), abs=0.03)
+    outcomes = [race_once(recording, Rules(rungs=(2, EPOCHS), drop_below=0.02, max_seeds=3), seed) for seed in range(3)]
+    for found in outcomes:
+        assert found.best_expected_points >= 0
+        assert found.single_best_points >= 0
+        assert 0 <= found.recommended_within <= 1
+        assert found.full_recommended_within > 0.5
+    perfect = race_once(recording, Rules(rungs=(EPOCHS,), drop_below=0.02, max_seeds=1), seed=0)
+    assert perfect.best_expected_points == perfect.single_best_points  # it is one run of each, and nothing is dropped
 
 
 def test_a_budget_is_a_share_of_all_epochs(recording):

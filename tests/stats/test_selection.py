@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.stats.selection import choose_cheapest_within, find_supported_front
+from orchestrator.stats.selection import find_supported_front
 
 
 def search_all(better, params, accuracy):
@@ -49,11 +49,3 @@ def test_equals_leave_the_cheapest():
 def test_equal_in_every_respect_is_the_earlier():
     assert find_supported_front(np.zeros((3, 3), dtype=np.bool_), [1.0, 1.0, 1.0], [0.9, 0.9, 0.9]) == [0]
     assert find_supported_front(np.zeros((0, 0), dtype=np.bool_), [], []) == []
-
-
-def test_the_cheapest_within_what_is_allowed():
-    losses, params = [0.0, 0.01, 0.02, 0.2], [100.0, 50.0, 20.0, 1.0]
-    assert choose_cheapest_within(losses, [0.0, 0.015, 0.015, 0.015], params) == 1
-    assert choose_cheapest_within(losses, [0.02] * 4, params) == 2
-    assert choose_cheapest_within(losses, [0.0] * 4, params) == 0
-    assert choose_cheapest_within([0.0, 0.01, 0.005], [0.02] * 3, [9.0, 5.0, 5.0]) == 2

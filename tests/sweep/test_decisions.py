@@ -1,6 +1,7 @@
 """The decisions of a race: against hand calculation, against brute force, and as properties of random sweeps."""
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from orchestrator.sweep.decisions import (
     Rules,
     Standing,
     best_so_far,
-    final_probabilities,
     next_move,
+    weigh_finished,
 )
 
 IMAGES = 200
@@ -153,10 +154,10 @@ def test_the_last_rung_is_the_end_of_the_runs():
 
 @pytest.fixture
 def probabilities(monkeypatch):
-    """Set the probability of each finished trial."""
+    """Set the probability of each finished trial, and which are open in the recommendation."""
 
-    def put(*values: float):
-        monkeypatch.setattr(race, "front_probabilities", lambda drawn, params: np.array(values))
+    def put(*values: float, undecided: Collection[int] = ()):
+        monkeypatch.setattr(race, "weigh_finished", lambda entrants, rules: (np.array(values), frozenset(undecided)))
 
     return put
 
@@ -180,11 +181,10 @@ def test_what_was_decided_together_is_finished_before_more_is_decided(monkeypatc
     uncertain = [0.0, 0.3, 0.6, 0.35]
 
     def judge(entrants, _):
-        return np.array(
-            [p if len(each.runs) == 1 else 0.5 - p / 4 for p, each in zip(uncertain, entrants, strict=True)]
-        )
+        pairs = zip(uncertain, entrants, strict=True)
+        return np.array([p if len(each.runs) == 1 else 0.5 - p / 4 for p, each in pairs]), frozenset()
 
-    monkeypatch.setattr(race, "final_probabilities", judge)
+    monkeypatch.setattr(race, "weigh_finished", judge)
     assert [leg.entrant for leg in next_move(FINISHED, rules).legs] == [2, 3, 1]
     run = FINISHED[0].runs[0]
     for done in ([2], [3], [1], [2, 3], [1, 3], [1, 2]):
@@ -226,10 +226,27 @@ def test_seeds_keep_within_every_limit(probabilities, limit, seeds):
     assert len(next_move(FINISHED, rules).legs) == seeds
 
 
-def test_the_probability_of_finished_trials_is_that_of_their_draws(monkeypatch):
+def test_seeds_go_first_to_what_the_recommendation_does_not_know(probabilities):
+    """The fourth is on the front for certain and the second misses it for certain; both may be what to use."""
+    probabilities(1.0, 0.0, 0.5, 1.0, undecided={3, 1})
+    rules = replace(RULES, at_once=9)
+    assert [leg.entrant for leg in next_move(FINISHED, rules).legs] == [1, 3, 2]
+    assert [leg.entrant for leg in next_move(FINISHED, RULES).legs] == [1]
+
+
+def test_what_finished_trials_show_is_that_of_their_draws(monkeypatch):
     drawn = np.array([[0.8, 0.9, 0.85], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8], [0.7, 0.9, 0.95]])
     monkeypatch.setattr(race, "draw_accuracies", lambda correct, frozen, **others: drawn)
     field = [replace(each, runs=each.runs * 2) for each in FINISHED]  # of one run the draws do not say all
     field[1] = replace(field[1], dropped_at=9)
+    probabilities, undecided = weigh_finished(field, replace(RULES, margin=0.04, confidence=0.7))
     # of the second of the three, 0.9 > 0.8 and 0.9 > 0.7; of the third, 0.9 > 0.8 and 0.95 > 0.9
-    assert final_probabilities(field, RULES).tolist() == [1.0, 0.0, 0.5, 0.5]
+    assert probabilities.tolist() == [1.0, 0.0, 0.5, 0.5]
+    # lost against the best of each draw, by the first: 0.1, 0.1, 0, 0.25, within the margin in 1 of 4 draws; by the
+    # second: 0, 0.2, 0, 0.05, in 2; by the third: 0.05, 0, 0, 0, in 3, which is enough. 0.5 is open, and 0.25 is not
+    assert undecided == {2, 3}
+
+
+def test_nothing_is_known_before_a_run_has_finished():
+    probabilities, undecided = weigh_finished([at_rung(1, 0.1), at_rung(2, 0.2)], RULES)
+    assert (probabilities.tolist(), undecided) == ([0.0, 0.0], frozenset())
