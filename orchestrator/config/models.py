@@ -26,6 +26,7 @@ from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.schedules import ConstantSchedule, Schedule
 from orchestrator.config.sources import explain_classes, known_classes
+from orchestrator.config.tunings import FULL_ONLY, Tunings, require_countable
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
@@ -54,7 +55,7 @@ class ModelConfig(Section):
     num_classes: int | None = Field(default=None, ge=2, le=100_000)
     """Outputs of the head; null: as many as the data set has classes."""
     frozen_batchnorm: Literal["eval", "track"] = "eval"
-    """Frozen blocks hold their BatchNorm statistics (`eval`) or let them follow the data (`track`)."""
+    """Blocks that do not train in full hold their BatchNorm statistics (`eval`), or these follow the data (`track`)."""
 
     @field_validator("weights")
     @classmethod
@@ -118,9 +119,14 @@ class SearchConfig(Section):
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
     frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
-    """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
+    """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`; `layer2:norm` is a block that is not
+    frozen and does not train in full."""
+    tunings: Tunings = Field(default=("full",), validate_default=True)
+    """What blocks that are not frozen do: `full`; `norm`: the affine parameters of the normalisation train; `bias`; or
+    `lora-R`: a change of rank R of convolutions and linear layers. Mode `prefix`: all of them the same, with each
+    tuning; `subset`: every combination."""
     encoding: Literal["categorical", "per_block"] = "categorical"
-    """One categorical parameter, or one boolean a block (mode `subset` only)."""
+    """One categorical parameter, or one a block (mode `subset` only)."""
     sampler: Literal["auto", "tpe", "nsga2", "random", "gp"] = "auto"
     """`auto`: a finite space that fits `n_trials` is visited whole, each point once; else TPE."""
     n_trials: int | None = Field(default=None, ge=1, le=100_000, validate_default=True)
@@ -161,6 +167,13 @@ class SearchConfig(Section):
             raise blame("needs search.frozen, the frozen sets to try", ("mode",), mode)
         if mode in {"prefix", "subset"} and value:
             raise ValueError(f"belongs to search.mode list, and the mode is {mode}")
+        return value
+
+    @field_validator("tunings")
+    @classmethod
+    def _tunings_go_with_mode(cls, value: Tunings, info: ValidationInfo) -> Tunings:
+        if info.data.get("mode") == "list" and value != FULL_ONLY:
+            raise ValueError("belongs to search.mode prefix or subset: in mode list the frozen sets name their tunings")
         return value
 
     @field_validator("encoding")
@@ -341,6 +354,8 @@ class Experiment(Section):
         model = info.data.get("model")
         if model is None:
             return value
+        if value.mode == "subset":
+            require_countable(value.tunings, len(find_backbone(model.backbone).blocks))
         for number, frozen in enumerate(value.frozen):
             try:
                 frozen.arrange(find_backbone(model.backbone).blocks)
@@ -363,7 +378,7 @@ class Experiment(Section):
     def frozen_sets(self) -> list[FrozenSet]:
         """The frozen sets of the search space, each once, before any budget."""
         if self.search.mode == "prefix":
-            return prefix_sets(self.blocks)
+            return prefix_sets(self.blocks, self.search.tunings)
         if self.search.mode == "subset":
-            return all_sets(self.blocks)
+            return all_sets(self.blocks, self.search.tunings)
         return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))
