@@ -43,6 +43,7 @@ CURVE_STEP_LOSS: Final = "train/loss_step"
 FROZEN: Final = "frozen"
 N_FROZEN: Final = "n_frozen"
 FREEZE_PREFIX: Final = "freeze_"
+TUNE_PREFIX: Final = "tune_"
 SEED: Final = "seed"
 
 # Scores from before training: of a frozen set, and in the sweep's run of each block, whose name follows.

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from orchestrator.blocks import Tuning
 from orchestrator.config.fields import blame, require_distinct
 
-_MOST_SETS: Final = 20_000
+_MOST_SETS: Final = 5_000
 """Frozen sets of a search at the most: each is counted before anything trains."""
 
 

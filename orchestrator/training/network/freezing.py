@@ -14,12 +14,11 @@ FrozenBatchNorm = Literal["eval", "track"]
 BlockModules = Mapping[str, Iterable[nn.Module]]
 
 
-_NORMS = (
-    nn.modules.batchnorm._NormBase,  # noqa: SLF001 - what batch and instance normalisation are
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
+_WITH_STATISTICS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
+_NORMS = (*_WITH_STATISTICS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def hold(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm) ->
                     module.eval()
                 elif holds == "statistics":
                     for each in module.modules():
-                        if isinstance(each, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - as above
+                        if isinstance(each, _WITH_STATISTICS):
                             each.eval()
 
 

@@ -21,7 +21,10 @@ from orchestrator.errors import ConfigError
 ALPHA = 8.0
 """The change is scaled by ALPHA / R, so that one learning rate suits several ranks R. PEFT has the same default."""
 _BASE = "base."
-_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)  # noqa: SLF001 - what all convolutions are
+_LAYERS = (
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 
 
 class Lora(nn.Module):
