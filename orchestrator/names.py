@@ -104,6 +104,8 @@ ERROR: Final = "error"
 
 # Columns of the table of blocks: what freezing a block changes.
 BLOCK: Final = "block"
+TUNING: Final = "tuning"
+INSTEAD_OF: Final = "instead_of"
 BESIDES: Final = "besides"
 N_PAIRS: Final = "n_pairs"
 N_SEEDS: Final = "n_seeds"
@@ -255,10 +257,12 @@ OF_STEP: Final = (
 """Quantities of an optimizer step: steps are counted from 0."""
 OF_BLOCK: Final = (
     Quantity(key=BLOCK, kind=kind.TEXT, meaning="The block"),
+    Quantity(key=TUNING, kind=kind.TEXT, meaning="What it does: `frozen`, or a tuning such as `norm`"),
+    Quantity(key=INSTEAD_OF, kind=kind.TEXT, meaning="What it does in the other trial of a pair: `full`, or a tuning"),
     Quantity(key=BESIDES, kind=kind.TEXT, meaning="Key of what is frozen besides, where it is the same in all pairs"),
     Quantity(key=N_PAIRS, kind=kind.COUNT, meaning="Pairs of trials that differ in the block alone"),
     Quantity(key=N_SEEDS, kind=kind.COUNT_IF_KNOWN, meaning="Seeds that all of these trials have"),
-    Quantity(key=VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block is frozen"),
+    Quantity(key=VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block does so"),
     Quantity(key=VAL_ACC_EFFECT_LOW, kind=kind.ACCURACY, meaning="Lower end of its 95 % interval"),
     Quantity(key=VAL_ACC_EFFECT_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
     Quantity(key=GFLOPS_TRAIN_EFFECT, kind=kind.GFLOPS, meaning="Change of `gflops_train_per_image`"),
@@ -281,7 +285,8 @@ OF_BLOCK: Final = (
         key=PED_ANOVA, kind=kind.IMPORTANCE, meaning="PED-ANOVA's share of the block in what tells good trials apart"
     ),
 )
-"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone."""
+"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone. Of a
+block that trains in part in some trials, each two levels that it has are compared."""
 OF_PRETRAINED_BLOCK: Final = (
     Quantity(key=f"{LOGME_PREFIX}BLOCK", kind=kind.EVIDENCE, meaning="LogME of what the block gives for an image"),
     Quantity(key=f"{GRAD_NORM_PREFIX}BLOCK", kind=kind.NUMBER, meaning="Its gradient's norm over its weights'"),
