@@ -140,7 +140,8 @@ def _caption(effects: BlockEffects, caption: str) -> str:
     count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     mean = "a pair" if pairs == [1] else f"mean of {count} pairs"
     before = ", all blocks before it being frozen" if effects.nested else ""
-    parts = [f"Frozen minus training, {mean} of trials that differ in the block alone{before}"]
+    what = "Frozen minus training" if effects.of_freezing else "Change by what the block does instead"
+    parts = [f"{what}, {mean} of trials that differ in the block alone{before}"]
     seeds = [
         effect.accuracy.n_seeds for effect in effects.compared if effect.accuracy and effect.accuracy.low is not None
     ]
