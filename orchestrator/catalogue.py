@@ -11,12 +11,16 @@ from orchestrator.quantities import Group, Quantity
 
 OF_BLOCK: Final = (
     Quantity(key=names.BLOCK, kind=kind.TEXT, meaning="The block"),
+    Quantity(key=names.TUNING, kind=kind.TEXT, meaning="What it does: `frozen`, or a tuning such as `norm`"),
+    Quantity(
+        key=names.INSTEAD_OF, kind=kind.TEXT, meaning="What it does in the other trial of a pair: `full`, or a tuning"
+    ),
     Quantity(
         key=names.BESIDES, kind=kind.TEXT, meaning="Key of what is frozen besides, where it is the same in all pairs"
     ),
     Quantity(key=names.N_PAIRS, kind=kind.COUNT, meaning="Pairs of trials that differ in the block alone"),
     Quantity(key=names.N_SEEDS, kind=kind.COUNT_IF_KNOWN, meaning="Seeds that all of these trials have"),
-    Quantity(key=names.VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block is frozen"),
+    Quantity(key=names.VAL_ACC_EFFECT, kind=kind.ACCURACY, meaning="Change of `val_acc` where the block does so"),
     Quantity(key=names.VAL_ACC_EFFECT_LOW, kind=kind.ACCURACY, meaning="Lower end of its 95 % interval"),
     Quantity(key=names.VAL_ACC_EFFECT_HIGH, kind=kind.ACCURACY, meaning="Upper end of the same"),
     Quantity(key=names.GFLOPS_TRAIN_EFFECT, kind=kind.GFLOPS, meaning="Change of `gflops_train_per_image`"),
@@ -45,7 +49,8 @@ OF_BLOCK: Final = (
         meaning="PED-ANOVA's share of the block in what tells good trials apart",
     ),
 )
-"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone."""
+"""What freezing a block changes: frozen minus training, the mean over pairs of trials that differ in it alone. Of a
+block that trains in part in some trials, each two levels that it has are compared."""
 OF_PRETRAINED_BLOCK: Final = (
     Quantity(
         key=f"{names.LOGME_PREFIX}BLOCK", kind=kind.EVIDENCE, meaning="LogME of what the block gives for an image"

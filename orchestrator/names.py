@@ -48,6 +48,7 @@ CURVE_STEP_LOSS: Final = "train/loss_step"
 FROZEN: Final = "frozen"
 N_FROZEN: Final = "n_frozen"
 FREEZE_PREFIX: Final = "freeze_"
+TUNE_PREFIX: Final = "tune_"
 SEED: Final = "seed"
 FOLD: Final = "fold"
 
@@ -109,6 +110,8 @@ ERROR: Final = "error"
 
 # Columns of the table of blocks: what freezing a block changes.
 BLOCK: Final = "block"
+TUNING: Final = "tuning"
+INSTEAD_OF: Final = "instead_of"
 BESIDES: Final = "besides"
 N_PAIRS: Final = "n_pairs"
 N_SEEDS: Final = "n_seeds"

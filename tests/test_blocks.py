@@ -1,7 +1,8 @@
 """Frozen sets and their keys, against sets written by hand and plain set arithmetic."""
 
 import pickle
-from itertools import chain, combinations
+import re
+from itertools import chain, combinations, product
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from orchestrator.blocks import FrozenSet, Tuning, all_sets, prefix_sets
 from orchestrator.errors import ConfigError
 
 RESNET18 = ("stem", "layer1", "layer2", "layer3", "layer4")
+VALID = "valid tunings: frozen, full, norm, bias, lora-R (R is the rank)"
+NO_LORA = ("lora", "lora-0", "lora-04", "lora-x", "lora-4.5", "lora--1", "lora- 4", "lora-1234567")
+RANK = "a rank is a whole number from 1 and follows a dash, as in lora-4"
 
 
 def test_every_backbone_has_its_blocks_in_network_order():
@@ -78,28 +82,69 @@ def test_an_unknown_block_is_an_error_that_lists_the_valid_ones(text, unknown, h
     [
         (
             "layer1:ful",
-            "unknown tuning 'ful' of block 'layer1'; valid tunings: frozen, full",
+            f"block 'layer1': unknown tuning 'ful'; {VALID}",
             "did you mean 'full'?",
         ),
-        ("stem:", "unknown tuning '' of block 'stem'; valid tunings: frozen, full", None),
+        ("stem:", f"block 'stem': unknown tuning ''; {VALID}", None),
         ("stem:full+stem", "the block 'stem' has two tunings: full and frozen", None),
+        ("stem:lora-4+stem:lora-8", "the block 'stem' has two tunings: lora-4 and lora-8", None),
+        *((f"stem:{key}", f"block 'stem': unknown tuning '{key}'; {VALID}", RANK) for key in NO_LORA),
     ],
 )
 def test_a_tuning_that_is_none_or_of_which_there_are_two_is_refused(text, message, hint):
-    with pytest.raises(ConfigError, match=f"^{message}$") as caught:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$") as caught:
         FrozenSet.parse(text, order=RESNET18)
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "parts"),
+    [
+        ("layer2:norm + stem", "stem+layer2:norm", ("stem", "layer2:norm")),
+        ("layer4:lora-12+layer3:bias", "layer3:bias+layer4:lora-12", ("layer3:bias", "layer4:lora-12")),
+        ("layer1:full+layer2:norm", "layer2:norm", ("layer2:norm",)),
+    ],
+)
+def test_a_block_may_train_in_part(text, key, parts):
+    frozen = FrozenSet.parse(text, order=RESNET18)
+    assert (frozen.key, frozen.parts) == (key, parts)
+    assert frozen.tuned == tuple(part for part in parts if ":" in part)
+    assert frozen.blocks == tuple(part for part in parts if ":" not in part)
+    assert FrozenSet.parse(frozen.key) == frozen
+
+
+@pytest.mark.parametrize("key", ["frozen", "full", "norm", "bias", "lora-1", "lora-16"])
+def test_a_tuning_is_a_value_that_is_its_key(key):
+    tuning = Tuning.parse(key)
+    assert (str(tuning), tuning.is_fixed) == (key, key == "frozen")
+    assert pickle.loads(pickle.dumps(tuning)) == tuning == Tuning(tuning.kind, tuning.rank)
+    assert len({tuning, Tuning.parse(key), Tuning.FROZEN, Tuning.FULL}) == (2 if key in {"frozen", "full"} else 3)
+
+
+def test_a_tuning_of_two_minds_is_refused():
+    for kind, rank in (("lora", None), ("lora", 0), ("norm", 4)):
+        with pytest.raises(ConfigError, match="lora has a rank"):
+            Tuning(kind, rank)
 
 
 def test_what_the_key_does_not_name_trains_in_full_and_so_does_the_head():
     frozen = FrozenSet.parse("stem+layer2", order=RESNET18)
     does = {block: frozen.tuning(block) for block in (*RESNET18, "head")}
-    assert [block for block, tuning in does.items() if tuning is Tuning.FROZEN] == ["stem", "layer2"]
-    assert [block for block, tuning in does.items() if tuning is Tuning.FULL] == ["layer1", "layer3", "layer4", "head"]
+    assert [block for block, tuning in does.items() if tuning == Tuning.FROZEN] == ["stem", "layer2"]
+    assert [block for block, tuning in does.items() if tuning == Tuning.FULL] == ["layer1", "layer3", "layer4", "head"]
 
 
 @pytest.mark.parametrize(
-    ("key", "length"), [("none", 0), ("layer1", 0), ("stem", 1), ("stem+layer1+layer3", 2), ("+".join(RESNET18), 5)]
+    ("key", "length"),
+    [
+        ("none", 0),
+        ("layer1", 0),
+        ("stem", 1),
+        ("stem+layer1+layer3", 2),
+        ("+".join(RESNET18), 5),
+        ("stem:bias", 0),
+        ("stem+layer1:lora-4+layer2", 1),
+    ],
 )
 def test_the_prefix_ends_before_the_first_block_that_trains(key, length):
     assert FrozenSet.parse(key).prefix_length(RESNET18) == length
@@ -128,7 +173,7 @@ def test_a_set_is_written_down_as_a_string_and_nothing_else():
     assert Place.model_json_schema()["properties"]["frozen"] == {"title": "Frozen", "type": "string"}
     with pytest.raises(ValidationError, match="valid string"):
         Place(frozen=["stem"])
-    with pytest.raises(ValidationError, match=r"unknown tuning 'ful' of block 'stem'.*did you mean 'full'"):
+    with pytest.raises(ValidationError, match=r"block 'stem': unknown tuning 'ful'.*did you mean 'full'"):
         Place(frozen="stem:ful")
 
 
@@ -154,6 +199,23 @@ def test_the_subsets_are_thirty_two_by_size():
     powerset = chain.from_iterable(combinations(RESNET18, size) for size in range(6))
     assert [frozen.blocks for frozen in all_sets(RESNET18)] == list(powerset)
     assert len({frozen.key for frozen in all_sets(RESNET18)}) == 32  # 2^5
+
+
+def test_prefixes_with_tunings_are_five_times_each_and_the_head_alone():
+    keys = [frozen.key for frozen in prefix_sets(RESNET18, [Tuning.FULL, Tuning.parse("norm")])]
+    rest = "layer1:norm+layer2:norm+layer3:norm+layer4:norm"
+    assert len(keys) == len(set(keys)) == 5 * 2 + 1
+    assert keys[:4] == ["none", f"stem:norm+{rest}", "stem", f"stem+{rest}"]
+    assert keys[-1] == "+".join(RESNET18)
+
+
+def test_the_sets_of_three_states_are_all_words_of_three_letters():
+    order = ("a", "b", "c")
+    found = all_sets(order, [Tuning.FULL, Tuning.parse("lora-2")])
+    words = product((Tuning.FROZEN, Tuning.FULL, Tuning.parse("lora-2")), repeat=3)
+    assert {tuple(map(frozen.tuning, order)) for frozen in found} == set(words)
+    assert len(found) == 27
+    assert [len(frozen) for frozen in found] == sorted(len(frozen) for frozen in found)
 
 
 def test_a_backbone_without_blocks_has_one_set():

@@ -46,6 +46,8 @@ _TRIAL_COLUMNS = (
 )
 _BLOCK_COLUMNS = (
     names.BLOCK,
+    names.TUNING,
+    names.INSTEAD_OF,
     names.BESIDES,
     names.N_PAIRS,
     names.VAL_ACC_EFFECT,
@@ -201,9 +203,13 @@ def best(
 
 
 def blocks(name: NameArgument, root: RootOption = ROOT, form: FormatOption = Format.table) -> None:
-    """Print what freezing each block changes: frozen minus training; interaction is with the next block."""
+    """Print what freezing each block changes: frozen minus training; interaction is with the next block.
+
+    Where trials tune blocks otherwise, each two things are compared that a block does.
+    """
     effects = load(name, root).effects
-    print_rows(effects.rows(), _BLOCK_COLUMNS, form)
+    hidden = {names.TUNING, names.INSTEAD_OF} if effects.of_freezing else set()
+    print_rows(effects.rows(), [column for column in _BLOCK_COLUMNS if column not in hidden], form)
     for note in effects.notes():
         print_note(note)
 

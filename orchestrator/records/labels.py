@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.blocks import FrozenSet
+from orchestrator.blocks import FrozenSet, Tuning
 from orchestrator.config.models import Experiment
 from orchestrator.records.spec import Choice, Hyperparameters
 from orchestrator.records.trials import TrialRecord
@@ -29,13 +29,38 @@ class TrialLabel:
         number = () if self.number is None else (f"#{self.number}",)
         return " ".join([str(self.frozen), *self.values, *number])
 
+    def shorten(self, order: tuple[str, ...]) -> str:
+        """Return the label as pictures have it: `stem, rest lora-4` where all blocks that are not frozen do the same.
+
+        Args:
+            order: The backbone's blocks.
+        """
+        tunings = {self.frozen.tuning(block) for block in order if block not in self.frozen}
+        if not self.frozen.tuned or len(tunings) > 1:
+            return str(self)
+        what = f"{'+'.join(self.frozen.blocks)}, rest" if self.frozen.blocks else "all"
+        number = () if self.number is None else (f"#{self.number}",)
+        return " ".join([what, *map(str, tunings), *self.values, *number])
+
     @property
     def freezing(self) -> str:
-        """The label as part of a sentence: `freezing stem+layer1 (lr=0.003)`."""
+        """The label in a sentence: `freezing stem+layer1 (lr=0.003)`, `freezing stem and tuning layer1 by norm`."""
         number = () if self.number is None else (f"trial {self.number}",)
         known = ", ".join([*self.values, *number])
-        what = "freezing nothing" if self.frozen == FrozenSet() else f"freezing {self.frozen}"
+        what = _describe_set(self.frozen)
         return f"{what} ({known})" if known else what
+
+
+def _describe_set(frozen: FrozenSet) -> str:
+    """Write what is frozen, and which blocks are tuned by what."""
+    blocks: dict[Tuning, list[str]] = {}
+    for block, tuning in frozen.tunings:
+        blocks.setdefault(tuning, []).append(block)
+    held = blocks.pop(Tuning.FROZEN, [])
+    tuned = ", ".join(f"{'+'.join(each)} by {tuning}" for tuning, each in blocks.items())
+    if held:
+        return f"freezing {'+'.join(held)}{f' and tuning {tuned}' if tuned else ''}"
+    return f"tuning {tuned}" if tuned else "freezing nothing"
 
 
 def find_varied(experiment: Experiment, trials: Iterable[TrialRecord] = ()) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ CHEAT_SHEET: tuple[SearchExample, ...] = (
         title="runs that freeze the stem and train layer4",
         query=f"params.{names.FREEZE_PREFIX}stem = '1' and params.{names.FREEZE_PREFIX}layer4 = '0'",
     ),
+    SearchExample(title="runs that train all of layer4", query=f"params.{names.TUNE_PREFIX}layer4 = 'full'"),
     SearchExample(title="one frozen set: every trial and seed", query=f"params.{names.FROZEN} = 'stem+layer1'"),
     SearchExample(title="frozen sets with both names in them", query=f"params.{names.FROZEN} LIKE '%stem+layer1%'"),
     SearchExample(title="runs of one trial", query=f"tags.{names.OPTUNA_TRIAL} = '0'"),

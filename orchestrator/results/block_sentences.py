@@ -10,7 +10,7 @@ from orchestrator.stats.timing import TimeEffect
 def say_effects(effects: BlockEffects) -> str:
     """Return which blocks matter for accuracy, no more than the intervals support once all blocks are looked at."""
     known = [(each, each.accuracy) for each in effects.compared if each.accuracy and each.accuracy.low is not None]
-    freezing = "Also freezing" if effects.nested else "Freezing"
+    freezing = _say_freezing(effects)
     if not known:
         return _say_largest(effects, freezing)
     supported = find_supported_effects(effects.blocks)
@@ -18,14 +18,16 @@ def say_effects(effects: BlockEffects) -> str:
     doubtful = any(estimate.is_told_from_zero for _, estimate in others)
     if not supported:
         if doubtful:
-            return f"No effect of freezing a block on accuracy holds once all {len(known)} blocks are looked at"
+            looked = f"{len(known)} {'blocks' if effects.of_freezing else 'comparisons'}"
+            return f"No effect of {_what(effects)} a block on accuracy holds once all {looked} are looked at"
         least = min(estimate.low or 0.0 for _, estimate in others)
         lost = f"losses of up to {-100 * least:.1f} points are possible all the same"
-        return f"These data show no effect of freezing any one block on accuracy; {lost}"
-    title = f"{freezing} {_join([_say_effect(each) for each in supported])}"
+        return f"These data show no effect of {_what(effects)} any one block on accuracy; {lost}"
+    title = f"{freezing}{_join([_say_effect(effects, each) for each in supported])}"
     if not others:
         return title
-    rest = others[0][0].block if len(others) == 1 else "the other blocks"
+    several = "the other blocks" if effects.of_freezing else "the other comparisons"
+    rest = effects.label(others[0][0]) if len(others) == 1 else several
     shown = "no difference that holds once all blocks are looked at" if doubtful else "no difference"
     return f"{title}; for {rest} these data show {shown}"
 
@@ -38,17 +40,28 @@ def explain_effects(effects: BlockEffects) -> str:
 def build_table(effects: BlockEffects) -> list[list[str]]:
     """Write a row a block under a row of names; cells are empty where a value is missing, and no column is empty."""
     columns = {
-        "block": [effect.block for effect in effects.blocks],
+        "block": [*map(effects.label, effects.blocks)],
         "change of accuracy, points": [_say_change(effect.accuracy) for effect in effects.blocks],
         "GFLOPs a training image": [_say_number(effect.gflops_train, "+.3g") for effect in effects.blocks],
         "parameters": [_say_number(effect.trainable_params, "+,") for effect in effects.blocks],
         "seconds a run": [_say_seconds(effect.duration_s) for effect in effects.blocks],
         "interaction with the next, points": [_say_change(effect.interaction) for effect in effects.blocks],
-        "PED-ANOVA": [_say_number(effects.importance.get(effect.block), ".2f") for effect in effects.blocks],
+        "PED-ANOVA": [_say_number(effects.find_importance(effect), ".2f") for effect in effects.blocks],
         "pairs": [str(effect.n_pairs) for effect in effects.blocks],
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
     return [list(kept), *(list(row) for row in zip(*kept.values(), strict=True))]
+
+
+def _what(effects: BlockEffects) -> str:
+    return "freezing" if effects.of_freezing else "freezing or tuning"
+
+
+def _say_freezing(effects: BlockEffects) -> str:
+    """Begin a sentence that effects follow; those of tunings say themselves what the block does."""
+    if not effects.of_freezing:
+        return "With all blocks before frozen, " if effects.nested else ""
+    return "Also freezing " if effects.nested else "Freezing "
 
 
 def _say_largest(effects: BlockEffects, freezing: str) -> str:
@@ -56,16 +69,16 @@ def _say_largest(effects: BlockEffects, freezing: str) -> str:
     if not with_change:
         return "No two of these trials share a seed: what freezing a block changes in accuracy is not known"
     _, largest = max(with_change, key=lambda pair: pair[0])
-    return f"{freezing} {_say_effect(largest)}; how sure that is, is not known: predictions are missing"
+    return f"{freezing}{_say_effect(effects, largest)}; how sure that is, is not known: predictions are missing"
 
 
-def _say_effect(effect: BlockEffect) -> str:
+def _say_effect(effects: BlockEffects, effect: BlockEffect) -> str:
     """Describe what a block costs or gains: `layer4 costs 3.1 points (1.0 to 5.2)`."""
     estimate = effect.accuracy
     if estimate is None:
-        return effect.block
+        return effects.label(effect)
     verb, sign = ("costs", -100) if estimate.mean < 0 else ("gains", 100)
-    text = f"{effect.block} {verb} {sign * estimate.mean:.1f} points"
+    text = f"{effects.label(effect)} {verb} {sign * estimate.mean:.1f} points"
     if estimate.low is None or estimate.high is None:
         return text
     low, high = sorted((sign * estimate.low, sign * estimate.high))

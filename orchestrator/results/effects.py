@@ -26,7 +26,8 @@ class BlockEffects:
     """What freezing each block changes.
 
     Attributes:
-        blocks: An effect for each block, in network order.
+        blocks: An effect of freezing for each block, in network order; after it those of its tunings, where trials have
+            some.
         importance: PED-ANOVA's share of each block, in [0, 1]; empty where there is no answer.
         without_importance: Why there is none.
     """
@@ -43,14 +44,33 @@ class BlockEffects:
     @property
     def nested(self) -> bool:
         """Whether each block is frozen besides all before it, as where the trials freeze the first blocks only."""
-        before = [frozenset(each.block for each in self.blocks[:i]) for i in range(len(self.blocks))]
-        pairs = zip(self.blocks, before, strict=True)
-        return bool(self.compared) and all(effect.besides == first for effect, first in pairs if effect.n_pairs)
+        return bool(self.compared) and all(self._is_next(effect) for effect in self.compared)
+
+    @property
+    def of_freezing(self) -> bool:
+        """Whether all are of freezing a block: no trial tunes one otherwise."""
+        return all(effect.is_of_freezing for effect in self.blocks)
+
+    def label(self, effect: BlockEffect) -> str:
+        """Name an effect: by its block where all are of freezing, else with what the block does and does instead."""
+        return effect.block if self.of_freezing else f"{effect.block} {effect.tuning} instead of {effect.instead}"
+
+    def _is_next(self, effect: BlockEffect) -> bool:
+        before = set(self.order[: self.order.index(effect.block)])
+        return effect.besides is not None and effect.besides & set(self.order) == before
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The blocks, in network order."""
+        return tuple(dict.fromkeys(effect.block for effect in self.blocks))
 
     def rows(self) -> list[Row]:
-        """Return one row a block, in network order, as plain values; None where a value is missing."""
-        order = tuple(effect.block for effect in self.blocks)
-        return [_build_row(effect, order, self.importance.get(effect.block)) for effect in self.blocks]
+        """Return one row an effect, in network order, as plain values; None where a value is missing."""
+        return [_build_row(effect, self.order, self.find_importance(effect)) for effect in self.blocks]
+
+    def find_importance(self, effect: BlockEffect) -> float | None:
+        """Return the share of a block, beside the effect of freezing it; None: there is none, or it stands there."""
+        return self.importance.get(effect.block) if effect.is_of_freezing else None
 
     def notes(self) -> list[str]:
         """Describe in sentences what the numbers are and what they are not."""
@@ -59,9 +79,8 @@ class BlockEffects:
         seeds = [effect.accuracy.n_seeds for effect in self.compared if effect.accuracy is not None]
         notes = []
         if self.nested:
-            notes.append(
-                "each effect is of also freezing the block when all before it are frozen: no others were tried"
-            )
+            what = "also freezing the block when" if self.of_freezing else "a block when"
+            notes.append(f"each effect is of {what} all before it are frozen: no others were tried")
         if any(effect.accuracy is None or effect.accuracy.low is None for effect in self.compared):
             notes.append("without the predictions of each run an effect on accuracy has no interval")
         if seeds and max(seeds) == 1:
@@ -138,6 +157,8 @@ def _build_row(effect: BlockEffect, order: tuple[str, ...], importance: float | 
     accuracy, interaction, seconds = effect.accuracy, effect.interaction, effect.duration_s
     return {
         names.BLOCK: effect.block,
+        names.TUNING: effect.tuning,
+        names.INSTEAD_OF: effect.instead,
         names.BESIDES: None if effect.besides is None else FrozenSet.of(effect.besides, order=order).key,
         names.N_PAIRS: effect.n_pairs,
         names.N_SEEDS: accuracy and accuracy.n_seeds,

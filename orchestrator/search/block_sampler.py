@@ -259,13 +259,13 @@ class BlockSampler(optuna.samplers.BaseSampler):
     def _draw(self, study: optuna.Study, history: History, unseen: Sequence[FrozenSet], draws: int) -> Floats:
         """Draw true values of the measured sets, by their order in the history, and of others."""
         scaled, variance, luck = scale_values(list(history.values.values()), study.directions[0], self._noise)
-        model = BlockModel(scaled, np.diag(variance), [each.blocks for each in history.values], luck=luck)
+        model = BlockModel(scaled, np.diag(variance), [each.parts for each in history.values], luck=luck)
         seed = int(self._rng.integers(2**32))
-        return model.draw(draws, seed, unseen=[each.blocks for each in unseen])
+        return model.draw(draws, seed, unseen=[each.parts for each in unseen])
 
     def _cost(self, sets: Sequence[FrozenSet], history: History) -> list[float]:
         if self._costs is None:
-            return learn_costs(history.costs, self._blocks, sets)
+            return learn_costs(history.costs, sets)
         if callable(self._costs):
             return [float(self._costs(each)) for each in sets]
         costs: Mapping[Any, float] = self._costs  # a set is found by its key, too

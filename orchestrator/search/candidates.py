@@ -120,14 +120,15 @@ def scale_values(
     return np.asarray(scaled), np.asarray(variance), luck
 
 
-def learn_costs(known: Mapping[FrozenSet, float], blocks: Sequence[str], sets: Sequence[FrozenSet]) -> list[float]:
-    """Estimate costs as a sum over blocks; exact for parameters once the blocks have varied.
+def learn_costs(known: Mapping[FrozenSet, float], sets: Sequence[FrozenSet]) -> list[float]:
+    """Estimate costs as a sum over what blocks do; exact for parameters once that has varied.
 
     An estimate is at least the lowest known cost.
     """
+    parts = sorted({part for each in (*known, *sets) for part in each.parts})
 
     def design(frozen: Collection[FrozenSet]) -> Floats:
-        return np.array([[1.0, *(float(block in each) for block in blocks)] for each in frozen])
+        return np.array([[1.0, *(float(part in each.parts) for part in parts)] for each in frozen])
 
     weights, *_ = np.linalg.lstsq(design(list(known)), np.array(list(known.values())), rcond=None)
     estimated = np.maximum(design(sets) @ weights, min(known.values()))

@@ -7,7 +7,6 @@ from typing import Final
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from orchestrator import names
 from orchestrator.errors import NotFoundError
 from orchestrator.records.trials import TrialRecord
 
@@ -18,7 +17,7 @@ _MIN_TARGET: Final = 5
 
 
 def measure_importance(trials: Sequence[TrialRecord], blocks: tuple[str, ...]) -> dict[str, float]:
-    """Measure how much freezing or training each block tells the most accurate quarter of the trials from the rest.
+    """Measure how much what each block does tells the most accurate quarter of the trials from the rest.
 
     It says nothing of the direction, and has no interval.
 
@@ -27,32 +26,32 @@ def measure_importance(trials: Sequence[TrialRecord], blocks: tuple[str, ...]) -
         blocks: The backbone's blocks.
 
     Returns:
-        Shares in [0, 1] that add up to 1, by block; blocks that all trials freeze, or none, are left out.
+        Shares in [0, 1] that add up to 1, by block; blocks that do the same in all trials are left out.
 
     Raises:
-        NotFoundError: There is no answer: the trials are too few, equally accurate, or freeze the same blocks.
+        NotFoundError: There is no answer: the trials are too few, equally accurate, or tune all blocks alike.
 
     Source: S. Watanabe, A. Bansal, F. Hutter, "PED-ANOVA: Efficiently quantifying hyperparameter importance in
     arbitrary subspaces", IJCAI 2023.
     """
     frozen = [trial.frozen for trial in trials]
-    varied = [block for block in blocks if len({block in each for each in frozen}) == 2]
+    varied = [block for block in blocks if len({each.tuning(block) for each in frozen}) > 1]
     accuracies = [trial.val_acc for trial in trials if trial.val_acc is not None]
     _require_target(accuracies)
     if not varied:
-        raise NotFoundError("PED-ANOVA needs a block that some trials freeze and some do not")
+        raise NotFoundError("PED-ANOVA needs a block that not all trials freeze or tune alike")
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # loads scikit-learn: seconds
 
     # of one objective: asked for one of several, Optuna warns that it takes low values for good
     study = optuna.create_study(direction="maximize")
     distributions: dict[str, BaseDistribution] = {
-        f"{names.FREEZE_PREFIX}{block}": CategoricalDistribution([False, True]) for block in varied
+        block: CategoricalDistribution(sorted({str(each.tuning(block)) for each in frozen})) for block in varied
     }
     study.add_trials(
         [
             optuna.create_trial(
                 value=accuracy,
-                params={f"{names.FREEZE_PREFIX}{block}": block in each for block in varied},
+                params={block: str(each.tuning(block)) for block in varied},
                 distributions=distributions,
             )
             for each, accuracy in zip(frozen, accuracies, strict=True)
@@ -60,7 +59,7 @@ def measure_importance(trials: Sequence[TrialRecord], blocks: tuple[str, ...]) -
     )
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
     importances = get_param_importances(study, evaluator=evaluator, params=list(distributions))
-    return {block: importances[f"{names.FREEZE_PREFIX}{block}"] for block in varied}
+    return {block: importances[block] for block in varied}
 
 
 def _require_target(accuracies: Sequence[float]) -> None:

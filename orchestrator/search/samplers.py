@@ -9,6 +9,7 @@ import optuna
 
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
+from orchestrator.config.tunings import FULL_ONLY
 from orchestrator.records.facts import Cost
 from orchestrator.search.block_sampler import BlockSampler
 
@@ -27,12 +28,14 @@ def experimental() -> Iterator[None]:
 def choose_sampler(study: optuna.Study, experiment: Experiment) -> str:
     """Choose what samples a study, as `search.sampler` names it, and note it in a new study.
 
-    `auto` is `blocks` where frozen sets are all that is searched, else TPE; a study goes on with what it began with.
+    `auto` is `blocks` where frozen sets are all that is searched, as one parameter or as a boolean a block, else TPE;
+    a study goes on with what it began with.
     """
     search, trials = experiment.search, study.get_trials(deepcopy=False)
     if search.sampler != "auto":
         return search.sampler
-    chosen = "tpe" if search.dimensions else "blocks"
+    in_part = search.encoding == "per_block" and search.tunings != FULL_ONLY
+    chosen = "tpe" if search.dimensions or in_part else "blocks"
     if not trials:
         study.set_user_attr(_SAMPLER, chosen)
     return str(study.user_attrs.get(_SAMPLER, "tpe"))

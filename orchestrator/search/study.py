@@ -12,7 +12,7 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.trial import TrialState
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet, all_sets
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
@@ -23,7 +23,7 @@ from orchestrator.records.trials import RunRecord, TrialRecord, superseded
 from orchestrator.search.objective import directions_of, open_study, read_objective, require_values, tell_again
 from orchestrator.search.plan import plan_choices
 from orchestrator.search.samplers import build_sampler, choose_sampler, experimental
-from orchestrator.search.space import Space, describe
+from orchestrator.search.space import Space, declare_sets, describe
 from orchestrator.search.store import (
     CHOICE,
     DISCARDED,
@@ -73,8 +73,7 @@ class OptunaSearch:
         self._plan, self.left_out = plan_choices(experiment, costs, scores)
         self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
-        # a plan declares every frozen set of the backbone, so that it can be widened later
-        self._declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
+        self._declared = declare_sets(experiment, None if self._plan is not None else self._kept)
         self._distributions = self._space.distributions(self._declared)
         self._costs = costs
         self._proposed: list[Choice] = []
@@ -127,7 +126,8 @@ class OptunaSearch:
             raise ConfigError(
                 f"the choices of the study {self._experiment.name!r} in {self._root.optuna_db} cannot change:\n"
                 + "\n".join(changed[name] for name in sorted(changed)),
-                hint="put them back, or train from scratch with --fresh (the old study stays, under another name)",
+                hint="put them back, name the experiment otherwise (finished trainings answer there too), or train "
+                "from scratch with --fresh (the old study stays, under another name)",
             )
 
     def require_identity(self, identity: Mapping[str, object], weights_file: str | None = None) -> None:

@@ -3,12 +3,16 @@
 Trials that differ in one block alone are a pair; the effect of freezing the block is the mean over all its pairs. A
 trial that is missing takes its pairs with it. Where trials freeze the first blocks only, each block has one pair: its
 effect is that of also freezing it when all before it are frozen, and no two blocks have an interaction.
+
+A block that trains in part is at a level of its own, which a part of the set says: `layer1:norm`. Levels are compared
+two by two, in the same way.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 
 import numpy as np
@@ -18,13 +22,15 @@ from orchestrator.stats.comparison import adjust_holm
 from orchestrator.stats.timing import TimeEffect, Timing, estimate_time
 from orchestrator.stats.uncertainty import variance_of_mean
 
+_FROZEN, _FULL = "frozen", "full"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
     """A trial, as a cell of the design.
 
     Attributes:
-        frozen: Blocks that do not train.
+        frozen: Blocks that do not train; with parts such as `layer1:norm`, where blocks train in part.
         setting: Whatever else trials vary in: only cells with an equal one are paired.
         accuracies: Validation accuracy by seed, in [0, 1].
         correct: Whether each validation image is predicted rightly, [images], by seed: the same images in the same
@@ -74,8 +80,11 @@ class BlockEffect:
 
     Attributes:
         block: Its name.
+        tuning: What the block does, compared with `instead`.
+        instead: What it does in the other trial of a pair.
         n_pairs: Pairs of trials that differ in it alone.
-        besides: The blocks that are frozen besides, where they are the same in all pairs.
+        besides: The blocks that are frozen besides, and parts for those that train in part, where all that is the same
+            in all pairs.
         accuracy: Change of the validation accuracy; None too where the trials have no seed in common.
         gflops_train: Change for each training image, in 10^9 floating-point operations; below 0: saved.
         trainable_params: Change of the parameters that train.
@@ -87,6 +96,8 @@ class BlockEffect:
     """
 
     block: str
+    tuning: str = _FROZEN
+    instead: str = _FULL
     n_pairs: int = 0
     besides: frozenset[str] | None = None
     accuracy: Estimate | None = None
@@ -97,17 +108,47 @@ class BlockEffect:
     n_squares: int = 0
     interaction: Estimate | None = None
 
+    @property
+    def is_of_freezing(self) -> bool:
+        """Whether a frozen block is compared with one that trains in full."""
+        return (self.tuning, self.instead) == (_FROZEN, _FULL)
+
 
 _Pair = tuple[Cell, Cell]
 _Design = dict[tuple[frozenset[str], Hashable], Cell]
 
 
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Two levels of a block. Training in full has no part in a set."""
+
+    block: str
+    tuning: str
+    instead: str
+
+    @property
+    def part(self) -> frozenset[str]:
+        return self._write(self.tuning)
+
+    @property
+    def other_part(self) -> frozenset[str]:
+        return self._write(self.instead)
+
+    def _write(self, level: str) -> frozenset[str]:
+        if level == _FULL:
+            return frozenset()
+        return frozenset({self.block if level == _FROZEN else f"{self.block}:{level}"})
+
+
 def estimate_effects(blocks: Sequence[str], cells: Iterable[Cell]) -> list[BlockEffect]:
-    """Estimate the effect of freezing each block, in their order.
+    """Estimate the effect of freezing each block, in their order, and after it those of its other levels.
 
     Args:
         blocks: In network order: neighbours have an interaction.
         cells: Trials that are complete, in any order.
+
+    Returns:
+        One of freezing for each block; one of each other two levels of it that a pair of trials differ in.
 
     Raises:
         ValueError: Two cells are the same trial.
@@ -116,8 +157,15 @@ def estimate_effects(blocks: Sequence[str], cells: Iterable[Cell]) -> list[Block
     for cell in cells:
         if design.setdefault((cell.frozen, cell.setting), cell) is not cell:
             raise ValueError(f"two trials freeze {sorted(cell.frozen)} with {cell.setting}")
-    following = [*blocks[1:], None]
-    return [_estimate_block(design, block, after) for block, after in zip(blocks, following, strict=True)]
+    effects = []
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        effects.append(_estimate_block(design, _Levels(block, _FROZEN, _FULL), after))
+        parts = {part for frozen, _ in design for part in frozen}
+        tuned = sorted(part.removeprefix(f"{block}:") for part in parts if part.startswith(f"{block}:"))
+        contrasts = [*((_FROZEN, each) for each in tuned), *((each, _FULL) for each in tuned), *combinations(tuned, 2)]
+        others = [_estimate_block(design, _Levels(block, *contrast), None) for contrast in contrasts]
+        effects += [each for each in others if each.n_pairs]
+    return effects
 
 
 def find_supported_effects(effects: Sequence[BlockEffect], level: float = 0.05) -> list[BlockEffect]:
@@ -131,15 +179,18 @@ def find_supported_effects(effects: Sequence[BlockEffect], level: float = 0.05) 
     return [effect for (effect, _), p_value in zip(tested, adjusted, strict=True) if p_value < level]
 
 
-def _estimate_block(design: _Design, block: str, after: str | None) -> BlockEffect:
-    pairs = _find_pairs(design, block)
+def _estimate_block(design: _Design, levels: _Levels, after: str | None) -> BlockEffect:
+    pairs = _find_pairs(design, levels)
+    block, tuning, instead = levels.block, levels.tuning, levels.instead
     if not pairs:
-        return BlockEffect(block=block, next_block=after)
-    besides = {training.frozen for _, training in pairs}
+        return BlockEffect(block=block, tuning=tuning, instead=instead, next_block=after)
+    besides = {frozen.frozen - levels.part for frozen, _ in pairs}
     params = [frozen.trainable_params - training.trainable_params for frozen, training in pairs]
-    squares = _find_squares(design, block, after) if after is not None else []
+    squares = _find_squares(design, levels, after) if after is not None else []
     return BlockEffect(
         block=block,
+        tuning=tuning,
+        instead=instead,
         n_pairs=len(pairs),
         besides=besides.pop() if len(besides) == 1 else None,
         accuracy=_estimate([((frozen, 1), (training, -1)) for frozen, training in pairs]),
@@ -154,18 +205,20 @@ def _estimate_block(design: _Design, block: str, after: str | None) -> BlockEffe
     )
 
 
-def _find_pairs(design: _Design, block: str) -> list[_Pair]:
-    """List the pairs that differ in `block` alone: where it is frozen, where it trains."""
-    return [
-        (cell, design[frozen - {block}, setting])
-        for (frozen, setting), cell in design.items()
-        if block in frozen and (frozen - {block}, setting) in design
-    ]
+def _find_pairs(design: _Design, levels: _Levels) -> list[_Pair]:
+    """List the pairs that differ in a block alone: where it does `tuning`, where it does `instead`."""
+    part, other = levels.part, levels.other_part
+    found = []
+    for (frozen, setting), cell in design.items():
+        counterpart = design.get(((frozen - part) | other, setting)) if part <= frozen else None
+        if counterpart is not None:
+            found.append((cell, counterpart))
+    return found
 
 
-def _find_squares(design: _Design, block: str, other: str) -> list[tuple[_Pair, _Pair]]:
-    """List the pairs of `block` that have a counterpart where `other` trains instead of being frozen."""
-    pairs = _find_pairs(design, block)
+def _find_squares(design: _Design, levels: _Levels, other: str) -> list[tuple[_Pair, _Pair]]:
+    """List the pairs of a block that have a counterpart where `other` trains instead of being frozen."""
+    pairs = _find_pairs(design, levels)
     counterparts = {(training.frozen, training.setting): (cell, training) for cell, training in pairs}
     return [
         (pair, counterparts[frozen - {other}, setting])

@@ -27,12 +27,13 @@ class CallOrigin(Record):
 
 
 def run_params(start: RunStart) -> dict[str, str | int | float]:
-    """List what was chosen for a run: the frozen set (whole, and as 0 or 1 a block), then all that may vary."""
+    """List what was chosen for a run: the frozen set, whether each block is frozen, its tuning, and the rest."""
     spec = start.spec
     return {
         names.FROZEN: spec.frozen.key,
         names.N_FROZEN: len(spec.frozen),
         **{f"{names.FREEZE_PREFIX}{block}": int(block in spec.frozen) for block in start.blocks},
+        **{f"{names.TUNE_PREFIX}{block}": str(spec.frozen.tuning(block)) for block in start.blocks},
         **spec.hyperparameters.model_dump(mode="json"),
         names.SEED: spec.seed,
         **({} if spec.fold is None else {names.FOLD: spec.fold}),

@@ -208,6 +208,7 @@ def accepts(schema: dict, value: object, root: dict) -> bool:
         ),
         "minItems": lambda least: not isinstance(value, list) or len(value) >= least,
         "maxItems": lambda most: not isinstance(value, list) or len(value) <= most,
+        "pattern": lambda pattern: not isinstance(value, str) or re.search(pattern, value) is not None,
         "minLength": lambda least: not isinstance(value, str) or len(value) >= least,
         **{
             word: lambda bound, check=check: not isinstance(value, int | float) or check(bound)

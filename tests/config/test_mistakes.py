@@ -163,6 +163,14 @@ def test_true_is_no_number(mistakes, section, key):
     ]
 
 
+TUNINGS = "valid tunings: frozen, full, norm, bias, lora-R (R is the rank)"
+RANK = "a rank is a whole number from 1 and follows a dash, as in lora-4"
+NORM = "did you mean 'norm'? ('stem:nrm')"
+OF_MODES = 'belongs to search.mode prefix or subset: in mode list the frozen sets name their tunings (["norm"])'
+TOO_MANY = (
+    "make 7,776 frozen sets of 5 blocks, and 5,000 can be searched: leave out a tuning, or use mode list "
+    '(["full", "norm", "bias", "lora-1", "lora-2"])'
+)
 SEARCHES = [
     ("{mode: §list}", "mode: needs search.frozen, the frozen sets to try ('list')"),
     ("{mode: §list, frozen: []}", "mode: needs search.frozen, the frozen sets to try ('list')"),
@@ -177,6 +185,16 @@ SEARCHES = [
     ("{mode: list, frozen: [§none+stem]}", f"frozen.0: unknown block 'none'; {BLOCKS} ('none+stem')"),
     ("{mode: list, frozen: [§[stem]]}", 'frozen.0: must be a valid string (["stem"])'),
     ("{mode: list, frozen: §stem}", "frozen: must be a list ('stem')"),
+    ("{tunings: §[]}", "tunings: must have at least 1 items ([])"),
+    ("{tunings: §[norm, norm]}", 'tunings: each value may stand once (["norm", "norm"])'),
+    (
+        "{tunings: [full, §frozen]}",
+        "tunings.1: is what search.mode varies: name what blocks do that are not frozen ('frozen')",
+    ),
+    ("{tunings: [§lora]}", f"tunings.0: unknown tuning 'lora'; {TUNINGS}; {RANK} ('lora')"),
+    ("{mode: list, frozen: [stem], tunings: §[norm]}", f"tunings: {OF_MODES}"),
+    ("{mode: subset, tunings: §[full, norm, bias, lora-1, lora-2]}", f"tunings: {TOO_MANY}"),
+    ("{mode: list, frozen: [§stem:nrm]}", f"frozen.0: block 'stem': unknown tuning 'nrm'; {TUNINGS}; {NORM}"),
     ("{encoding: §per_block}", "encoding: belongs to search.mode subset, and the mode is prefix ('per_block')"),
     (
         "{mode: list, frozen: [stem], encoding: §per_block}",

@@ -166,6 +166,7 @@ def test_a_finished_run_has_its_params_metrics_and_curves(case):
     run = seen["trial_007_stem+layer1_seed3"]
     assert run.status == "finished"
     expected = {"frozen": "stem+layer1", "n_frozen": "2", "seed": "3", "optimizer": "adam", "lr": "0.0001"}
+    expected |= {"tune_stem": "frozen", "tune_layer2": "full"}
     expected |= {"freeze_stem": "1", "freeze_layer1": "1", "freeze_layer2": "0", "freeze_layer4": "0"}
     expected |= {"batch_size": "16", "max_epochs": "3", "image_size": "32", "frozen_batchnorm": "eval"}
     expected |= {"backbone": "resnet18", "weights": "none", "precision": "32-true", "accelerator": "cpu"}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import SearchConfig
 from orchestrator.records.labels import TrialLabel, find_varied, label_trials
 from orchestrator.records.spec import run_name
@@ -9,7 +10,7 @@ from orchestrator.report.note import write_note
 from orchestrator.report.pictures.series import build_series
 from orchestrator.results import Sweep
 from orchestrator.storage.layout import Root
-from tests.factories import PREFIXES, make_experiment, make_hyperparameters, make_trial
+from tests.factories import PREFIXES, RESNET18, make_experiment, make_hyperparameters, make_trial
 from tests.predicted import draw_correct, make_predicted_sweep, make_predicted_trial
 
 TWO_RATES = {"lr": {"choices": [1e-3, 3e-3]}}
@@ -60,7 +61,21 @@ def test_labels_are_unique_and_short():
     labels = label_trials(trials, ("lr",))
     assert [str(label) for label in labels.values()] == ["stem lr=0.001", "stem lr=0.00123 #1", "stem lr=0.00123 #2"]
     assert labels[2].freezing == "freezing stem (lr=0.00123, trial 2)"
-    assert TrialLabel(frozen="none").freezing == "freezing nothing"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("none", "freezing nothing"),
+        ("stem+layer1", "freezing stem+layer1"),
+        ("stem+layer1:norm+layer3:norm", "freezing stem and tuning layer1+layer3 by norm"),
+        ("layer1:bias+layer2:lora-4+layer4", "freezing layer4 and tuning layer1 by bias, layer2 by lora-4"),
+        ("layer4:lora-8", "tuning layer4 by lora-8"),
+    ],
+)
+def test_a_sentence_says_what_is_frozen_and_what_is_tuned(key, said):
+    label = TrialLabel(frozen=FrozenSet.parse(key))
+    assert (label.freezing, str(label)) == (said, key)
 
 
 def test_a_runs_name_says_what_varies():
@@ -170,3 +185,19 @@ def test_where_no_trial_is_sure_enough_it_is_said(tmp_path):
         f"; recommended: trial {best.number} ({best.label}): the best, since none loses at most 0.5 points with "
         "probability 1"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "short"),
+    [
+        ("stem+layer1", "stem+layer1"),
+        ("stem+layer1:norm+layer2:norm+layer3:norm+layer4:norm", "stem, rest norm"),
+        ("stem:bias+layer1:bias+layer2:bias+layer3:bias+layer4:bias", "all bias"),
+        ("stem+layer1+layer2+layer3+layer4:lora-4", "stem+layer1+layer2+layer3, rest lora-4"),
+        ("stem+layer1:norm+layer2:norm+layer3:norm", "stem+layer1:norm+layer2:norm+layer3:norm"),  # layer4: full
+        ("stem+layer1:norm+layer2:norm+layer3:norm+layer4:bias",) * 2,
+    ],
+)
+def test_pictures_have_a_shorter_label_where_all_that_is_not_frozen_does_the_same(key, short):
+    label = TrialLabel(frozen=FrozenSet.parse(key), values=("lr=0.1",), number=3)
+    assert label.shorten(RESNET18) == f"{short} lr=0.1 #3"

@@ -35,6 +35,7 @@ EXPECTED = {
     "all finished runs, the most accurate first": [0, 2, 5, 3, 1],
     "runs that freeze layer1": {2, 3, 4, 5},
     "runs that freeze the stem and train layer4": {1, 2, 3, 4},
+    "runs that train all of layer4": {0, 1, 2, 3, 4, 6},
     "one frozen set: every trial and seed": {2},
     "frozen sets with both names in them": {2, 3, 4, 5},
     "runs of one trial": {0},

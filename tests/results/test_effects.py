@@ -1,11 +1,14 @@
 """What freezing each block changes, read from trials and from the predictions that their runs kept."""
 
+import re
+
 import numpy as np
 import pytest
 
 from orchestrator.blocks import all_sets
 from orchestrator.config.models import SearchConfig
 from orchestrator.results import Sweep, predicted
+from orchestrator.results.block_sentences import build_table, say_effects
 from orchestrator.storage.layout import Root
 from orchestrator.storage.predictions import read_predictions
 from tests.factories import (
@@ -24,10 +27,12 @@ from tests.predicted import make_predicted_trial
 EVERY = [frozen.key for frozen in all_sets(RESNET18)]
 NO_SEEDS = "one seed: the intervals cover other images, another seed may well show something else"
 NESTED = "each effect is of also freezing the block when all before it are frozen: no others were tried"
+NESTED_TUNED = "each effect is of a block when all before it are frozen: no others were tried"
 NO_SECONDS = (
     "seconds are stated where at least two pairs of trials or two seeds have runs that trained in one piece, beside "
     "about as many others: else a difference may be the machine's"
 )
+KNOWN_OF_ANY = {"block", "tuning", "instead_of", "n_pairs", "next_block", "n_squares"}
 NO_INTERVAL = "without the predictions of each run an effect on accuracy has no interval"
 
 
@@ -56,9 +61,49 @@ def test_two_blocks_by_hand(tmp_path):
     assert find_row(sweep, "layer4")["val_acc_effect"] == pytest.approx(-0.5)
     nothing = find_row(sweep, "stem")
     assert (nothing["n_pairs"], nothing["n_squares"]) == (0, 0)
-    assert {value for key, value in nothing.items() if key not in {"block", "n_pairs", "next_block", "n_squares"}} == {
-        None
+    assert {value for key, value in nothing.items() if key not in KNOWN_OF_ANY} == {None}
+    assert (nothing["tuning"], nothing["instead_of"]) == ("frozen", "full")
+
+
+def test_a_tuned_block_is_a_level_of_its_own(tmp_path):
+    """Prefixes of two blocks that are frozen, and the rest of each in full and with its normalisation alone."""
+    rest = "layer1:norm+layer2:norm+layer3:norm+layer4:norm"
+    right = {
+        "none": np.array([[1, 1, 1, 1]], dtype=bool),
+        "stem": np.array([[1, 1, 1, 0]], dtype=bool),
+        f"stem:norm+{rest}": np.array([[1, 1, 0, 0]], dtype=bool),
+        f"stem+{rest}": np.array([[1, 0, 0, 0]], dtype=bool),
+        "stem+layer1+layer2+layer3+layer4": np.array([[1, 0, 0, 0]], dtype=bool),
+        "stem+layer1+layer2+layer3+layer4:norm": np.array([[1, 1, 1, 0]], dtype=bool),
+        "stem+layer1+layer2+layer3": np.array([[1, 1, 1, 1]], dtype=bool),
     }
+    effects = make_lattice_sweep(tmp_path, right).effects
+    rows = [row for row in effects.rows() if row["n_pairs"]]
+    found = [(row["block"], row["tuning"], row["instead_of"], row["val_acc_effect"]) for row in rows]
+    assert found == [
+        ("stem", "frozen", "full", 0.75 - 1),
+        ("stem", "frozen", "norm", 0.25 - 0.5),
+        ("layer4", "frozen", "full", 0.25 - 1),
+        ("layer4", "frozen", "norm", 0.25 - 0.75),
+        ("layer4", "norm", "full", 0.75 - 1),
+    ]
+    assert [row["besides"] for row in rows] == ["none", rest, *["stem+layer1+layer2+layer3"] * 3]
+    assert effects.nested
+    assert NESTED_TUNED in effects.notes()
+    assert [effects.label(effect) for effect in effects.compared][-1] == "layer4 norm instead of full"
+    said = say_effects(effects)
+    assert said.startswith("These data show no effect of freezing or tuning any one block on accuracy; ")
+    assert [row[0] for row in build_table(effects)] == ["block", *map(effects.label, effects.blocks)]
+
+
+def test_a_sentence_says_what_a_block_does_instead(tmp_path):
+    keys = [*PREFIXES, "stem+layer1+layer2+layer3+layer4:norm"]
+    sweep = make_lattice_sweep(tmp_path, draw_right(keys, {"layer4": 0.2}))
+    said = say_effects(sweep.effects)
+    costs = r"costs \S+ points \(.+\)"
+    frozen = f"layer4 frozen instead of full {costs} and layer4 frozen instead of norm {costs}"
+    assert re.match(f"With all blocks before frozen, {frozen};", said)
+    assert said.endswith("; for the other comparisons these data show no difference")
 
 
 def test_all_sets_of_blocks_show_what_each_costs(tmp_path):

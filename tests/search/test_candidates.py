@@ -80,11 +80,11 @@ def test_other_values_are_standardised_and_higher_is_better(values, direction, s
 
 def test_costs_that_add_up_are_learned_exactly():
     known = {each: float(count_trainable(each)) for each in spread_out(RESNET18)}
-    learned = learn_costs(known, RESNET18, SETS)
+    learned = learn_costs(known, SETS)
     assert learned == pytest.approx([count_trainable(each) for each in SETS], rel=1e-6)
     one = {SETS[3]: 5.0}
-    assert learn_costs(one, RESNET18, SETS[3:4]) == [5.0]
-    assert min(learn_costs({SETS[0]: 9.0, SETS[-1]: 1.0}, RESNET18, SETS)) == pytest.approx(1.0)
+    assert learn_costs(one, SETS[3:4]) == [5.0]
+    assert min(learn_costs({SETS[0]: 9.0, SETS[-1]: 1.0}, SETS)) == pytest.approx(1.0)
 
 
 def test_area_counts_decades_of_cost_to_a_decade_beyond():

@@ -52,7 +52,7 @@ def test_a_block_that_no_trial_freezes_has_no_share():
         (EVERY, lambda _: 0.9, "too many have the lowest accuracy"),
         # one of 32 is better: the best quarter would be all
         (EVERY, lambda frozen: 0.9 if len(frozen) == 0 else 0.8, "too many have the lowest accuracy"),
-        (["stem"] * 20, None, "a block that some trials freeze and some do not"),
+        (["stem"] * 20, None, "a block that not all trials freeze or tune alike"),
     ],
 )
 def test_without_an_answer_there_is_a_reason(keys, accuracy, reason):

@@ -64,6 +64,19 @@ def test_draws_are_repeatable_and_lie_in_the_unit_interval():
     assert one.max() <= 1
 
 
+def test_a_block_that_trains_in_part_is_a_level_of_its_own():
+    """It shares no effect with the frozen block: any other name would do as well."""
+    correct = draw_correct((0.95, 0.9, 0.8, 0.7), seeds=1)
+    tuned = [(), ("a",), ("a:norm",), ("a:norm", "b")]
+    renamed = [(), ("a",), ("c",), ("c", "b")]
+    shared = [(), ("a",), ("a",), ("a", "b")]
+    found, same, other = (
+        draw_accuracies(correct, frozen, draws=2000).mean(axis=0) for frozen in (tuned, renamed, shared)
+    )
+    np.testing.assert_allclose(found, same, atol=0.01)
+    assert np.abs(found - other).max() > 0.02
+
+
 def test_the_order_of_trials_says_nothing():
     correct = draw_correct((0.95, 0.9, 0.85, 0.6), seeds=3)
     frozen = [(), ("a",), ("b",), ("a", "b")]

@@ -68,7 +68,9 @@ def _key_entries(effects: BlockEffects) -> dict[str, dict[str, Any]]:
     if supported:
         entries["effect that holds (Holm)"] = {**_DOT, "color": INK}
     if len(supported) < len(effects.compared):
-        name = "effect that does not" if supported else "effect of freezing the block"
+        name = "effect that does not" if supported else "effect"
+        if not supported and effects.of_freezing:
+            name = "effect of freezing the block"
         entries[name] = {**_DOT, "color": QUIET, "markerfacecolor": "white"}
     if any(effect.interaction for effect in effects.blocks):
         entries["interaction with the next block"] = _DIAMOND
@@ -122,9 +124,11 @@ def _write(axes: "Axes", row: int, x: float, text: str) -> None:
 
 
 def _name_rows(axes: "Axes", effects: BlockEffects) -> None:
-    labels = [f"{'+ ' if effects.nested and row else ''}{plain(each.block)}" for row, each in enumerate(effects.blocks)]
+    plus = "+ " if effects.nested and effects.of_freezing else ""
+    labels = [f"{plus if row else ''}{plain(effects.label(each))}" for row, each in enumerate(effects.blocks)]
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
-    axes.set_ylabel("Also frozen" if effects.nested else "Frozen block")
+    if effects.of_freezing:
+        axes.set_ylabel("Also frozen" if effects.nested else "Frozen block")
     supported = find_supported_effects(effects.blocks)
     for tick, effect in zip(axes.get_yticklabels(), effects.blocks, strict=True):
         tick.set_color(INK if effect in supported else QUIET if effect.n_pairs else PALE)
@@ -136,7 +140,8 @@ def _caption(effects: BlockEffects, caption: str) -> str:
     count = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     mean = "a pair" if pairs == [1] else f"mean of {count} pairs"
     before = ", all blocks before it being frozen" if effects.nested else ""
-    parts = [f"Frozen minus training, {mean} of trials that differ in the block alone{before}"]
+    what = "Frozen minus training" if effects.of_freezing else "Change by what the block does instead"
+    parts = [f"{what}, {mean} of trials that differ in the block alone{before}"]
     seeds = [
         effect.accuracy.n_seeds for effect in effects.compared if effect.accuracy and effect.accuracy.low is not None
     ]

@@ -37,7 +37,7 @@ class Series:
 
     number: int
     label: str
-    """The frozen set's key, with the values of what varies in the sweep; unique."""
+    """The frozen set's key, or a shorter form of it, with the values of what varies in the sweep; unique."""
     named: bool
     """It has an entry of its own in keys and a label: it is on the front, or there are few trials."""
     on_front: bool
@@ -107,7 +107,7 @@ def build_series(sweep: Sweep) -> list[Series]:
         series.append(
             Series(
                 number=trial.number,
-                label=str(sweep.label(trial)),
+                label=sweep.label(trial).shorten(sweep.experiment.blocks),
                 named=on_front or len(trials) <= FEW,
                 on_front=on_front,
                 rank=ranks[on_front],

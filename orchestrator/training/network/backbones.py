@@ -10,6 +10,7 @@ from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.training.network.architectures import build_empty, build_random
 from orchestrator.training.network.freezing import tune
+from orchestrator.training.network.lora import add_factors
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.seeds import derive_seed
 
@@ -38,9 +39,13 @@ def build_network(
     Args:
         model: The network's configuration.
         num_classes: Outputs of the head.
-        head_seed: Seed of the head; random backbone weights take theirs from it. Neither depends on `frozen`.
+        head_seed: Seed of the head; random backbone weights and the factors of LoRA take theirs from it. None of them
+            depends on what other blocks do.
         frozen: Says what each block does.
         weights: What the backbone starts from, as `load_weights` gives it; None: random weights.
+
+    Raises:
+        ConfigError: A block has nothing that its tuning would train, or a weight has not the rank of its LoRA.
     """
     known = find_backbone(model.backbone)
     with torch.random.fork_rng(devices=[]):
@@ -58,6 +63,12 @@ def build_network(
                 reset()
     if weights is not None:
         network.load_state_dict(weights.state, strict=False)
+    blocks = block_modules(network, model.backbone)
+    for block, tuning in frozen.tunings:
+        if tuning.rank is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(head_seed, f"lora of {block}"))
+                add_factors(network, blocks[block], tuning.rank)
     tune(block_modules(network, model.backbone), frozen, model.frozen_batchnorm)
     return network
 

@@ -7,9 +7,18 @@ from typing import Literal
 from torch import nn
 
 from orchestrator.blocks import FrozenSet, Tuning
+from orchestrator.errors import ConfigError
+from orchestrator.training.network.lora import list_factors
 
 FrozenBatchNorm = Literal["eval", "track"]
 BlockModules = Mapping[str, Iterable[nn.Module]]
+
+
+_WITH_STATISTICS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+_NORMS = (*_WITH_STATISTICS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,16 +27,31 @@ class _Meaning:
 
     Attributes:
         trainable: Lists the parameters that train.
-        holds_batchnorm: BatchNorm statistics stay, unless the model lets those of frozen blocks follow the data.
+        holds: What is in eval mode during training, unless the model lets statistics follow the data: the whole module,
+            or its batch normalisation.
     """
 
     trainable: Callable[[nn.Module], Iterable[nn.Parameter]]
-    holds_batchnorm: bool
+    holds: Literal["all", "statistics", "nothing"]
+
+
+def _list_of_norms(module: nn.Module) -> list[nn.Parameter]:
+    norms = [each for each in module.modules() if isinstance(each, _NORMS)]
+    return [parameter for each in norms for parameter in each.parameters(recurse=False)]
+
+
+def _list_biases(module: nn.Module) -> list[nn.Parameter]:
+    """List what is added to what a layer gives, by torch's names: `bias`, and `in_proj_bias` of attention."""
+    named = module.named_parameters()
+    return [each for name, each in named if (last := name.rpartition(".")[2]) == "bias" or last.endswith("_bias")]
 
 
 _MEANINGS = {
-    Tuning.FROZEN: _Meaning(trainable=lambda _: (), holds_batchnorm=True),
-    Tuning.FULL: _Meaning(trainable=nn.Module.parameters, holds_batchnorm=False),
+    "frozen": _Meaning(trainable=lambda _: (), holds="all"),
+    "full": _Meaning(trainable=nn.Module.parameters, holds="nothing"),
+    "norm": _Meaning(trainable=_list_of_norms, holds="statistics"),
+    "bias": _Meaning(trainable=_list_biases, holds="statistics"),
+    "lora": _Meaning(trainable=list_factors, holds="statistics"),
 }
 
 
@@ -39,18 +63,37 @@ def tune(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm = "
     Args:
         blocks: Modules by block.
         frozen: Says what each block does.
-        batchnorm: `eval` holds the BatchNorm statistics of frozen blocks too; `track` lets them follow the data.
+        batchnorm: `eval` holds the BatchNorm statistics of blocks that do not train in full; `track` lets them follow
+            the data.
+
+    Raises:
+        ConfigError: A block has nothing that its tuning would train.
     """
     for block, modules in blocks.items():
-        for module in modules:
-            choose_trainable(module, frozen.tuning(block))
+        tuning, kept = frozen.tuning(block), list(modules)
+        for module in kept:
+            choose_trainable(module, tuning)
+        require_trainable(block, tuning, sum(count_parameters(module)[0] for module in kept))
     hold(blocks, frozen, batchnorm)
+
+
+def require_trainable(block: str, tuning: Tuning, trainable: int) -> None:
+    """Refuse a tuning of part of a block that trains nothing of it: that is freezing the block.
+
+    Raises:
+        ConfigError: It trains nothing.
+    """
+    if tuning not in {Tuning.FROZEN, Tuning.FULL} and not trainable:
+        raise ConfigError(
+            f"{block}:{tuning} trains nothing: the block has no such parameters",
+            hint=f"freeze {block}, or let it train in full: search.mode list takes the sets by name",
+        )
 
 
 def choose_trainable(module: nn.Module, tuning: Tuning) -> None:
     """Let those parameters of a module have gradients that train with a tuning, and no others."""
     module.requires_grad_(requires_grad=False)
-    for parameter in _MEANINGS[tuning].trainable(module):
+    for parameter in _MEANINGS[tuning.kind].trainable(module):
         parameter.requires_grad_()
 
 
@@ -58,12 +101,18 @@ def hold(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm) ->
     """Put the modules whose statistics stay into eval mode; with `track` leave all as they are."""
     if batchnorm == "eval":
         for block, modules in blocks.items():
-            if _MEANINGS[frozen.tuning(block)].holds_batchnorm:
-                for module in modules:
+            holds = _MEANINGS[frozen.tuning(block).kind].holds
+            for module in modules:
+                if holds == "all":
                     module.eval()
+                elif holds == "statistics":
+                    for each in module.modules():
+                        if isinstance(each, _WITH_STATISTICS):
+                            each.eval()
 
 
 def count_parameters(network: nn.Module) -> tuple[int, int]:
-    """Count the parameters that train, and all of them."""
+    """Count the parameters that train, and all of the network that is kept: factors of LoRA are merged into others."""
     parameters = list(network.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    factors = sum(factor.numel() for factor in list_factors(network))
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters) - factors

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins import CheckpointIO
+from torch import Tensor
 
 from orchestrator.errors import RunError
 from orchestrator.records.document import describe_problem, read_document, say_once
@@ -21,6 +22,7 @@ from orchestrator.storage.files import digest_path, is_whole, write_atomically, 
 from orchestrator.storage.layout import BEST_CHECKPOINT, PREDICTIONS_FILE
 from orchestrator.storage.ledger import list_unfinished
 from orchestrator.training.network.saved import read_checkpoint
+from orchestrator.training.network.weight_files import NETWORK_PREFIX
 
 PROGRESS = "progress"
 """Key of a checkpoint that holds the run's `TrainingProgress`."""
@@ -76,7 +78,7 @@ class CheckedIO(CheckpointIO):
             self._held = (Path(path), {**checkpoint, "state_dict": state})
             return
         self.write_held()
-        self._write(checkpoint, path)
+        self.write(checkpoint, path)
 
     def write_held(self) -> None:
         """Write the best weights that are held in memory.
@@ -86,11 +88,16 @@ class CheckedIO(CheckpointIO):
         """
         if self._held is not None:
             path, checkpoint = self._held
-            self._write(checkpoint, path)
+            self.write(checkpoint, path)
             self._held = None
 
     @staticmethod
-    def _write(checkpoint: dict[str, Any], path: str | Path) -> None:
+    def write(checkpoint: dict[str, Any], path: str | Path) -> None:
+        """Write a checkpoint at once, whole and with its digest.
+
+        Raises:
+            RunError: The disk does not take it.
+        """
         try:
             write_checked(Path(path), lambda file: torch.save(checkpoint, file))
         except (OSError, RuntimeError) as error:
@@ -164,9 +171,23 @@ class CheckpointFolder:
             if match["hidden"] or (match["kind"], int(match["epoch"])) not in kept:
                 path.unlink(missing_ok=True)
 
-    def publish(self, epoch: int) -> None:
-        """Make the weights of `epoch` those of the finished run."""
-        _rename(self.best(epoch), self._path / BEST_CHECKPOINT)
+    def publish(self, epoch: int, merged: Mapping[str, Tensor] | None = None) -> None:
+        """Make the weights of `epoch` those of the finished run.
+
+        Args:
+            epoch: The best epoch.
+            merged: The network's tensors at its end, where they are others: factors of LoRA are merged into them. Then
+                the weights of `epoch` stay too, for the run continues from them should it die before its result.
+
+        Raises:
+            RunError: The disk does not take them.
+        """
+        published = self._path / BEST_CHECKPOINT
+        if merged is None:
+            _rename(self.best(epoch), published)
+            return
+        state = {f"{NETWORK_PREFIX}{name}": tensor.detach().cpu().clone() for name, tensor in merged.items()}
+        CheckedIO.write({**read_checkpoint(self.best(epoch)), "state_dict": state}, published)
 
     def unpublish(self) -> None:
         """Remove the weights of a finished run, and what was predicted with them."""

@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from orchestrator import names
 from orchestrator.errors import ConfigError, RunError, RunStoppedError
@@ -32,6 +33,7 @@ from orchestrator.training.kernels.convolutions import has_quick_convolutions, q
 from orchestrator.training.network.backbones import build_network
 from orchestrator.training.network.costs import measure_costs
 from orchestrator.training.network.freezing import count_parameters
+from orchestrator.training.network.lora import merge_factors
 from orchestrator.training.network.saved import network_state, read_checkpoint
 from orchestrator.training.network.weights import LoadedWeights, load_weights
 from orchestrator.training.reuse.prefix import Prefix, find_prefix, open_activations
@@ -58,6 +60,21 @@ class _Evaluation:
     loss: float
     confusion: Confusion
     predictions: Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """What a run leaves that went to its end.
+
+    Attributes:
+        result: Its result.
+        predictions: What its best weights say of each image, by split.
+        merged: The network's best tensors with the factors of LoRA merged into them; None: there were none.
+    """
+
+    result: RunResult
+    predictions: dict[str, Predictions]
+    merged: dict[str, Tensor] | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,16 +163,15 @@ def run_training(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
     if isinstance(trained, RungResult):
         write_atomically(path / RUNG_FILE.format(trained.epochs), write_document(trained))
         return trained
-    result, predictions = trained
-    _publish(folder, result, predictions)
-    return result
+    _publish(folder, trained)
+    return trained.result
 
 
-def _publish(folder: CheckpointFolder, result: RunResult, predictions: dict[str, Predictions]) -> None:
+def _publish(folder: CheckpointFolder, trained: _Trained) -> None:
     """Leave what a finished run leaves, in this order: whoever finds the result finds the checkpoint too."""
-    folder.publish(result.best_epoch)
-    write_predictions(folder.path / PREDICTIONS_FILE, predictions)
-    write_atomically(folder.path / RESULT_FILE, write_document(result))
+    folder.publish(trained.result.best_epoch, trained.merged)
+    write_predictions(folder.path / PREDICTIONS_FILE, trained.predictions)
+    write_atomically(folder.path / RESULT_FILE, write_document(trained.result))
     folder.keep()
 
 
@@ -181,7 +197,7 @@ def _repeat(history: Sequence[EpochMetrics], on_epoch: EpochSink) -> None:
         on_epoch(metrics)
 
 
-def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResult, dict[str, Predictions]]:
+def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | _Trained:
     spec, folder = attempt.spec, attempt.folder
     device = open_device(spec.trainer.accelerator, attempt.workplace.gpu)
     attempt.energy.start(device)
@@ -191,6 +207,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
     network = build_network(
         spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), spec.frozen, weights
     )
+    counted = count_parameters(network)
     data, prefix = _compute_prefix(network, data, attempt, device)
     attempt.memory.start(device, data)
     module = FreezingModule(
@@ -219,9 +236,11 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | tuple[RunResu
         if paused:
             correct = tuple(validation.predictions.correct.tolist())
             return RungResult(fingerprint=spec.fingerprint, val_correct=correct, history=tuple(attempt.history))
+        merged = network.state_dict() if merge_factors(network) else None
         test = _sum_up(_evaluate(trainer, module, data, TEST, whole=whole), data, TEST)
-    result = _build_result(attempt, data, network, attempt.progress(finished=True), validation, test)
-    return result, {VALIDATION: validation.predictions, TEST: test.predictions}
+    result = _build_result(attempt, data, counted, attempt.progress(finished=True), validation, test)
+    predictions = {VALIDATION: validation.predictions, TEST: test.predictions}
+    return _Trained(result=result, predictions=predictions, merged=merged)
 
 
 @contextmanager
@@ -332,7 +351,7 @@ def _sum_up(outcomes: Outcomes, data: LoadedData, split: str) -> _Evaluation:
 def _build_result(
     attempt: _Attempt,
     data: LoadedData,
-    network: torch.nn.Module,
+    counted: tuple[int, int],
     progress: TrainingProgress,
     validation: _Evaluation,
     test: _Evaluation,
@@ -342,7 +361,7 @@ def _build_result(
     cost = workplace.cost
     if cost is None:
         cost = measure_costs(spec.model, len(data.info.class_names), spec.data.image_size, [spec.frozen])[spec.frozen]
-    trainable, total = count_parameters(network)
+    trainable, total = counted
     seconds = [metrics.duration_s for metrics in history]
     energy = None if attempt.earlier else attempt.energy.read_wh()  # what earlier attempts took nobody counted
     images = (data.size(TRAIN) + data.size(VALIDATION)) * len(history)
