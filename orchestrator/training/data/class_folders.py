@@ -45,7 +45,9 @@ def _note_one_folder(here: Contents, names: tuple[str, ...]) -> None:
         here.problems.add(
             f"data.source: {here.source}: all images lie in one folder only ({show(names[0])}), and "
             f"{show('/'.join(lists[0]))} may hold their labels",
-            hint=f"point data.source at it, if it has the columns path and label: {show(here.file(lists[0]))}",
+            hint=f"point data.source at it, if it has the columns path and label: {show(here.file(lists[0]))}"
+            if here.path.is_dir()
+            else "unpack the archive, and point data.source at that list if it has the columns path and label",
         )
 
 

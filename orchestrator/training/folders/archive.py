@@ -5,6 +5,7 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -117,7 +118,7 @@ def _refuse_unsafe(infos: Iterable[zipfile.ZipInfo], size: int, source: str) -> 
             "archive of images does",
             hint="unpack it yourself where you trust it, and point data.source at the folder",
         )
-    several = {path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else set()
+    several = [path for path, count in Counter(paths).items() if count > 1]
     kinds = (
         ("lead out of it", [name for name, path in zip(names, paths, strict=True) if _leads_out(name, path)]),
         ("are links", [info.filename for info in infos if stat.S_ISLNK(info.external_attr >> 16)]),

@@ -176,7 +176,7 @@ def raise_problems(
         how = f" ({match.how})" if match.how else ""
         raise ConfigError(
             f"model.weights: {where} does not fit {backbone}{how}: {'; '.join(problems)}",
-            hint=_hint(problems, list(states[match.place])),
+            hint=_hint(problems, list(states[match.place]), backbone),
         )
 
 
@@ -311,13 +311,13 @@ def _list_bad_values(content: FileContent, path: Path, heads: Mapping[str, Tenso
     return describe_bad_values(infinite, negative)
 
 
-def _hint(problems: list[str], names: list[str]) -> str:
+def _hint(problems: list[str], names: list[str], backbone: str) -> str:
     if all("NaN" in problem for problem in problems):
         return "training would give NaN only: export the weights again, from a checkpoint before they diverged"
     if all("plain float" in problem for problem in problems):
         return "export the weights as float32: quantised values mean nothing without their scales"
     fitting = [each for each in BACKBONES.shipped if _fits(names, each)]
-    if fitting:
+    if fitting and backbone not in fitting:
         return f"the keys are those of {' and of '.join(fitting)}: set model.backbone"
     return "the keys are those of torchvision's network; check model.backbone, or convert the file"
 

@@ -150,6 +150,10 @@ def test_other_things_in_an_archive_are_not_guessed_at(tmp_path):
     with pytest.raises(ConfigError, match=r"it holds no images, but 1 \.csv files, 1 tables") as caught:
         describe_data(config(path))
     assert f"unzip -q {path} -d {tmp_path}/a" in caught.value.hint
+    beside = images("all/{i}.png", classes=("all",), count=4) | {"labels.csv": b"path,label"}
+    with pytest.raises(ConfigError, match=r"labels\.csv may hold their labels") as caught:
+        describe_data(config(pack(tmp_path / "list.zip", beside)))
+    assert "unpack the archive, and point data.source at that list" in caught.value.hint
     with pytest.raises(ConfigError, match="has no classes"):
         describe_data(config(pack(tmp_path / "flat.zip", {f"{n}.png": png(n) for n in range(4)})))
 

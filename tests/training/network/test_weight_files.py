@@ -145,7 +145,9 @@ def test_everything_that_is_wrong_is_named_at_once(state, tmp_path):
     }
     del wrong["bn1.bias"]
     torch.save(wrong, tmp_path / "w.pth")
-    message = refuse(tmp_path / "w.pth").message
+    error = refuse(tmp_path / "w.pth")
+    assert error.hint.startswith("the keys are those of torchvision's network")
+    message = error.message
     for part in (
         "1 missing keys: bn1.bias",
         "1 unexpected keys: extra",

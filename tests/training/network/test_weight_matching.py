@@ -201,6 +201,12 @@ def test_a_deeper_network_that_holds_all_tensors_is_another(tmp_path):
     assert "(in `module`): " in refuse(mixed, tmp_path / "w.pth").message
 
 
+def test_a_hint_does_not_name_the_network_that_is_configured(state, tmp_path):
+    error = refuse(dict(state) | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path / "w.pth")
+    assert "conv1.weight is (64, 1, 7, 7) instead of (64, 3, 7, 7)" in error.message
+    assert "set model.backbone" not in error.hint
+
+
 def test_two_networks_are_not_chosen_from(state, tmp_path):
     error = refuse(under("left.", state) | under("right.", other(state)), tmp_path / "w.pth")
     assert "w.pth holds 2 networks that are a resnet18: by stripping `left.`; by stripping `right.`" in error.message
