@@ -193,7 +193,7 @@ class Experiment(Section):
         data = info.data.get("data")
         if data is not None and data.sampler == "balanced" and value.class_weights == "balanced":
             raise blame(
-                "and data.sampler is balanced too: rare classes would count for more than others; choose one of them",
+                "does what data.sampler does, which is balanced: rare classes would count twice; choose one of them",
                 ("trainer", "class_weights"),
                 value.class_weights,
             )

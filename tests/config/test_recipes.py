@@ -54,7 +54,9 @@ def test_a_balanced_epoch_has_each_class_as_often_and_repeats_images():
 def test_classes_are_balanced_once(mistakes):
     (found,) = mistakes(FILE.format("sampler: balanced", "class_weights: balanced"))
     assert found.startswith("e.yaml:4:")
-    assert "trainer.class_weights: and data.sampler is balanced too: rare classes would count for more" in found
+    assert (
+        "trainer.class_weights: does what data.sampler does, which is balanced: rare classes would count twice" in found
+    )
 
 
 @pytest.mark.parametrize(
