@@ -4,6 +4,7 @@ All is decided by draws of the true values of all trials together. Against the b
 the best in each draw: which one that truly is, nobody knows.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,14 +37,20 @@ class Advice:
 
 
 def choose_expected(values: Floats, costs: Sequence[float]) -> int:
-    """Choose the trial with the highest expected value; ties: the lower cost, then the earlier.
+    """Choose the trial with the highest expected value; ties: the lower cost, then the higher value, then the earlier.
+
+    What so many draws cannot tell apart, by two standard errors of the mean of their difference, is a tie: else the
+    draws would choose, and not the data.
 
     Args:
         values: Draws of the true values, higher is better: [draws, trials].
         costs: Of each trial.
     """
     expected = values.mean(axis=0)
-    return min(range(len(costs)), key=lambda place: (-expected[place], costs[place], place))
+    behind = values[:, [int(expected.argmax())]] - values
+    errors = behind.std(axis=0) / math.sqrt(len(values))
+    tied = np.flatnonzero(behind.mean(axis=0) <= 2 * errors)
+    return int(min(tied, key=lambda place: (costs[place], -expected[place], place)))
 
 
 def within_probabilities(values: Floats, margin: float) -> Floats:
