@@ -65,6 +65,8 @@ def _describe(sweep: Sweep) -> list[str]:
             f"Raced: after {rungs} epochs trials were dropped that end on the front with a probability below "
             f"{search.race.drop_below:g}; those that are not certain have more seeds, up to {search.race.max_seeds}"
         )
+    if any(str(tuning) != "full" for tuning in search.tunings):
+        facts.insert(1, f"Blocks that are not frozen: {', '.join(code(str(tuning)) for tuning in search.tunings)}")
     if search.dimensions:
         facts.insert(1, f"Searched besides: {', '.join(map(code, search.dimensions))}")
     title = f"# Sweep {escape(experiment.name)}"

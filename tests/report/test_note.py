@@ -89,3 +89,13 @@ def test_a_race_is_described_and_what_it_dropped_is_no_failure(tmp_path):
     assert "6 complete, 1 pruned" in note
     assert "## Pruned trials\n\n| trial | frozen | reason |\n| --- | --- | --- |\n| 6 | `layer4` |" in note
     assert "Failed" not in note
+
+
+def test_a_note_says_what_blocks_do_that_are_not_frozen(tmp_path):
+    trials = [make_trial(0, "stem+layer1:norm+layer2:norm+layer3:norm+layer4:norm")]
+    for tunings, said in ((("full", "norm"), "- Blocks that are not frozen: `full`, `norm`\n"), (("full",), "")):
+        experiment = make_experiment("beans", search=SearchConfig(tunings=tunings))
+        note = write_note(Sweep(Root.at(tmp_path), experiment, trials))
+        assert said in note
+        assert ("Blocks that are not frozen" in note) == bool(said)
+        assert "| `stem+layer1:norm+layer2:norm+layer3:norm+layer4:norm` |" in note

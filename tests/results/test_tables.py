@@ -100,6 +100,8 @@ TABLES = {
         EFFECT_TYPES,
         {
             "block": "string",
+            "tuning": "string",
+            "instead_of": "string",
             "besides": "string",
             "n_pairs": "int64",
             "n_seeds": "Int64",

@@ -62,7 +62,7 @@ def test_two_runs_of_one_specification_agree(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-@pytest.mark.parametrize("frozen", ["none", "stem+layer2", "+".join(RESNET18)])
+@pytest.mark.parametrize("frozen", ["none", "stem+layer2", "+".join(RESNET18), "stem:norm+layer2:lora-4+layer3:bias"])
 def test_a_run_with_cuda_graphs_gives_what_one_without_gives(tmp_path, monkeypatch, precision, frozen):
     """20 images in batches of 8: the last one is smaller, and goes without."""
     data = make_data(synthetic=SyntheticConfig(train=20, validation=12, test=9))

