@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator import names
 from orchestrator.app.sweep import run_sweep
 from orchestrator.config.models import Experiment
 from orchestrator.records.document import read_document
@@ -76,11 +77,20 @@ def without_times(result: RunResult) -> dict:
     return values
 
 
+def without_beliefs(answer: object) -> object:
+    """Leave out what the model of today believes, and that of then did not."""
+    if isinstance(answer, list):
+        return [without_beliefs(each) for each in answer]
+    if isinstance(answer, dict):
+        return {key: value for key, value in answer.items() if key not in {names.VAL_ACC_CORRECTED, names.P_FRONT}}
+    return answer
+
+
 @pytest.mark.parametrize("question", SHOWN)
 def test_it_is_shown_as_it_was(question, command, root):
     found = command(*question.split(), "--format", "json", "--root", str(root.path))
     assert found.code == 0, found.err
-    assert read(found.out.replace(str(root.path), "ROOT")) == SHOWN[question]
+    assert without_beliefs(read(found.out.replace(str(root.path), "ROOT"))) == without_beliefs(SHOWN[question])
 
 
 def test_its_sweeps_are_listed(command, root):
@@ -95,9 +105,11 @@ def test_its_sweeps_are_listed(command, root):
 
 
 def test_what_it_predicts_is_advised_by_the_rules_of_today(command, root):
+    sweep = load(root, "old")
     best = json.loads(command("best", "old", "--format", "json", "--root", str(root.path)).out)
     found = json.loads(command("recommend", "old", "--format", "json", "--root", str(root.path)).out)
-    assert (best["rule"], best["frozen"], found["frozen"]) == ("expected", "layer4", "layer4")
+    assert (best["rule"], best["trial"]) == ("expected", sweep.best().number)
+    assert (found["trial"], found["frozen"]) == (sweep.recommend().number, sweep.recommend().frozen)
     assert (found["margin"], found["confidence"]) == (0.01, 0.8)  # it was begun before there was a choice
 
 
