@@ -1,11 +1,10 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
-import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from orchestrator.backbones import find_backbone
+from orchestrator.backbones import BACKBONES
 from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
 from orchestrator.config.data import DataConfig as DataConfig
 from orchestrator.config.data import SyntheticConfig as SyntheticConfig
@@ -18,10 +17,13 @@ from orchestrator.config.dimensions import (
     Searches,
     WeightDecayDimension,
 )
-from orchestrator.config.fields import BackboneName, KnownFrozenSet, Section, Seed, blame, require_distinct
 from orchestrator.config.fields import BatchSize as BatchSize
 from orchestrator.config.fields import LearningRate as LearningRate
+from orchestrator.config.fields import Section, Seed, blame, require_distinct
 from orchestrator.config.fields import WeightDecay as WeightDecay
+from orchestrator.config.network import SWEEP_NAME as SWEEP_NAME
+from orchestrator.config.network import SWEEP_WEIGHTS as SWEEP_WEIGHTS
+from orchestrator.config.network import ModelConfig as ModelConfig
 from orchestrator.config.optimizers import Optimizer as Optimizer
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.schedules import ConstantSchedule, Schedule
@@ -29,11 +31,8 @@ from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
-SWEEP_WEIGHTS = "sweep:"
-"""Begins a value of `model.weights` that names a sweep."""
-
-SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
-"""Name of a sweep: that of its experiment, or of an archived one."""
+_MOST_SUBSETS = 12
+"""Blocks of which every subset can be tried."""
 
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -41,32 +40,6 @@ Accelerator = Literal["auto", "cpu", "gpu"]
 Convolutions = Literal["auto", "torch"]
 ExecutionMode = Literal["processes", "inline"]
 """Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
-
-
-class ModelConfig(Section):
-    """The network and what it starts from."""
-
-    backbone: BackboneName = "resnet18"
-    """Architecture, as torchvision names it, or an installed package."""
-    weights: str = "IMAGENET1K_V1"
-    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a run's
-    checkpoint (`.ckpt`), or `sweep:<experiment>`: the best network of that sweep under the same root."""
-    num_classes: int | None = Field(default=None, ge=2, le=100_000)
-    """Outputs of the head; null: as many as the data set has classes."""
-    frozen_batchnorm: Literal["eval", "track"] = "eval"
-    """Frozen blocks hold their BatchNorm statistics (`eval`) or let them follow the data (`track`)."""
-
-    @field_validator("weights")
-    @classmethod
-    def _sweep_has_a_name(cls, value: str) -> str:
-        if value.startswith(SWEEP_WEIGHTS) and not SWEEP_NAME.fullmatch(value.removeprefix(SWEEP_WEIGHTS)):
-            raise ValueError("must name an experiment after `sweep:`, such as sweep:demo-source")
-        return value
-
-    @property
-    def source_sweep(self) -> str | None:
-        """The sweep whose best network the weights are; None where they come from elsewhere."""
-        return self.weights.removeprefix(SWEEP_WEIGHTS) if self.weights.startswith(SWEEP_WEIGHTS) else None
 
 
 class TrainerConfig(Section):
@@ -117,7 +90,7 @@ class SearchConfig(Section):
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
+    frozen: tuple[FrozenSet, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`."""
     encoding: Literal["categorical", "per_block"] = "categorical"
     """One categorical parameter, or one boolean a block (mode `subset` only)."""
@@ -339,19 +312,35 @@ class Experiment(Section):
     @classmethod
     def _frozen_sets_fit_the_backbone(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
         model = info.data.get("model")
-        if model is None:
-            return value
+        if model is None or not (model.blocks or (model.backbone in BACKBONES and model.granularity == "stage")):
+            return value  # the blocks are found when the sweep starts
+        order = tuple(model.blocks or model.network.blocks)
+        arranged = []
         for number, frozen in enumerate(value.frozen):
             try:
-                frozen.arrange(find_backbone(model.backbone).blocks)
+                arranged.append(frozen.arrange(order))
             except ConfigError as error:
-                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), frozen.key) from error
-        return value
+                text = f"{error.message} of {model.backbone}{f'; {error.hint}' if error.hint else ''}"
+                raise blame(text, ("search", "frozen", number), frozen.key) from error
+        return value.model_copy(update={"frozen": tuple(arranged)}) if value.frozen else value
 
     @property
     def blocks(self) -> tuple[str, ...]:
         """Block names of the backbone, in network order."""
-        return find_backbone(self.model.backbone).blocks
+        return tuple(self.model.blocks or self.model.network.blocks)
+
+    def with_blocks(self) -> Self:
+        """Return the experiment with its blocks written down, where they had to be found.
+
+        Raises:
+            ConfigError: The blocks cannot be found, or those that are given are none of the network's.
+            SetupError: A library is missing.
+        """
+        known, model = self.model.network, self.model
+        if known.chained:
+            return self
+        blocks = {block: tuple(paths) for block, paths in known.modules.items()}
+        return self.model_copy(update={"model": model.model_copy(update={"blocks": blocks})})
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -365,5 +354,10 @@ class Experiment(Section):
         if self.search.mode == "prefix":
             return prefix_sets(self.blocks)
         if self.search.mode == "subset":
+            if len(self.blocks) > _MOST_SUBSETS:
+                raise ConfigError(
+                    f"search.mode subset: {len(self.blocks)} blocks have {2 ** len(self.blocks):,} subsets",
+                    hint="set model.granularity to stage, or search.mode to prefix or list",
+                )
             return all_sets(self.blocks)
         return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))

@@ -51,6 +51,8 @@ _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"
 _CLOSED = "closed"
+_MOST_DECLARED = 9
+"""Blocks of which every subset is declared: a search of more cannot be widened to all of them."""
 _MAX_ASKS = 20
 """Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
 
@@ -79,7 +81,8 @@ class OptunaSearch:
         self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
         # a plan declares every frozen set of the backbone, so that it can be widened later
-        declared = [f for f in all_sets(experiment.blocks) if self._plan is not None or f in self._kept]
+        every = all_sets(experiment.blocks) if len(experiment.blocks) <= _MOST_DECLARED else experiment.frozen_sets
+        declared = [f for f in every if self._plan is not None or f in self._kept]
         self._distributions = self._space.distributions(declared)
         self._proposed: list[Choice] = []
         self._lost = 0

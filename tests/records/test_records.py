@@ -109,7 +109,7 @@ def test_every_value_of_a_specification_is_either_identity_or_known_not_to_be():
     identity: dict[str, Any] = SPEC.identity
     assert identity.keys() == RunSpec.model_fields.keys() - {"version"}
     assert identity["data"].keys() == DataConfig.model_fields.keys() - free
-    assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights"}
+    assert identity["model"].keys() == ModelConfig.model_fields.keys() - {"weights", "granularity", "blocks"}
     later = {"matmul_precision", "convolutions", "accumulate", "gradient_clip", "schedule"}  # left out by default
     assert identity["trainer"].keys() == TrainerConfig.model_fields.keys() - later
 

@@ -1,17 +1,18 @@
 """What a frozen set costs, counted on tensors without data: nothing is downloaded or computed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from orchestrator.backbones import HEAD, POOL, Backbone
 from orchestrator.blocks import FrozenSet, Tuning
 from orchestrator.config.models import ModelConfig
 from orchestrator.records.facts import Cost
-from orchestrator.training.network.architectures import build_empty
-from orchestrator.training.network.backbones import POOL, network_stages
+from orchestrator.training.network.architectures import build_empty, require_size
+from orchestrator.training.network.backbones import block_modules, network_stages
 from orchestrator.training.network.freezing import choose_trainable, count_parameters
 
 _Demand = tuple[Tuning, bool]
@@ -42,11 +43,16 @@ def measure_costs(
 
     The backward pass is counted by autograd, a block at a time, so it stops where nothing before it trains.
     """
-    network = build_empty(model.backbone, num_classes)
+    known = model.network
+    network = build_empty(model.backbone, num_classes, image_size)
+    require_size(network, model.backbone, image_size)
     with torch.device("meta"):
         image = torch.empty(1, 3, image_size, image_size)
     # BatchNorm refuses to train on one value a channel; its mode changes no count
-    stages = _measure_stages(network.eval(), model.backbone, image, frozen_sets)
+    network.eval()
+    if not known.chained and {*known.blocks[1:], HEAD} - set(known.cuts):
+        return {frozen: _measure_whole(network, known, image, frozen) for frozen in frozen_sets}
+    stages = _measure_stages(network, known, image, frozen_sets)
     return {frozen: _add_up(stages, frozen) for frozen in frozen_sets}
 
 
@@ -74,17 +80,39 @@ def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
 
 
 def _measure_stages(
-    network: nn.Module, backbone: str, image: Tensor, frozen_sets: Sequence[FrozenSet]
+    network: nn.Module, known: Backbone, image: Tensor, frozen_sets: Sequence[FrozenSet]
 ) -> dict[str, _Stage]:
-    parts = network_stages(network, backbone)
-    parts["head"] = nn.Sequential(parts.pop(POOL), parts.pop("head"))
+    parts = network_stages(network, known, image.shape[-1])
+    parts[HEAD] = nn.Sequential(parts.pop(POOL), parts.pop(HEAD))
     demands = [_list_demands(parts, frozen) for frozen in frozen_sets]
-    stages = {}
+    stages: dict[str, _Stage] = {}
     value = image
     for name, part in parts.items():
-        stages[name] = _measure(part, value, {each[name] for each in demands})
+        stage = _measure(part, value, {each[name] for each in demands})
+        # a span computes all that comes before it once more, of an image of its own
+        before = 0 if known.chained else sum(each.forward for each in stages.values())
+        stages[name] = replace(stage, forward=stage.forward - before)
         value = part(value).detach()
     return stages
+
+
+def _measure_whole(network: nn.Module, known: Backbone, image: Tensor, frozen: FrozenSet) -> Cost:
+    """Count a frozen set of a network that cannot be cut into its blocks."""
+    for block, modules in block_modules(network, known).items():
+        for module in modules:
+            choose_trainable(module, frozen.tuning(block))
+    choose_trainable(network.get_submodule(known.head), Tuning.FULL)
+    trainable, total = count_parameters(network)
+    with FlopCounterMode(display=False) as counter:
+        logits = network(image)
+        forward = counter.get_total_flops()
+        torch.autograd.backward(logits.sum())
+    return Cost(
+        trainable_params=trainable,
+        total_params=total,
+        gflops_forward_per_image=forward / 1e9,
+        gflops_train_per_image=counter.get_total_flops() / 1e9,
+    )
 
 
 def _measure(part: nn.Module, value: Tensor, demands: Iterable[_Demand]) -> _Stage:

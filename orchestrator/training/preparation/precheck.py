@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.backbones import find_backbone
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig
 from orchestrator.config.sources import SOURCES, find_stored
+from orchestrator.discovery import TORCHVISION
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError
 from orchestrator.training.folders.labelled import require_list
 from orchestrator.training.network.weight_files import check_weight_file, read_weight_file
@@ -74,7 +75,7 @@ def _check_weights(model: ModelConfig, *, deep: bool) -> Precheck:
     known = find_backbone(model.backbone)
     if model.weights == RANDOM_WEIGHTS:
         return Precheck(notes=("model.weights: none, the network starts from random values",))
-    if model.weights.startswith(_OTHER_SWEEP) or (not known.files and known.builder is None):
+    if model.weights.startswith(_OTHER_SWEEP) or (not known.files and model.backbone in TORCHVISION):
         return Precheck(unchecked=(f"model.weights {model.weights}",))
     try:
         if model.weights in known.files:

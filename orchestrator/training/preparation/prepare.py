@@ -50,7 +50,7 @@ def prepare(
     trainer, gpus = _settle_device(experiment, say)
     if experiment.model.weights != "none":
         say(Step(f"loading the weights {experiment.model.weights}"))
-    weights = describe_weights(experiment.model, weights_file)
+    weights = describe_weights(experiment.model, weights_file, experiment.data.image_size)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
     say(Step(f"reading the data, {experiment.data.source}"))
     data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)

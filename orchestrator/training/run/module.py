@@ -19,8 +19,10 @@ from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.images.batches import Batch, Batches
 from orchestrator.training.kernels.graphs import GraphedParts
-from orchestrator.training.network.backbones import block_modules, network_stages
+from orchestrator.training.network.backbones import block_modules, network_rest, network_span
 from orchestrator.training.network.freezing import hold
+from orchestrator.training.reuse.padding import compute_padded
+from orchestrator.training.reuse.plan import count_padded
 from orchestrator.training.run.outcomes import Outcomes
 
 
@@ -71,11 +73,16 @@ class FreezingModule(pl.LightningModule):
         )
         self.network = network
         self._trainer_config = spec.trainer
-        self._blocks = block_modules(network, model.backbone)
+        known = model.network
+        self._blocks = block_modules(network, known)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
         self._computed = computed
-        # a tuple, so that no part is registered under a second name
-        self._left = tuple(network_stages(network, model.backbone).values())[computed:]
+        # tuples, so that no part is registered under a second name
+        self._left = network_rest(network, known, computed, data.image_size)
+        frozen = count_padded(model, spec.frozen, spec.trainer.accelerator) if computed == 0 else 0
+        self._padded = (network_span(network, known, 0, frozen, data.image_size),) if frozen else ()
+        self._behind = network_rest(network, known, frozen, data.image_size) if frozen else ()
+        self._batch_size = data.batch_size
         # the gradients that a graph gives lie in its own memory, where the next batch overwrites what is to be added to
         graphed = spec.trainer.accelerator == "gpu" and spec.trainer.accumulate == 1
         self._graphed = GraphedParts(self._left, spec.trainer.precision) if graphed else None
@@ -103,7 +110,10 @@ class FreezingModule(pl.LightningModule):
         value = self.prepare(batch)
         if self.training and self._graphed is not None:
             return self._graphed(value)
-        for part in self._left:
+        left = self._left
+        for part in self._padded if len(value) != self._batch_size else ():
+            value, left = compute_padded(part, value, self._batch_size), self._behind
+        for part in left:
             value = part(value)
         return value
 

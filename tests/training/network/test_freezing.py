@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.training.network.backbones import block_modules, build_network
@@ -121,7 +122,7 @@ def test_a_later_train_does_not_undo_it(batchnorm):
     module = FreezingModule(network, make_spec("layer1+layer2", model=model), ["a", "b", "c"], print)
     for _ in range(2):
         assert module.eval().train() is module
-        for block, modules in block_modules(network, "resnet18").items():
+        for block, modules in block_modules(network, find_backbone("resnet18")).items():
             frozen = block in ("layer1", "layer2")
             training = {part.training for module_ in modules for part in module_.modules()}
             assert training == {not frozen or batchnorm == "track"}
