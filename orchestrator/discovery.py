@@ -1,6 +1,7 @@
 """Networks that no `Backbone` describes: their names, and their blocks, which torch finds in a process of its own.
 
-What was found is kept in a small file for each network, so that torch is loaded for it once.
+What was found is kept in a small file for each network, so that torch is loaded for it once: in the folder
+`ORCHESTRATOR_NETWORKS`, or the user's cache. What a function of the user builds may change, and is not kept.
 """
 
 import functools
@@ -91,10 +92,11 @@ def discover(name: str, granularity: Granularity = "stage", blocks: Blocks | Non
 
 
 def _kept_file(name: str, granularity: Granularity, blocks: Blocks | None) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "freeze-orchestrator" / "networks"
+    folder = Path(os.environ.get("ORCHESTRATOR_NETWORKS") or home)
     libraries = ["torch", "torchvision", *(["timm"] if name.startswith(TIMM) else [])]
     asked = [_RULE, name, granularity if blocks is None else None, blocks, [_version(each) for each in libraries]]
-    return home / "freeze-orchestrator" / "networks" / f"{sha256(json.dumps(asked).encode()).hexdigest()[:24]}.json"
+    return folder / f"{sha256(json.dumps(asked).encode()).hexdigest()[:24]}.json"
 
 
 def _version(package: str) -> str | None:
