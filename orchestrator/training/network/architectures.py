@@ -44,7 +44,7 @@ def build_random(backbone: str, num_classes: int = _ANY_CLASSES, image_size: int
         return _build_registered(backbone, num_classes)
     require_network_name(backbone)
     if backbone.startswith(TIMM):
-        return _build_timm(backbone.removeprefix(TIMM), num_classes, image_size)
+        return _build_timm(backbone, num_classes, image_size)
     if OWN.fullmatch(backbone):
         return _build_own(backbone, num_classes)
     arguments = dict(_AS_PRETRAINED.get(backbone, {}))
@@ -82,10 +82,27 @@ def named_weights(backbone: str) -> Mapping[str, Any]:
     return weights
 
 
+def timm_facts(backbone: str) -> Any:
+    """Return what timm states of the default weights of `timm/<name>`: its `PretrainedCfg`.
+
+    Raises:
+        ConfigError: timm has no such network.
+        SetupError: timm is not installed.
+    """
+    timm, name = _import_timm(), backbone.removeprefix(TIMM)
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('.')[0]}*")[:1]
+        raise ConfigError(
+            f"model.backbone: timm {timm.__version__} has no network {name!r}",
+            hint=f"did you mean timm/{close[0]}?" if close else "timm.list_models() lists them",
+        )
+    return timm.get_pretrained_cfg(name)
+
+
 def usual_size(backbone: str) -> int:
     """Return the pixels square of the images that a backbone's published weights were made for."""
     if backbone.startswith(TIMM):
-        size: int = _import_timm().get_pretrained_cfg(backbone.removeprefix(TIMM)).input_size[-1]
+        size: int = timm_facts(backbone).input_size[-1]
         return size
     weights = named_weights(backbone).get("DEFAULT")
     return USUAL_SIZE if weights is None else int(weights.transforms.keywords["crop_size"])
@@ -94,7 +111,7 @@ def usual_size(backbone: str) -> int:
 def _is_made_for_one_size(backbone: str) -> bool:
     """Return whether a network takes the size of its images when it is built."""
     if backbone.startswith(TIMM):
-        return bool(_import_timm().get_pretrained_cfg(backbone.removeprefix(TIMM)).fixed_input_size)
+        return bool(timm_facts(backbone).fixed_input_size)
     return backbone in TORCHVISION and backbone.startswith(("vit_", "maxvit_"))
 
 
@@ -124,19 +141,13 @@ def _import_timm() -> Any:
         ) from error
 
 
-def _build_timm(name: str, num_classes: int, image_size: int | None) -> nn.Module:
-    timm = _import_timm()
-    if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0]}*")[:3]
-        raise ConfigError(
-            f"model.backbone: timm {timm.__version__} has no network {name!r}",
-            hint=f"did you mean timm/{close[0]}?" if close else "timm.list_models() lists them",
-        )
+def _build_timm(backbone: str, num_classes: int, image_size: int | None) -> nn.Module:
+    timm_facts(backbone)  # says that timm is missing, or the network
     arguments = {"pretrained": False, "num_classes": num_classes}
-    if image_size is not None and _is_made_for_one_size(f"{TIMM}{name}"):
+    if image_size is not None and _is_made_for_one_size(backbone):
         arguments["img_size"] = image_size
-    with _explaining(f"{TIMM}{name}", image_size):
-        network: nn.Module = timm.create_model(name, **arguments)
+    with _explaining(backbone, image_size):
+        network: nn.Module = _import_timm().create_model(backbone.removeprefix(TIMM), **arguments)
     return network
 
 

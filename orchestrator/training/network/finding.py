@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from orchestrator.backbones import HEAD, Backbone
 from orchestrator.discovery import Blocks, Granularity
@@ -19,6 +21,8 @@ from orchestrator.training.network.tracing import Trace, first_called, trace_net
 
 _CLASSES = 13
 """Outputs of the head while it is looked for: no other layer has as many."""
+_BATCH = 4
+"""Images whose statistics BatchNorm gets."""
 _SMALL = 64
 """Pixels with which cuts are looked for first: what decides the logits does not depend on it."""
 _STEP_FACTOR = 8
@@ -72,7 +76,7 @@ def _open(name: str, usual: int) -> tuple[nn.Module, CutFinder]:
     for size in dict.fromkeys((min(_SMALL, usual), usual)):
         try:
             network = build_random(name, _CLASSES, size).eval()
-            _draw_heads(network)
+            enliven(network, size)
             return network, CutFinder(network, size)
         except ConfigError:
             if size == usual:
@@ -84,11 +88,24 @@ def _open(name: str, usual: int) -> tuple[nn.Module, CutFinder]:
     ) from reason
 
 
-def _draw_heads(network: nn.Module) -> None:
-    """Give layers that begin at zero values: their output would be the same whatever comes in."""
+def enliven(network: nn.Module, image_size: int) -> None:
+    """Let the output of a network with random weights depend on its input, as that of a trained one does.
+
+    Layers that begin at zero get values, and BatchNorm the statistics of a batch: without them what a deep network
+    gives for any image is the same to the last bit.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.detach().any():
             module.reset_parameters()
+    for norm in norms:
+        norm.momentum = 1.0
+    with suppress(ValueError, RuntimeError), torch.no_grad():
+        network.train()(torch.randn(_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(1)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 def _require_head(network: nn.Module, trace: Trace, name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from orchestrator.blocks import FrozenSet, Tuning
 
@@ -55,12 +56,14 @@ def choose_trainable(module: nn.Module, tuning: Tuning) -> None:
 
 
 def hold(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm) -> None:
-    """Put the modules whose statistics stay into eval mode; with `track` leave all as they are."""
-    if batchnorm == "eval":
-        for block, modules in blocks.items():
-            if _MEANINGS[frozen.tuning(block)].holds_batchnorm:
-                for module in modules:
-                    module.eval()
+    """Put the modules whose statistics stay into eval mode, which also turns off dropout and stochastic depth.
+
+    With `track` BatchNorm stays as it is, and goes on to follow the data.
+    """
+    for block, modules in blocks.items():
+        if _MEANINGS[frozen.tuning(block)].holds_batchnorm:
+            for each in (each for module in modules for each in module.modules()):
+                each.training = each.training and batchnorm == "track" and isinstance(each, _BatchNorm)
 
 
 def count_parameters(network: nn.Module) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from orchestrator.training.data.loading import describe_data
 from orchestrator.training.device import Gpu, explain_cpu, list_gpus, resolve_trainer
 from orchestrator.training.network.backbones import describe_weights
 from orchestrator.training.network.costs import measure_costs
+from orchestrator.training.network.published import find_published
 from orchestrator.training.network.weight_files import shorten
 from orchestrator.training.preparation.scoring import find_scores
 from orchestrator.training.preparation.work import estimate_work, list_boundaries
@@ -47,6 +48,7 @@ def prepare(
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
+    experiment = _settle_normalisation(experiment, say)
     trainer, gpus = _settle_device(experiment, say)
     if experiment.model.weights != "none":
         say(Step(f"loading the weights {experiment.model.weights}"))
@@ -79,6 +81,23 @@ def prepare(
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
+
+
+def _settle_normalisation(experiment: Experiment, say: Say) -> Experiment:
+    """Take mean and standard deviation from the weights' own description, unless they are configured; say which."""
+    model, data = experiment.model, experiment.data
+    published = find_published(model.backbone, model.weights)
+    if published is None:
+        return experiment
+    if published.name:
+        say(f"model.weights: {published.name} of {model.backbone} were made with {published}")
+    stated = {"mean": published.mean, "std": published.std}
+    other = {name: each for name, each in stated.items() if tuple(getattr(data, name)) != each}
+    free = {name: each for name, each in other.items() if published.name and name not in data.model_fields_set}
+    for name, each in other.items():
+        told = "taken from the weights" if name in free else f"and the weights of {model.backbone} have {list(each)}"
+        say(f"data.{name} is {list(each if name in free else getattr(data, name))}: {told}")
+    return experiment.model_copy(update={"data": data.model_copy(update=free)})
 
 
 def _settle_device(experiment: Experiment, say: Say) -> tuple[TrainerConfig, Sequence[Gpu]]:

@@ -14,7 +14,7 @@ from orchestrator.backbones import HEAD, Backbone
 from orchestrator.discovery import TORCHVISION
 from orchestrator.training.network.architectures import build_random, find_smallest_size
 from orchestrator.training.network.backbones import network_span
-from orchestrator.training.network.finding import find_blocks
+from orchestrator.training.network.finding import enliven, find_blocks
 
 SMALL = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "regnet_y_400mf")
 TOO_LARGE = {"regnet_y_128gf", "vit_h_14"}
@@ -43,9 +43,7 @@ def cut(name: str) -> Cut:
     size = 64 if (find_smallest_size(name, 63) or known.image_size) <= 64 else known.image_size
     torch.manual_seed(1)
     network = build_random(name, CLASSES, size)
-    for module in network.get_submodule(known.head).modules():
-        if isinstance(module, nn.Linear):
-            module.reset_parameters()
+    enliven(network, size)
     return Cut(network, known, size)
 
 

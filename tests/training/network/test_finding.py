@@ -1,5 +1,7 @@
 """Blocks that are found: where they lie, what they are called, and what they refuse."""
 
+import sys
+
 import pytest
 import torch
 import torchvision
@@ -124,7 +126,7 @@ def test_a_function_that_builds_something_else_is_refused(name, said):
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(architectures.sys.modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(SetupError, match="need the package timm") as caught:
         build_random("timm/resnet18")
     assert caught.value.hint == "pip install 'freeze-orchestrator[timm]'"
