@@ -81,7 +81,7 @@ test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything
 	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
 
 test-models: $(STAMP) ## cut every network of torchvision, and thirty of timm where it is installed (an hour)
-	$(BIN)/pytest -m models tests/training/network $(PYTEST_ARGS)
+	$(BIN)/pytest -m models tests/training $(PYTEST_ARGS)
 
 test-gpu: $(STAMP) ## run the tests that need a CUDA GPU (8 minutes at most), and print a table; without one they fail
 	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu --tb=short -rN tests/training $(PYTEST_ARGS)

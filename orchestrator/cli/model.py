@@ -54,9 +54,11 @@ def blocks(
 
     Exit codes: 0, 2 there is no such network or it takes no images of that size, 5 a library is missing.
     """
+    from orchestrator.backbones import require_backbone_name
     from orchestrator.config.models import ModelConfig
     from orchestrator.training.preparation.description import describe_model
 
+    require_backbone_name(name)
     facts = describe_model(ModelConfig(backbone=name, granularity=granularity, weights="none"), size)
     rows = _list_rows(facts)
     if form is Format.json:

@@ -31,6 +31,8 @@ from orchestrator.config.sources import explain_classes, known_classes
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
+_MOST_WIDENED = 9
+"""Blocks of which a study declares every subset."""
 _MOST_SUBSETS = 12
 """Blocks of which every subset can be tried."""
 
@@ -347,6 +349,11 @@ class Experiment(Section):
         """Epochs at which runs pause in a race; the last one is their end."""
         end = self.trainer.max_epochs
         return (*(rung for rung in self.search.race.rungs if rung < end), end)
+
+    @property
+    def widest_sets(self) -> list[FrozenSet]:
+        """Every frozen set of the network, to which its search space may be widened; of many blocks only its space."""
+        return all_sets(self.blocks) if len(self.blocks) <= _MOST_WIDENED else self.frozen_sets
 
     @property
     def frozen_sets(self) -> list[FrozenSet]:

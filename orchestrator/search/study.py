@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet, all_sets
+from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import Experiment
 from orchestrator.errors import ConfigError
 from orchestrator.records.facts import Cost
@@ -51,8 +51,6 @@ _IDENTITY = "identity"
 _WEIGHTS = "weights_sha256"
 _WEIGHTS_FILE = "weights_file"
 _CLOSED = "closed"
-_MOST_DECLARED = 9
-"""Blocks of which every subset is declared: a search of more cannot be widened to all of them."""
 _MAX_ASKS = 20
 """Suggestions in a row that may equal a running trial before the sampler is taken to be stuck."""
 
@@ -80,9 +78,8 @@ class OptunaSearch:
         self._plan, self.left_out = plan_choices(experiment, costs, scores)
         self._kept = [f for f in experiment.frozen_sets if f not in self.left_out]
         self._space = Space(experiment)
-        # a plan declares every frozen set of the backbone, so that it can be widened later
-        every = all_sets(experiment.blocks) if len(experiment.blocks) <= _MOST_DECLARED else experiment.frozen_sets
-        declared = [f for f in every if self._plan is not None or f in self._kept]
+        # a plan declares what it may be widened to
+        declared = [f for f in experiment.widest_sets if self._plan is not None or f in self._kept]
         self._distributions = self._space.distributions(declared)
         self._proposed: list[Choice] = []
         self._lost = 0

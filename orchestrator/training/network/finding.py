@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from orchestrator.backbones import HEAD, Backbone
 from orchestrator.discovery import Blocks, Granularity
@@ -168,7 +169,7 @@ def _begin_head(finder: CutFinder, head: str) -> str:
         module = network.get_submodule(path)
         if next(module.parameters(), None) is not None and next(module.children(), None) is None:
             break
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p:  # noqa: SLF001 - base of all dropouts
+        if isinstance(module, _DropoutNd) and module.p:
             begin = path
     return begin
 

@@ -71,9 +71,8 @@ class FreezingModule(pl.LightningModule):
                 "fingerprint": spec.fingerprint,
             }
         )
-        self.network = network
+        self.network, known = network, model.network
         self._trainer_config = spec.trainer
-        known = model.network
         self._blocks = block_modules(network, known)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
         self._computed = computed
@@ -82,11 +81,10 @@ class FreezingModule(pl.LightningModule):
         frozen = count_padded(model, spec.frozen, spec.trainer.accelerator) if computed == 0 else 0
         self._padded = (network_span(network, known, 0, frozen, data.image_size),) if frozen else ()
         self._behind = network_rest(network, known, frozen, data.image_size) if frozen else ()
-        self._batch_size = data.batch_size
         # the gradients that a graph gives lie in its own memory, where the next batch overwrites what is to be added to
         graphed = spec.trainer.accelerator == "gpu" and spec.trainer.accumulate == 1
         self._graphed = GraphedParts(self._left, spec.trainer.precision) if graphed else None
-        self._batches = batches
+        self._batches, self._full_batch = batches, data.batch_size
         self._batch = 0
         self._on_epoch = on_epoch
         self._epoch_began = 0.0
@@ -111,8 +109,8 @@ class FreezingModule(pl.LightningModule):
         if self.training and self._graphed is not None:
             return self._graphed(value)
         left = self._left
-        for part in self._padded if len(value) != self._batch_size else ():
-            value, left = compute_padded(part, value, self._batch_size), self._behind
+        for part in self._padded if len(value) != self._full_batch else ():
+            value, left = compute_padded(part, value, self._full_batch), self._behind
         for part in left:
             value = part(value)
         return value
