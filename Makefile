@@ -33,7 +33,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep demo study ui status pareto test test-lowest test-minimal test-faults test-gpu bench calibrate docs house check clean
+.PHONY: help setup sweep demo study ui status pareto test test-lowest test-minimal test-faults test-models test-gpu bench calibrate docs house check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,9 @@ test-minimal: $(STAMP) ## sweep the demo with the wheel and what it needs to run
 
 test-faults: $(STAMP) ## kill, stop and starve sweeps, and look whether anything is lost (an hour)
 	$(BIN)/pytest -m '' tests/faults $(PYTEST_ARGS)
+
+test-models: $(STAMP) ## cut every network of torchvision, and thirty of timm where it is installed (an hour)
+	$(BIN)/pytest -m models tests/training $(PYTEST_ARGS)
 
 test-gpu: $(STAMP) ## run the tests that need a CUDA GPU (8 minutes at most), and print a table; without one they fail
 	ORCHESTRATOR_REQUIRE_GPU=1 $(BIN)/pytest -m gpu --tb=short -rN tests/training $(PYTEST_ARGS)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.bound import HEAD, StageSeconds
 from benchmarks.workloads import BACKBONE, Workload
+from orchestrator.backbones import find_backbone
 from orchestrator.config.models import TrainerConfig
 from orchestrator.execution.child import KEEP_FREED_MEMORY, in_environment
 from orchestrator.training.device import autocast
@@ -85,7 +86,7 @@ def _stages(network: nn.Module) -> dict[str, nn.Module]:
 
     stages: dict[str, nn.Module] = {
         block: nn.Sequential(*join("conv1", "bn1", "relu", "maxpool")) if block == "stem" else modules[0]
-        for block, modules in block_modules(network, BACKBONE).items()
+        for block, modules in block_modules(network, find_backbone(BACKBONE)).items()
     }
     average, head = join("avgpool", "fc")
     return {**stages, HEAD: nn.Sequential(average, nn.Flatten(), head)}

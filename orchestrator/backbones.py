@@ -1,16 +1,24 @@
 """The backbones that `model.backbone` may name: their blocks, and what is known of them without loading torch.
 
-A family is added here and nowhere else, as `Backbone`s in `BACKBONES`. A package adds one by an entry point in the
-group `freeze_orchestrator.backbones`. The tests compare what is stated here with torchvision.
+The blocks of most networks are found (`discovery.py`). Those in `BACKBONES` are known without that; a family is added
+there and nowhere else. A package adds one by an entry point in the group `freeze_orchestrator.backbones`. The tests
+compare what is stated here with torchvision, and with what is found.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Final
 
+from orchestrator.discovery import TORCHVISION, Granularity, discover, require_network_name
+from orchestrator.errors import ConfigError
 from orchestrator.registry import Registry
 
 Shape = tuple[int, ...]
+POOL: Final = "pool"
+"""What follows the last block and has nothing to train."""
+HEAD: Final = "head"
+"""What is trained in each run, behind the blocks."""
 COUNTER: Final = ".num_batches_tracked"
 """End of the name of BatchNorm's counters: they change no result, and a file may lack them."""
 
@@ -19,15 +27,19 @@ COUNTER: Final = ".num_batches_tracked"
 class Backbone:
     """A network in named blocks, with a pool and a head.
 
-    Blocks, pool, flattening and head, one after the other, compute what the network computes.
-
     Attributes:
-        name: As torchvision names it, unless there is a `builder`.
-        modules: Paths of the modules of each block, in network order.
+        name: As `model.backbone` names it.
+        modules: Paths of the modules of each block, in network order; of a network whose blocks were found also of
+            parameters that no such module holds.
         pool: Paths of the modules that follow the last block and have nothing to train.
         head: Path of the module that each run replaces; its last matrix has a row for each class.
         builder: Builds the network with random weights, as a `torch.nn.Module`, from the number of classes; None:
-            torchvision does.
+            it follows from the name.
+        chained: Blocks, pool, flattening and head, one after the other, compute what the network computes.
+        cuts: Of a network that is not chained, the module at which a block, or the `head`, begins, where its input
+            alone decides all that follows, to the last bit.
+        any_batch: On a CPU in fp32 a block gives for an image the same, to the last bit, in a batch of any size but 1.
+        image_size: Pixels square of the images that its published weights were made for.
         step_bytes: Bytes that a training step holds for each pixel of its batch, about.
         files: File of each of torchvision's weights, by name; empty: not known before torch is loaded.
         tensors: Lists the shapes of its tensors by name, without the head; None: not known before torch is loaded.
@@ -43,6 +55,10 @@ class Backbone:
     pool: tuple[str, ...] = ("avgpool",)
     head: str = "fc"
     builder: Callable[[int], object] | None = None
+    chained: bool = True
+    cuts: Mapping[str, str] = field(default_factory=dict)
+    any_batch: bool = False
+    image_size: int = 224
     step_bytes: int = 4000
     files: Mapping[str, str] = field(default_factory=dict)
     tensors: Callable[[], Mapping[str, Shape]] | None = None
@@ -51,6 +67,11 @@ class Backbone:
     def blocks(self) -> tuple[str, ...]:
         """Names of the blocks in network order. The head is no block: it always trains."""
         return tuple(self.modules)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The blocks, what pools what the last of them gives, and the head."""
+        return (*self.modules, POOL, HEAD)
 
     def is_of_head(self, tensor: str) -> bool:
         """Return whether a tensor of that name belongs to the head."""
@@ -110,6 +131,7 @@ _RESNETS = (
     Backbone(
         name="resnet18",
         modules=_RESNET_MODULES,
+        any_batch=True,
         step_bytes=1200,
         files={"IMAGENET1K_V1": "resnet18-f37072fd.pth", "DEFAULT": "resnet18-f37072fd.pth"},
         tensors=_ResNet(depths=(2, 2, 2, 2)),
@@ -117,6 +139,7 @@ _RESNETS = (
     Backbone(
         name="resnet34",
         modules=_RESNET_MODULES,
+        any_batch=True,
         step_bytes=2000,
         files={"IMAGENET1K_V1": "resnet34-b627a593.pth", "DEFAULT": "resnet34-b627a593.pth"},
         tensors=_ResNet(depths=(3, 4, 6, 3)),
@@ -137,10 +160,44 @@ _RESNETS = (
 BACKBONES: Final = Registry(Backbone, [*_RESNETS], group="freeze_orchestrator.backbones")
 
 
-def find_backbone(name: str) -> Backbone:
+def find_backbone(
+    name: str, granularity: Granularity = "stage", blocks: Mapping[str, Sequence[str]] | None = None
+) -> Backbone:
     """Return the backbone called `name`.
 
+    Args:
+        name: As `model.backbone` takes it.
+        granularity: How much a block holds; those in `BACKBONES` state the blocks of `stage`.
+        blocks: The blocks that it is to have, as `Backbone.modules`; None: those that are stated or found.
+
     Raises:
-        ConfigError: There is none, or the package that adds it cannot be used.
+        ConfigError: There is none, the package that adds it cannot be used, or the blocks are none of it.
+        SetupError: A library is missing.
     """
-    return BACKBONES.find(name)
+    if name in BACKBONES:
+        known = BACKBONES.find(name)
+        if granularity == "stage" and blocks in (None, known.modules):
+            return known
+    if blocks is None:
+        return Backbone(**discover(name, granularity))
+    given = tuple((block, tuple(paths)) for block, paths in blocks.items())
+    found = discover(name, granularity)
+    if tuple((block, tuple(paths)) for block, paths in found["modules"].items()) == given:
+        return Backbone(**found)
+    return Backbone(**discover(name, granularity, given))
+
+
+def require_backbone_name(name: str) -> str:
+    """Return a name that a backbone may have; whether there is one is looked up for registered ones only.
+
+    Raises:
+        ConfigError: It is no such name, or the package that adds it cannot be used.
+    """
+    if name in BACKBONES:
+        return BACKBONES.find(name).name
+    try:
+        require_network_name(name)
+    except ConfigError as error:
+        close = get_close_matches(name, [*BACKBONES.names, *TORCHVISION], n=1)
+        raise ConfigError(error.message, hint=f"did you mean {close[0]!r}?" if close else error.hint) from error
+    return name

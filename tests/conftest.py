@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sqlite3
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from sqlalchemy.engine import Engine
 from orchestrator.storage.flock import build_lock
 from orchestrator.storage.layout import Root
 
+# what is found of networks is found by these sources, and kept for one session
+os.environ["ORCHESTRATOR_NETWORKS"] = tempfile.mkdtemp(prefix="networks-")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # torch starts a thread a core in each test process, and threads that wait for each other's cores wait five times
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +39,7 @@ def _wait_for_no_disk(connection: object, _: object) -> None:
 def pytest_unconfigure() -> None:
     """Give them back, or their libraries report them as leaked at the end."""
     gc.unfreeze()
+    shutil.rmtree(os.environ["ORCHESTRATOR_NETWORKS"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

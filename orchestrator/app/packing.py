@@ -4,7 +4,6 @@ import heapq
 from collections.abc import Sequence
 from itertools import combinations
 
-from orchestrator.backbones import find_backbone
 from orchestrator.config.models import Experiment
 from orchestrator.machine.gpus import GpuShare
 from orchestrator.machine.limits import read_memory
@@ -98,6 +97,6 @@ def choose_packing(share: GpuShare, *, gpus: int, cores: int, runs: int) -> int:
 def count_fitting(experiment: Experiment) -> int:
     """Count the runs on a CPU for which there is memory now; at least one."""
     data = experiment.data
-    activations = data.batch_size * data.image_size**2 * find_backbone(experiment.model.backbone).step_bytes
+    activations = data.batch_size * data.image_size**2 * experiment.model.network.step_bytes
     images = 0 if experiment.cache.images else data.memory_mb * _MIB
     return max(1, read_memory().available // (_PROCESS + activations + images))

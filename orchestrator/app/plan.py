@@ -49,6 +49,7 @@ def plan_sweep(experiment: Experiment) -> Plan:
     """
     from orchestrator.training.preparation.precheck import check_inputs  # before what loads torch
 
+    experiment = experiment.with_blocks()
     checked = check_inputs(experiment, deep=True)
     checked.raise_any()
     from orchestrator.training.images.augmentation import require_transform

@@ -68,6 +68,7 @@ def run_sweep(
     """
     from orchestrator.training.preparation.precheck import check_inputs
 
+    experiment = experiment.with_blocks()
     check_inputs(experiment).raise_any()  # within a second: what would be found after half a minute of loading
     place = Root.at(root)
     place.create()

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli import cache, config, data, doctor, exits, query, sweep, ui
+from orchestrator.cli import cache, config, data, doctor, exits, model, query, sweep, ui
 from orchestrator.cli.output import print_note
 from orchestrator.errors import ConfigError, NotFoundError, OrchestratorError, SetupError
 from orchestrator.machine.streams import lost_output
@@ -76,6 +76,7 @@ doctor.register(app)
 app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 
 
 @app.callback()

@@ -1,7 +1,6 @@
 """What all sections of the configuration share: their base, and the types of values that stand in several."""
 
 import re
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import (
@@ -16,8 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from orchestrator.backbones import BACKBONES, find_backbone
-from orchestrator.blocks import FrozenSet
+from orchestrator.backbones import require_backbone_name
+from orchestrator.discovery import OWN, TIMM, TORCHVISION
 from orchestrator.errors import ConfigError
 
 BROKEN_RULE = "broken_rule"
@@ -36,26 +35,9 @@ def _refuse_bool(value: object) -> object:
     return value
 
 
-def _require_known_blocks(frozen: FrozenSet) -> FrozenSet:
-    """Arrange a set in network order; whether the experiment's own backbone has its blocks is looked at later."""
-    try:
-        return frozen.arrange(_list_blocks(BACKBONES.shipped))
-    except ConfigError as error:
-        if BACKBONES.names == BACKBONES.shipped:
-            raise as_problem(error) from error
-    try:  # installed packages are loaded only for blocks that no other backbone has
-        return frozen.arrange(_list_blocks(BACKBONES.names))
-    except ConfigError as error:
-        raise as_problem(error) from error
-
-
-def _list_blocks(backbones: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(block for name in backbones for block in find_backbone(name).blocks))
-
-
 def _require_backbone(name: str) -> str:
     try:
-        return find_backbone(name).name
+        return require_backbone_name(name)
     except ConfigError as error:
         raise as_problem(error) from error
 
@@ -89,9 +71,15 @@ BatchSize = Annotated[int, Field(ge=1, le=8192), no_bool]
 Seed = Annotated[int, Field(ge=0, lt=2**32), no_bool]
 Channel = Annotated[float, Field(allow_inf_nan=False), no_bool]
 ClassName = Annotated[str, Field(min_length=1), BeforeValidator(_read_class_name, json_schema_input_type=str | int)]
-KnownFrozenSet = Annotated[FrozenSet, AfterValidator(_require_known_blocks)]
 BackboneName = Annotated[
-    str, AfterValidator(_require_backbone), WithJsonSchema({"type": "string", "enum": list(BACKBONES.shipped)})
+    str,
+    AfterValidator(_require_backbone),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [{"enum": list(TORCHVISION)}, {"pattern": f"^{TIMM}."}, {"pattern": f"^{OWN.pattern}$"}],
+        }
+    ),
 ]
 
 

@@ -1,17 +1,19 @@
 """The typed values of an experiment: what `experiments.yaml` may say, with units, ranges and defaults."""
 
-import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from orchestrator.backbones import find_backbone
+from orchestrator.backbones import BACKBONES
 from orchestrator.blocks import FrozenSet, all_sets, prefix_sets
 from orchestrator.config.data import DataConfig as DataConfig
 from orchestrator.config.data import SyntheticConfig as SyntheticConfig
 from orchestrator.config.data import ValueRange as ValueRange
-from orchestrator.config.fields import BackboneName, Section, blame
 from orchestrator.config.fields import BatchSize as BatchSize
+from orchestrator.config.fields import Section, blame
+from orchestrator.config.network import SWEEP_NAME as SWEEP_NAME
+from orchestrator.config.network import SWEEP_WEIGHTS as SWEEP_WEIGHTS
+from orchestrator.config.network import ModelConfig as ModelConfig
 from orchestrator.config.search import DIMENSIONS as DIMENSIONS
 from orchestrator.config.search import SearchConfig as SearchConfig
 from orchestrator.config.sources import explain_classes, known_classes
@@ -19,45 +21,15 @@ from orchestrator.config.trainer import Convolutions as Convolutions
 from orchestrator.config.trainer import MatmulPrecision as MatmulPrecision
 from orchestrator.config.trainer import Precision as Precision
 from orchestrator.config.trainer import TrainerConfig as TrainerConfig
-from orchestrator.config.tunings import require_countable
+from orchestrator.config.tunings import explain_uncountable
 from orchestrator.errors import ConfigError
 from orchestrator.masking import is_ambiguous, remember_address
 
-SWEEP_WEIGHTS = "sweep:"
-"""Begins a value of `model.weights` that names a sweep."""
-
-SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
-"""Name of a sweep: that of its experiment, or of an archived one."""
+_MOST_WIDENED = 9
+"""Blocks of which a study declares every subset."""
 
 ExecutionMode = Literal["processes", "inline"]
 """Each is a module of `orchestrator.execution`, whose `build` builds the executor."""
-
-
-class ModelConfig(Section):
-    """The network and what it starts from."""
-
-    backbone: BackboneName = "resnet18"
-    """Architecture, as torchvision names it, or an installed package."""
-    weights: str = "IMAGENET1K_V1"
-    """A torchvision weight name, `none`, the path of a state dict (`.pth`, `.pt`, `.safetensors`) or of a checkpoint
-    that holds one (of a run, Lightning, MoCo, DINO and others), or `sweep:<experiment>`: the best network of that sweep
-    under the same root. Prefixes, and the names that timm and transformers give, are recognised."""
-    num_classes: int | None = Field(default=None, ge=2, le=100_000)
-    """Outputs of the head; null: as many as the data set has classes."""
-    frozen_batchnorm: Literal["eval", "track"] = "eval"
-    """Blocks that do not train in full hold their BatchNorm statistics (`eval`), or these follow the data (`track`)."""
-
-    @field_validator("weights")
-    @classmethod
-    def _sweep_has_a_name(cls, value: str) -> str:
-        if value.startswith(SWEEP_WEIGHTS) and not SWEEP_NAME.fullmatch(value.removeprefix(SWEEP_WEIGHTS)):
-            raise ValueError("must name an experiment after `sweep:`, such as sweep:demo-source")
-        return value
-
-    @property
-    def source_sweep(self) -> str | None:
-        """The sweep whose best network the weights are; None where they come from elsewhere."""
-        return self.weights.removeprefix(SWEEP_WEIGHTS) if self.weights.startswith(SWEEP_WEIGHTS) else None
 
 
 class ExecutionConfig(Section):
@@ -203,16 +175,19 @@ class Experiment(Section):
     @classmethod
     def _frozen_sets_fit_the_backbone(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
         model = info.data.get("model")
-        if model is None:
-            return value
-        if value.mode == "subset":
-            require_countable(value.tunings, len(find_backbone(model.backbone).blocks))
+        if model is None or not (model.blocks or (model.backbone in BACKBONES and model.granularity == "stage")):
+            return value  # the blocks are found when the sweep starts
+        order = tuple(model.blocks or model.network.blocks)
+        if value.mode == "subset" and (text := explain_uncountable(value.tunings, len(order))):
+            raise blame(text, ("search", "tunings"), [str(tuning) for tuning in value.tunings])
+        arranged = []
         for number, frozen in enumerate(value.frozen):
             try:
-                frozen.arrange(find_backbone(model.backbone).blocks)
+                arranged.append(frozen.arrange(order))
             except ConfigError as error:
-                raise blame(f"{error.message} of {model.backbone}", ("search", "frozen", number), frozen.key) from error
-        return value
+                text = f"{error.message} of {model.backbone}{f'; {error.hint}' if error.hint else ''}"
+                raise blame(text, ("search", "frozen", number), frozen.key) from error
+        return value.model_copy(update={"frozen": tuple(arranged)}) if value.frozen else value
 
     @field_validator("search")
     @classmethod
@@ -236,7 +211,20 @@ class Experiment(Section):
     @property
     def blocks(self) -> tuple[str, ...]:
         """Block names of the backbone, in network order."""
-        return find_backbone(self.model.backbone).blocks
+        return tuple(self.model.blocks or self.model.network.blocks)
+
+    def with_blocks(self) -> Self:
+        """Return the experiment with its blocks written down, where they had to be found.
+
+        Raises:
+            ConfigError: The blocks cannot be found, or those that are given are none of the network's.
+            SetupError: A library is missing.
+        """
+        known, model = self.model.network, self.model
+        if known.chained:
+            return self
+        blocks = {block: tuple(paths) for block, paths in known.modules.items()}
+        return self.model_copy(update={"model": model.model_copy(update={"blocks": blocks})})
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -245,10 +233,25 @@ class Experiment(Section):
         return (*(rung for rung in self.search.race.rungs if rung < end), end)
 
     @property
+    def widest_sets(self) -> list[FrozenSet]:
+        """Every set that freezes blocks and tunes none, to which a search may be widened; of many blocks its own only.
+
+        They are in the order of `all_sets`, whatever is searched.
+        """
+        if len(self.blocks) <= _MOST_WIDENED:
+            return all_sets(self.blocks)
+        places = {block: place for place, block in enumerate(self.blocks)}
+        own = [frozen for frozen in self.frozen_sets if not frozen.tuned]
+        return sorted(own, key=lambda frozen: (len(frozen), [places[block] for block in frozen.blocks]))
+
+    @property
     def frozen_sets(self) -> list[FrozenSet]:
         """The frozen sets of the search space, each once, before any budget."""
         if self.search.mode == "prefix":
             return prefix_sets(self.blocks, self.search.tunings)
         if self.search.mode == "subset":
+            if text := explain_uncountable(self.search.tunings, len(self.blocks)):
+                hint = "or set model.granularity to stage, or search.mode to prefix"
+                raise ConfigError(f"search.tunings: {', '.join(map(str, self.search.tunings))} {text}", hint=hint)
             return all_sets(self.blocks, self.search.tunings)
         return list(dict.fromkeys(frozen.arrange(self.blocks) for frozen in self.search.frozen))

@@ -13,7 +13,7 @@ from orchestrator.config.dimensions import (
     Searches,
     WeightDecayDimension,
 )
-from orchestrator.config.fields import KnownFrozenSet, Section, Seed, blame, require_distinct
+from orchestrator.config.fields import Section, Seed, blame, require_distinct
 from orchestrator.config.objective import ObjectiveConfig
 from orchestrator.config.race import BudgetConfig, RaceConfig
 from orchestrator.config.recommend import RecommendConfig
@@ -25,7 +25,7 @@ class SearchConfig(Section):
 
     mode: Literal["prefix", "subset", "list"] = "prefix"
     """`prefix`: freeze the first k blocks; `subset`: every set of blocks; `list`: the sets in `frozen`."""
-    frozen: tuple[KnownFrozenSet, ...] = Field(default=(), validate_default=True)
+    frozen: tuple[FrozenSet, ...] = Field(default=(), validate_default=True)
     """The frozen sets of mode `list`, each as blocks joined by `+`, or `none`; `layer2:norm` is a block that is not
     frozen and does not train in full."""
     tunings: Tunings = Field(default=("full",), validate_default=True)

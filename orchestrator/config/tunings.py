@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from orchestrator.blocks import Tuning
-from orchestrator.config.fields import blame, require_distinct
+from orchestrator.config.fields import require_distinct
 
 _MOST_SETS: Final = 5_000
 """Frozen sets of a search at the most: each is counted before anything trains."""
@@ -32,10 +32,12 @@ Tunings = Annotated[tuple[_TrainedTuning, ...], Field(min_length=1), AfterValida
 FULL_ONLY: Final = (Tuning.FULL,)
 
 
-def require_countable(tunings: Sequence[Tuning], blocks: int) -> None:
-    """Refuse tunings that make more sets of blocks than can be searched, at `search.tunings`."""
+def explain_uncountable(tunings: Sequence[Tuning], blocks: int) -> str | None:
+    """Return why tunings make more sets of so many blocks than can be searched; None: they do not."""
     sets = (1 + len(tunings)) ** blocks
-    if sets > _MOST_SETS:
-        found = f"make {sets:,} frozen sets of {blocks} blocks, and {_MOST_SETS:,} can be searched"
-        text = f"{found}: leave out a tuning, or use mode list"
-        raise blame(text, ("search", "tunings"), [str(tuning) for tuning in tunings])
+    if sets <= _MOST_SETS:
+        return None
+    return (
+        f"make {sets:,} frozen sets of {blocks} blocks, and {_MOST_SETS:,} can be searched: leave out a tuning, or use "
+        "mode list"
+    )

@@ -51,7 +51,10 @@ long as the recipe does."""
 LOGGED_STEPS = "trainer.log_every_n_steps"
 """Changes no result, but fingerprints of before hold it: identities have `LOGGED_STEPS_HELD` in its place."""
 LOGGED_STEPS_HELD = 10
-NO_PART = frozenset({f"data.{name}" for name in IN_DATA_FINGERPRINT | WITHOUT_EFFECT} | {"model.weights", "version"})
+NO_PART = frozenset(
+    {f"data.{name}" for name in IN_DATA_FINGERPRINT | WITHOUT_EFFECT}
+    | {"model.weights", "model.granularity", "version"}  # what a granularity leads to stands in `model.blocks`
+)
 """Fields that are no part of an identity: they change no result, or a hash that is part of it holds their effect."""
 
 

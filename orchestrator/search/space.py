@@ -11,7 +11,7 @@ from optuna.distributions import (
 )
 
 from orchestrator import names
-from orchestrator.blocks import FrozenSet, Tuning, all_sets
+from orchestrator.blocks import FrozenSet, Tuning
 from orchestrator.config.dimensions import FloatRange, IntRange
 from orchestrator.config.models import Experiment
 from orchestrator.records.spec import Choice, Hyperparameters
@@ -85,9 +85,9 @@ def declare_sets(experiment: Experiment, kept: Sequence[FrozenSet] | None) -> li
     Args:
         experiment: What is searched.
         kept: Those that a sampler may choose. None: trials are planned; then all that train blocks in full or not at
-            all are declared, so that the plan can be widened later.
+            all are declared, so that the plan can be widened later, unless there are too many blocks for that.
     """
-    frozen_only = [frozen for frozen in all_sets(experiment.blocks) if kept is None or frozen in kept]
+    frozen_only = [frozen for frozen in experiment.widest_sets if kept is None or frozen in kept]
     tuned = [frozen for frozen in (experiment.frozen_sets if kept is None else kept) if frozen.tuned]
     return [*frozen_only, *sorted(tuned, key=str)]
 

@@ -49,8 +49,8 @@ def choose_expected(values: Floats, costs: Sequence[float]) -> int:
     expected = values.mean(axis=0)
     behind = values[:, [int(expected.argmax())]] - values
     errors = behind.std(axis=0) / math.sqrt(len(values))
-    tied = np.flatnonzero(behind.mean(axis=0) <= 2 * errors)
-    return int(min(tied, key=lambda place: (costs[place], -expected[place], place)))
+    tied = np.flatnonzero(behind.mean(axis=0) <= 2 * errors).tolist()
+    return min(tied, key=lambda place: (costs[place], -expected[place], place))
 
 
 def within_probabilities(values: Floats, margin: float) -> Floats:

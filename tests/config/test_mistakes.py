@@ -11,7 +11,7 @@ from orchestrator.config.optimizers import OPTIMIZERS
 from orchestrator.errors import ConfigError
 from tests.factories import make_experiment
 
-BLOCKS = "valid blocks: stem, layer1, layer2, layer3, layer4"
+BLOCKS = "valid blocks: stem, layer1, layer2, layer3, layer4 of resnet18"
 
 
 # § is where a mistake stands
@@ -40,6 +40,7 @@ experiments:
     search:§
 """
 NAME_RULE = "a name has letters, digits, '.', '_' and '-' and begins with a letter or digit"
+NETWORKS = "must be a network of torchvision, timm/<name>, or package.module:function"
 EVERY_MISTAKE = [
     "defaults.trainr: unknown key; did you mean 'trainer'?",
     "defaults.extends: unknown key (an experiment has it, not the defaults)",
@@ -47,7 +48,7 @@ EVERY_MISTAKE = [
     "experiments.one.data.mean.2: an item is missing ([true, 0.1])",
     "experiments.one.data.mean.0: must not be a boolean (true)",
     "experiments.one.data.std: each standard deviation must be greater than 0 ([0, 1, 1])",
-    "experiments.one.model.backbone: must be one of resnet18, resnet34, resnet50; did you mean 'resnet50'? ('resnet9')",
+    f"experiments.one.model.backbone: {NETWORKS}; did you mean 'resnet50'? ('resnet9')",
     "experiments.one.model.num_classes: must be greater than or equal to 2 (1)",
     "experiments.one.trainer.max_epochs: must not be a boolean (true)",
     "experiments.one.trainer.lr: must be a valid number, unable to parse string as a number ('fast')",
@@ -181,7 +182,7 @@ SEARCHES = [
         f"frozen.0: unknown block 'layr1'; {BLOCKS}; did you mean 'layer1'? ('stem+layr1')",
     ),
     ("{mode: list, frozen: [stem, §head]}", f"frozen.1: unknown block 'head'; {BLOCKS} ('head')"),
-    ("{mode: list, frozen: [stem, §'']}", f"frozen.1: unknown block ''; {BLOCKS} ('')"),
+    ("{mode: list, frozen: [stem, §'']}", f"frozen.1: unknown block ''; {BLOCKS} ('none')"),
     ("{mode: list, frozen: [§none+stem]}", f"frozen.0: unknown block 'none'; {BLOCKS} ('none+stem')"),
     ("{mode: list, frozen: [§[stem]]}", 'frozen.0: must be a valid string (["stem"])'),
     ("{mode: list, frozen: §stem}", "frozen: must be a list ('stem')"),
@@ -309,7 +310,7 @@ def test_broken_rules_are_named_beside_other_mistakes(mistakes):
     """
     keys = [line.split(": ")[1].removeprefix("experiments.a.") for line in mistakes(text)]
     assert keys == [
-        *("model.num_classes", "trainer.lr", "search.frozen.0", "search.sampler"),
+        *("model.num_classes", "trainer.lr", "search.frozen", "search.sampler"),
         *("search.seeds", "search.max_trainable_params"),
     ]
 
@@ -332,7 +333,7 @@ def test_the_rules_hold_in_python_too():
     with pytest.raises(ValidationError, match=r"needs search\.frozen, the frozen sets to try"):
         SearchConfig(mode="list")
     with pytest.raises(ValidationError, match=r"unknown block 'layer9'"):
-        SearchConfig(mode="list", frozen=("layer9",))
+        make_experiment(search=SearchConfig(mode="list", frozen=("layer9",)))
 
 
 def test_a_list_of_frozen_sets_is_normalised():

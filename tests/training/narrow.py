@@ -60,6 +60,6 @@ def _use(get_model: Callable[..., nn.Module]) -> Iterator[None]:
         # what is known of files before torch is loaded
         known = _RESNET18 if get_model is _get_real else replace(_RESNET18, tensors=None)
         monkeypatch.setitem(BACKBONES._shipped, "resnet18", known)
-        prefix_plan._measure.cache_clear()  # it knows a network by its name
+        prefix_plan._count.cache_clear()  # it knows a network by its name
         yield
-    prefix_plan._measure.cache_clear()
+    prefix_plan._count.cache_clear()

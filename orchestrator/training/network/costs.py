@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from orchestrator.backbones import HEAD, POOL, Backbone
 from orchestrator.blocks import FrozenSet, Tuning
 from orchestrator.config.models import ModelConfig
 from orchestrator.records.facts import Cost
-from orchestrator.training.network.architectures import build_empty
-from orchestrator.training.network.backbones import POOL, block_modules, network_stages
-from orchestrator.training.network.freezing import choose_trainable, count_parameters, require_trainable
+from orchestrator.training.network.architectures import build_empty, require_size
+from orchestrator.training.network.backbones import block_modules, network_stages
+from orchestrator.training.network.freezing import choose_trainable, count_parameters, require_trainable, tune
 from orchestrator.training.network.lora import add_factors
 
 _Demand = tuple[Tuning, bool]
@@ -47,32 +48,77 @@ def measure_costs(
     Raises:
         ConfigError: A block has nothing that its tuning would train, or a weight has not the rank of its LoRA.
     """
-    with torch.device("meta"):
-        image = torch.empty(1, 3, image_size, image_size)
-    plain = _list_parts(build_empty(model.backbone, num_classes), model.backbone)
-    demands = [_list_demands(plain, frozen) for frozen in frozen_sets]
-    stages = {}
-    value = image
-    for name, part in plain.items():
-        asked = {each[name] for each in demands}
-        tuned = {tuning: _add_rank(model.backbone, num_classes, name, tuning) for tuning, _ in asked if tuning.rank}
-        stages[name] = _measure(name, part, tuned, value, asked)
-        value = part(value).detach()
+    known = model.network
+    empty = _Empty(backbone=model.backbone, known=known, num_classes=num_classes, image_size=image_size)
+    require_size(empty.build(), model.backbone, image_size)
+    if not known.chained and {*known.blocks[1:], HEAD} - set(known.cuts):
+        return {frozen: _measure_whole(empty, frozen) for frozen in frozen_sets}
+    stages = _measure_stages(empty, frozen_sets)
     return {frozen: _add_up(stages, frozen) for frozen in frozen_sets}
 
 
-def _list_parts(network: nn.Module, backbone: str) -> dict[str, nn.Module]:
-    # BatchNorm refuses to train on one value a channel; its mode changes no count
-    parts = network_stages(network.eval(), backbone)
-    parts["head"] = nn.Sequential(parts.pop(POOL), parts.pop("head"))
-    return parts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Empty:
+    """A network without values, for images of one size."""
+
+    backbone: str
+    known: Backbone
+    num_classes: int
+    image_size: int
+
+    @property
+    def image(self) -> Tensor:
+        """A batch of one image."""
+        with torch.device("meta"):
+            return torch.empty(1, 3, self.image_size, self.image_size)
+
+    def build(self, ranks: Mapping[str, int] | None = None) -> nn.Module:
+        """Build the network, with the factors of LoRA of a rank in some blocks.
+
+        BatchNorm refuses to train on one value a channel: the network is in eval mode, which changes no count.
+        """
+        network = build_empty(self.backbone, self.num_classes, self.image_size)
+        blocks = block_modules(network, self.known)
+        for block, rank in (ranks or {}).items():
+            add_factors(network, blocks[block], rank)
+        return network.eval()
+
+    def list_parts(self, network: nn.Module) -> dict[str, nn.Module]:
+        """Cut a network into its blocks and its head, with what comes between."""
+        parts = network_stages(network, self.known, self.image_size)
+        parts[HEAD] = nn.Sequential(parts.pop(POOL), parts.pop(HEAD))
+        return parts
 
 
-def _add_rank(backbone: str, num_classes: int, block: str, tuning: Tuning) -> nn.Module:
-    """Build a block with the factors of its LoRA."""
-    network = build_empty(backbone, num_classes)
-    add_factors(network, block_modules(network, backbone)[block], tuning.rank or 0)
-    return _list_parts(network, backbone)[block]
+def _measure_stages(empty: _Empty, frozen_sets: Sequence[FrozenSet]) -> dict[str, _Stage]:
+    plain = empty.list_parts(empty.build())
+    demands = [_list_demands(plain, frozen) for frozen in frozen_sets]
+    stages: dict[str, _Stage] = {}
+    value = empty.image
+    for name, part in plain.items():
+        asked = {each[name] for each in demands}
+        tuned = {tuning: empty.list_parts(empty.build({name: tuning.rank}))[name] for tuning, _ in asked if tuning.rank}
+        # a span computes all that comes before it once more, of an image of its own
+        before = 0 if empty.known.chained else sum(each.forward for each in stages.values())
+        stages[name] = _measure(name, part, tuned, value, asked, before)
+        value = part(value).detach()
+    return stages
+
+
+def _measure_whole(empty: _Empty, frozen: FrozenSet) -> Cost:
+    """Count a frozen set of a network that cannot be cut into its blocks."""
+    image = empty.image
+    network = empty.build({block: tuning.rank for block, tuning in frozen.tunings if tuning.rank})
+    tune(block_modules(network, empty.known), frozen)
+    choose_trainable(network.get_submodule(empty.known.head), Tuning.FULL)
+    trainable, total = count_parameters(network)
+    training = _count_forward(network, image) + _count_backward(network, image)
+    return Cost(
+        trainable_params=trainable,
+        total_params=total,
+        gflops_forward_per_image=_count_forward(empty.build(), image) / 1e9,
+        gflops_train_per_image=training / 1e9,
+    )
 
 
 def _list_demands(names: Iterable[str], frozen: FrozenSet) -> dict[str, _Demand]:
@@ -97,7 +143,12 @@ def _add_up(stages: dict[str, _Stage], frozen: FrozenSet) -> Cost:
 
 
 def _measure(
-    name: str, part: nn.Module, tuned: Mapping[Tuning, nn.Module], value: Tensor, demands: Iterable[_Demand]
+    name: str,
+    part: nn.Module,
+    tuned: Mapping[Tuning, nn.Module],
+    value: Tensor,
+    demands: Iterable[_Demand],
+    before: int,
 ) -> _Stage:
     """Measure a part.
 
@@ -107,6 +158,7 @@ def _measure(
         tuned: The part as it is trained, by tuning, where that is something else.
         value: What it takes, of one image.
         demands: What is asked of it.
+        before: FLOPs of a forward pass that are not its own.
     """
     trainable, training = {}, {}
     for tuning, needs_input in demands:
@@ -115,10 +167,10 @@ def _measure(
         trainable[tuning], _ = count_parameters(trained)
         require_trainable(name, tuning, trainable[tuning])
         backward = _count_backward(trained, value.detach().requires_grad_(needs_input))
-        training[tuning, needs_input] = _count_forward(trained, value) + backward
+        training[tuning, needs_input] = _count_forward(trained, value) - before + backward
     return _Stage(
         parameters=sum(parameter.numel() for parameter in part.parameters()),
-        forward=_count_forward(part, value),
+        forward=_count_forward(part, value) - before,
         trainable=trainable,
         training=training,
     )

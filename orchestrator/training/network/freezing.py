@@ -98,17 +98,16 @@ def choose_trainable(module: nn.Module, tuning: Tuning) -> None:
 
 
 def hold(blocks: BlockModules, frozen: FrozenSet, batchnorm: FrozenBatchNorm) -> None:
-    """Put the modules whose statistics stay into eval mode; with `track` leave all as they are."""
-    if batchnorm == "eval":
-        for block, modules in blocks.items():
-            holds = _MEANINGS[frozen.tuning(block).kind].holds
-            for module in modules:
-                if holds == "all":
-                    module.eval()
-                elif holds == "statistics":
-                    for each in module.modules():
-                        if isinstance(each, _WITH_STATISTICS):
-                            each.eval()
+    """Put the modules whose statistics stay into eval mode; of frozen blocks dropout and stochastic depth are off, too.
+
+    With `track` the statistics of all blocks go on to follow the data.
+    """
+    for block, modules in blocks.items():
+        holds = _MEANINGS[frozen.tuning(block).kind].holds
+        for each in (each for module in modules for each in module.modules()):
+            has_statistics = isinstance(each, _WITH_STATISTICS)
+            stays = holds != "nothing" and batchnorm == "eval" if has_statistics else holds == "all"
+            each.training = each.training and not stays
 
 
 def count_parameters(network: nn.Module) -> tuple[int, int]:

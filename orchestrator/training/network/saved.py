@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from orchestrator.backbones import BACKBONES
-from orchestrator.errors import NotFoundError, RunError
+from orchestrator.backbones import require_backbone_name
+from orchestrator.errors import ConfigError, NotFoundError, RunError
 from orchestrator.training.network.architectures import build_random
 from orchestrator.training.network.weight_files import NETWORK_PREFIX
 from orchestrator.training.network.weights import find_head
@@ -26,7 +26,8 @@ def load_checkpoint_network(path: Path) -> nn.Module:
     """
     checkpoint = read_checkpoint(path)
     backbone, classes = _name_network(checkpoint, path)
-    network = build_random(backbone, classes)
+    size = checkpoint["hyper_parameters"].get("image_size")
+    network = build_random(backbone, classes, size if isinstance(size, int) else None)
     try:
         network.load_state_dict(network_state(checkpoint))
     except RuntimeError as error:  # it lists what is missing, unknown, or of another shape
@@ -43,11 +44,14 @@ def _name_network(checkpoint: Mapping[str, dict[str, object]], path: Path) -> tu
     """Read which network a checkpoint holds. Its head says how many classes there are, before anything is made."""
     hparams = checkpoint["hyper_parameters"]
     backbone, classes = hparams.get("backbone"), hparams.get("num_classes")
-    if not isinstance(backbone, str) or backbone not in BACKBONES:
+    try:
+        if not isinstance(backbone, str):
+            raise ConfigError("must be a name")
+        require_backbone_name(backbone)
+    except ConfigError as error:
         raise RunError(
-            f"the checkpoint {path} names the network {backbone!r:.80}, not one of {', '.join(BACKBONES.names)}",
-            hint=_TRAIN_AGAIN,
-        )
+            f"the checkpoint {path} names the network {backbone!r:.80}: it {error.message}", hint=_TRAIN_AGAIN
+        ) from error
     head = find_head(network_state(checkpoint), backbone)
     rows = None if head is None else head.shape[0]
     if type(classes) is not int or classes != rows:

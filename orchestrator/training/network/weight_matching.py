@@ -38,6 +38,8 @@ _HEADS = (
     "contrastive_head",
 )  # fmt: skip
 """Names of modules that stand in the place of the network's own head."""
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""Classifiers of GoogLeNet and Inception that help to train from nothing: no run has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,9 @@ def _try(
 
 
 def _is_head(name: str, backbone: str, wanted: Mapping[str, Shape]) -> bool:
-    """Return whether a tensor that is no part of the network belongs to its head, or to what stands in its place."""
+    """Return whether a tensor that is no part of the network belongs to a head: its own, or another in its place."""
+    if name.startswith(_AUXILIARY):
+        return True
     first = name.partition(".")[0]
     own = any(each.startswith(f"{first}.") for each in wanted)
     return find_backbone(backbone).is_of_head(name) or (first in _HEADS and not own)

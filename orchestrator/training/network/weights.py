@@ -54,7 +54,7 @@ class LoadedWeights:
         return digest.hexdigest()
 
 
-def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights | None:
+def load_weights(model: ModelConfig, file: str | None = None, image_size: int | None = None) -> LoadedWeights | None:
     """Load what `model.weights` names; None for random weights.
 
     The head is left out always: each run trains a new one, from its seed.
@@ -62,6 +62,7 @@ def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights |
     Args:
         model: The backbone, and its weights.
         file: Where they lie, if `model.weights` names a sweep: who started this run has looked it up.
+        image_size: Pixels square of the images, where the network is built for one size; None: that of its weights.
 
     Raises:
         ConfigError: The name is unknown, the file is not there, or it does not hold this backbone's state dict.
@@ -70,7 +71,7 @@ def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights |
     if model.weights == RANDOM_WEIGHTS:
         return None
     if model.source_sweep is not None:
-        return _fit(_read_file(_require_file(model, file), model.backbone), model, str(file))
+        return _fit(_read_file(_require_file(model, file), model.backbone), model, str(file), image_size)
     names = named_weights(model.backbone)
     if model.weights in names:
         raw: object = _download(names[model.weights])
@@ -80,7 +81,7 @@ def load_weights(model: ModelConfig, file: str | None = None) -> LoadedWeights |
         raw, where = _read_file(path, model.backbone), str(path)
     else:
         raise unknown_name(model, list(names))
-    return _fit(raw, model, where)
+    return _fit(raw, model, where, image_size)
 
 
 def _require_file(model: ModelConfig, file: str | None) -> Path:
@@ -141,9 +142,9 @@ def _build_tensors(value: object, content: FileContent) -> object:
     return tensor.view(torch.bfloat16) if value.dtype == "bfloat16" else tensor
 
 
-def _fit(raw: object, model: ModelConfig, where: str) -> LoadedWeights:
+def _fit(raw: object, model: ModelConfig, where: str, image_size: int | None) -> LoadedWeights:
     states = find_states(raw, model.backbone, where, Tensor)
-    expected = build_empty(model.backbone).state_dict()
+    expected = build_empty(model.backbone, image_size=image_size).state_dict()
     wanted = {name: tensor for name, tensor in expected.items() if not find_backbone(model.backbone).is_of_head(name)}
     match = match_states(states, _shapes(expected), model.backbone, where)
     state = states[match.place]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.backbones import find_backbone
+from orchestrator.backbones import BACKBONES
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig
 from orchestrator.config.sources import SOURCES, find_stored
+from orchestrator.discovery import TORCHVISION
 from orchestrator.errors import ConfigError, OrchestratorError, SetupError
 from orchestrator.training.folders.archive import Archive
 from orchestrator.training.folders.labelled import require_list
@@ -72,16 +73,19 @@ def check_inputs(experiment: Experiment, *, deep: bool = False) -> Precheck:
 
 
 def _check_weights(model: ModelConfig, *, deep: bool) -> Precheck:
-    known = find_backbone(model.backbone)
+    # what is not registered may have to be found, which takes torch
+    files = BACKBONES.find(model.backbone).files if model.backbone in BACKBONES else {}
     if model.weights == RANDOM_WEIGHTS:
         return Precheck(notes=("model.weights: none, the network starts from random values",))
-    if model.weights.startswith(_OTHER_SWEEP) or (not known.files and known.builder is None):
+    if model.weights.startswith(_OTHER_SWEEP) or (
+        not files and model.backbone in TORCHVISION and not is_weight_path(model.weights)
+    ):
         return Precheck(unchecked=(f"model.weights {model.weights}",))
     try:
-        if model.weights in known.files:
+        if model.weights in files:
             return _check_download(model, deep=deep)
         if not is_weight_path(model.weights):
-            raise unknown_name(model, list(known.files))
+            raise unknown_name(model, list(files))
         path = Path(model.weights).expanduser()
         check_weight_file(path, model.backbone)
     except OrchestratorError as error:

@@ -3,6 +3,7 @@
 The fork server of the workers loads this module before what runs need, which takes longer.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,10 @@ from orchestrator.storage.cache import Cache
 from orchestrator.storage.layout import Root
 from orchestrator.training.data.loading import describe_data
 from orchestrator.training.device import Gpu, explain_cpu, list_gpus, resolve_trainer
+from orchestrator.training.network.architectures import build_empty, require_size
 from orchestrator.training.network.backbones import describe_weights
 from orchestrator.training.network.costs import measure_costs
+from orchestrator.training.network.published import find_published
 from orchestrator.training.network.weight_files import shorten
 from orchestrator.training.preparation.scoring import find_scores
 from orchestrator.training.preparation.work import estimate_work, list_boundaries
@@ -47,10 +50,11 @@ def prepare(
         ConfigError: The head does not fit the data; columns, classes or weights are wrong.
         SetupError: Data or weights cannot be brought, or the device is not there.
     """
+    experiment = _settle_images(experiment, say)
     trainer, gpus = _settle_device(experiment, say)
     if experiment.model.weights != "none":
         say(Step(f"loading the weights {experiment.model.weights}"))
-    weights = describe_weights(experiment.model, weights_file)
+    weights = describe_weights(experiment.model, weights_file, experiment.data.image_size)
     place = CachePlace(folder=str(root.cache), **experiment.cache.model_dump())
     say(Step(f"reading the data, {experiment.data.source}"))
     data = describe_data(experiment.data, cache=Cache.at(place, say) if place.images else None)
@@ -63,10 +67,8 @@ def prepare(
         raise wrong_classes(experiment, data.source, data.class_names)
     say(Step("counting what each frozen set costs"))
     costs = count_costs(experiment, classes)
-    limit = experiment.search.max_trainable_params
-    boundaries = list_boundaries(
-        plan for frozen, plan in plans.items() if limit is None or costs[frozen].trainable_params <= limit
-    )
+    limit = experiment.search.max_trainable_params or math.inf
+    boundaries = list_boundaries(plan for frozen, plan in plans.items() if costs[frozen].trainable_params <= limit)
     prepared = Prepared(
         experiment=concrete,
         data=data,
@@ -79,6 +81,28 @@ def prepare(
         cache=place.model_copy(update={"boundaries": boundaries}),
     )
     return replace(prepared, scores=find_scores(prepared, kept, say))
+
+
+def _settle_images(experiment: Experiment, say: Say) -> Experiment:
+    """Take mean and standard deviation from the weights' own description, unless they are configured; say which.
+
+    Raises:
+        ConfigError: The network takes no images of the configured size.
+    """
+    model, data = experiment.model, experiment.data
+    require_size(build_empty(model.backbone, image_size=data.image_size), model.backbone, data.image_size)
+    published = find_published(model.backbone, model.weights)
+    if published is None:
+        return experiment
+    if published.name:
+        say(f"model.weights: {published.name} of {model.backbone} were made with {published}")
+    stated = {"mean": published.mean, "std": published.std}
+    other = {name: each for name, each in stated.items() if tuple(getattr(data, name)) != each}
+    free = {name: each for name, each in other.items() if published.name and name not in data.model_fields_set}
+    for name, each in other.items():
+        told = "taken from the weights" if name in free else f"and the weights of {model.backbone} have {list(each)}"
+        say(f"data.{name} is {list(each if name in free else getattr(data, name))}: {told}")
+    return experiment.model_copy(update={"data": data.model_copy(update=free)})
 
 
 def _settle_device(experiment: Experiment, say: Say) -> tuple[TrainerConfig, Sequence[Gpu]]:

@@ -12,7 +12,7 @@ from orchestrator.machine.gpus import GpuShare
 from orchestrator.machine.nvml import read_free_bytes
 from orchestrator.training.device import autocast, choose_memory_format, list_gpus, open_device
 from orchestrator.training.kernels.graphs import GraphedParts
-from orchestrator.training.network.backbones import build_network, network_stages
+from orchestrator.training.network.backbones import build_network, network_rest
 from orchestrator.training.reuse.plan import plan_prefixes
 from orchestrator.training.run.lightning import quiet, torch_settings
 
@@ -77,9 +77,9 @@ def _measure_busy(experiment: Experiment, num_classes: int, device: torch.device
     """Measure the share of the time in which the GPU computes; 0 where the profiler sees nothing."""
     data, trainer, model = experiment.data, experiment.trainer, experiment.model
     batch = largest_batch(experiment)
-    network = build_network(model, num_classes, 0, FrozenSet()).train()
+    network = build_network(model, num_classes, 0, FrozenSet(), image_size=data.image_size).train()
     network.to(device, memory_format=choose_memory_format("gpu", data.image_size))  # type: ignore[call-overload]
-    parts = GraphedParts(tuple(network_stages(network, model.backbone).values()), trainer.precision)
+    parts = GraphedParts(network_rest(network, model.network, 0, data.image_size), trainer.precision)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)  # it holds most
     images = torch.randn(batch, 3, data.image_size, data.image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)

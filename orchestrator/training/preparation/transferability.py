@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from orchestrator.backbones import Backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, Experiment
 from orchestrator.records.place import CachePlace
@@ -15,6 +16,7 @@ from orchestrator.storage.cache import Cache
 from orchestrator.training.data.loading import load_data
 from orchestrator.training.data.splits import TRAIN
 from orchestrator.training.network.backbones import block_modules, build_network, network_stages
+from orchestrator.training.network.tracing import spatial_axes
 from orchestrator.training.network.weights import load_weights
 from orchestrator.training.seeds import derive_seed
 
@@ -58,12 +60,13 @@ def score_blocks(
     """
     seed = experiment.search.seeds[0]
     pixels, labels = _read_images(experiment.data, place, derive_seed(seed, "scores"))
-    weights = load_weights(experiment.model, weights_file)
-    network = build_network(experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(), weights)
-    return score_network(network, experiment.model.backbone, _normalise(pixels, experiment.data), labels)
+    weights = load_weights(experiment.model, weights_file, experiment.data.image_size)
+    size = experiment.data.image_size
+    network = build_network(experiment.model, num_classes, derive_seed(seed, "head"), FrozenSet(), weights, size)
+    return score_network(network, experiment.model.network, _normalise(pixels, experiment.data), labels)
 
 
-def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Labels) -> tuple[BlockScore, ...]:
+def score_network(network: nn.Module, known: Backbone, images: Tensor, labels: Labels) -> tuple[BlockScore, ...]:
     """Score the blocks of a network.
 
     The relative gradient norm of a block is sqrt(sum of squared gradients) / sqrt(sum of squared weights) over its
@@ -72,7 +75,7 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
 
     Args:
         network: All of it trains; it is put into eval mode and keeps no gradients.
-        backbone: Its name.
+        known: Its blocks.
         images: Normalised, [n, 3, size, size].
         labels: [n].
 
@@ -81,18 +84,18 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     """
     _require_enough(labels)
     network.eval()
-    blocks = block_modules(network, backbone)
+    blocks = block_modules(network, known)
     features: dict[str, list[Floats]] = {block: [] for block in blocks}
     norms: dict[str, list[float]] = {block: [] for block in blocks}
     targets = torch.from_numpy(labels)
-    stages = network_stages(network, backbone)
+    stages = network_stages(network, known, images.shape[-1])
     for number, start in enumerate(range(0, len(labels), BATCH)):
         value = images[start : start + BATCH]
         with torch.set_grad_enabled(number < GRADIENTS):
             for name, part in stages.items():
                 value = part(value)
                 if name in features:
-                    features[name].append(value.detach().mean(dim=(2, 3)).double().numpy())
+                    features[name].append(_pool(value.detach()).double().numpy())
         if number < GRADIENTS:
             loss = nn.functional.cross_entropy(value, targets[start : start + BATCH])
             loss.backward()  # type: ignore[no-untyped-call]
@@ -110,6 +113,12 @@ def score_network(network: nn.Module, backbone: str, images: Tensor, labels: Lab
     if not np.isfinite([[each.logme, each.grad_norm] for each in scores]).all():
         raise ValueError("a score of the pretrained network is not finite")
     return scores
+
+
+def _pool(value: Tensor) -> Tensor:
+    """Average over the places of the image."""
+    axes = spatial_axes(tuple(value.shape))
+    return value.mean(dim=axes) if axes else value
 
 
 def count_images(image_size: int) -> int:

@@ -2,20 +2,22 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.backbones import find_backbone
+from orchestrator.backbones import HEAD, POOL, Backbone, find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import CacheConfig, DataConfig, Experiment, ModelConfig, TrainerConfig
 from orchestrator.config.transforms import NO_TRANSFORM, describe_augment
+from orchestrator.discovery import Blocks, Granularity
 from orchestrator.storage.cache import format_size
 from orchestrator.training.network.architectures import build_empty
-from orchestrator.training.network.backbones import POOL, network_stages
+from orchestrator.training.network.backbones import network_span
+from orchestrator.training.reuse.padding import pads_batches
 
 _FLOP_PER_S = {"cpu": 50e9, "gpu": 10e12}
 """What a convolution reaches, about: two cores of a CPU, one GPU in mixed precision."""
@@ -52,9 +54,30 @@ class PrefixPlan:
 
 def first_frozen(model: ModelConfig, frozen: FrozenSet) -> tuple[str, ...]:
     """Name the parts of a network before the first that trains."""
-    order = find_backbone(model.backbone).blocks
+    order = model.network.blocks
     parts = order[: frozen.prefix_length(order)]
     return (*parts, POOL) if parts == order else parts
+
+
+def count_padded(model: ModelConfig, frozen: FrozenSet, accelerator: str) -> int:
+    """Count the frozen first parts of a network that are computed in batches of one size, whether they are kept or not.
+
+    Args:
+        model: The network.
+        frozen: The frozen set.
+        accelerator: What the run computes on.
+    """
+    parts = first_frozen(model, frozen)
+    padded = pads_batches(model.network, accelerator) and model.frozen_batchnorm == "eval"
+    return len(parts) if padded and find_uncut(model.network, parts) is None else 0
+
+
+def find_uncut(known: Backbone, parts: Sequence[str]) -> str | None:
+    """Return the part behind `parts` where it cannot begin from what they gave; None: it can."""
+    if known.chained or not parts:
+        return None
+    behind = HEAD if POOL in parts else known.parts[len(parts)]
+    return None if behind in known.cuts else behind
 
 
 def plan_prefix(
@@ -77,13 +100,16 @@ def plan_prefix(
         images: Images of all splits, as `DataConfig.count_images` counts them; None where that is not known yet.
     """
     parts = first_frozen(model, frozen)
-    elements, flops = _measure(model.backbone, data.image_size, parts)
+    uncut = find_uncut(model.network, parts)
+    elements, flops = (0, 0) if uncut else _measure(model, data.image_size, len(parts))
     size = elements * (2 if trainer.precision == "16-mixed" else 4)
     reading, computing = size / _BYTES_PER_S[trainer.accelerator], flops / _FLOP_PER_S[trainer.accelerator]
     resident = trainer.accelerator == "gpu" and (images or 0) * size <= _RESIDENT
     refused = None
     if not parts:
         refused = "the first block trains"
+    elif uncut is not None:
+        refused = f"what arrives at {uncut} is more than one tensor, or is not replayed to the last bit"
     elif model.frozen_batchnorm == "track":
         refused = "model.frozen_batchnorm is track: the frozen blocks change with each batch"
     elif data.mixup > 0 or data.cutmix > 0:
@@ -140,13 +166,20 @@ def _describe(plan: PrefixPlan, sets: int, images: int | None) -> str:
     return f"computed once for all runs: {what} ({size}{views})"
 
 
+def _measure(model: ModelConfig, image_size: int, parts: int) -> tuple[int, int]:
+    """Count the elements that the first parts of a network give for an image, and the operations; without data."""
+    blocks = None if model.blocks is None else tuple((block, tuple(paths)) for block, paths in model.blocks.items())
+    return _count(model.backbone, model.granularity, blocks, image_size, parts)
+
+
 @functools.cache
-def _measure(backbone: str, image_size: int, parts: tuple[str, ...]) -> tuple[int, int]:
-    """Count the elements that parts of a network give for an image, and the operations; without data."""
+def _count(
+    backbone: str, granularity: Granularity, blocks: Blocks | None, image_size: int, parts: int
+) -> tuple[int, int]:
+    if not parts:
+        return 3 * image_size**2, 0
+    known = find_backbone(backbone, granularity, None if blocks is None else dict(blocks))
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network = build_empty(backbone).eval()
-        stages = network_stages(network, backbone)
-        value = torch.empty(1, 3, image_size, image_size)
-        for part in parts:
-            value = stages[part](value)
+        network = build_empty(backbone, image_size=image_size).eval()
+        value = network_span(network, known, 0, parts, image_size)(torch.empty(1, 3, image_size, image_size))
     return value.numel(), counter.get_total_flops()

@@ -18,8 +18,10 @@ from orchestrator.records.runs import EpochMetrics, StepLoss
 from orchestrator.records.spec import RunSpec
 from orchestrator.training.images.batches import Batch, Batches
 from orchestrator.training.kernels.graphs import GraphedParts
-from orchestrator.training.network.backbones import block_modules, network_stages
+from orchestrator.training.network.backbones import block_modules, network_rest, network_span
 from orchestrator.training.network.freezing import hold
+from orchestrator.training.reuse.padding import compute_padded
+from orchestrator.training.reuse.plan import count_padded
 from orchestrator.training.run.averaging import WeightAverage
 from orchestrator.training.run.mixing import Mixing
 from orchestrator.training.run.objective import Objective
@@ -67,20 +69,23 @@ class FreezingModule(pl.LightningModule):
         self.automatic_optimization = False
         data, model = spec.data, spec.model
         self.save_hyperparameters(_describe(spec, class_names))
-        self.network = network
+        self.network, known = network, model.network
         self._objective = objective or Objective()
         self._mixing = Mixing(data, derive_seed(spec.seed, "mixing"))
         self._trainer_config = spec.trainer
-        self._blocks = block_modules(network, model.backbone)
+        self._blocks = block_modules(network, known)
         self._frozen, self._frozen_batchnorm = spec.frozen, model.frozen_batchnorm
         self._computed = computed
-        # a tuple, so that no part is registered under a second name
-        self._left = tuple(network_stages(network, model.backbone).values())[computed:]
+        # tuples, so that no part is registered under a second name
+        self._left = network_rest(network, known, computed, data.image_size)
+        frozen = count_padded(model, spec.frozen, spec.trainer.accelerator) if computed == 0 else 0
+        self._padded = (network_span(network, known, 0, frozen, data.image_size),) if frozen else ()
+        self._behind = network_rest(network, known, frozen, data.image_size) if frozen else ()
         # the gradients that a graph gives lie in its own memory, where the next batch overwrites what is to be added to
         graphed = spec.trainer.accelerator == "gpu" and spec.trainer.accumulate == 1
         self._graphed = GraphedParts(self._left, spec.trainer.precision) if graphed else None
         self._average = None if spec.trainer.ema is None else WeightAverage(network, spec.trainer.ema)
-        self._batches = batches
+        self._batches, self._full_batch = batches, data.batch_size
         self._batch = 0
         self._on_epoch = on_epoch
         self._epoch_began = 0.0
@@ -107,7 +112,10 @@ class FreezingModule(pl.LightningModule):
     def _compute(self, value: Tensor) -> Tensor:
         if self.training and self._graphed is not None:
             return self._graphed(value)
-        for part in self._left:
+        left = self._left
+        for part in self._padded if len(value) != self._full_batch else ():
+            value, left = compute_padded(part, value, self._full_batch), self._behind
+        for part in left:
             value = part(value)
         return value
 

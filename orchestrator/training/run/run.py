@@ -205,7 +205,12 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | _Trained:
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
     network = build_network(
-        spec.model, len(data.info.class_names), derive_seed(spec.seed, "head"), spec.frozen, weights
+        spec.model,
+        len(data.info.class_names),
+        derive_seed(spec.seed, "head"),
+        spec.frozen,
+        weights,
+        spec.data.image_size,
     )
     counted = count_parameters(network)
     data, prefix = _compute_prefix(network, data, attempt, device)
@@ -317,7 +322,7 @@ def _compute_prefix(
 
 
 def _load_weights(spec: RunSpec, file: str | None) -> LoadedWeights | None:
-    weights = load_weights(spec.model, file)
+    weights = load_weights(spec.model, file, spec.data.image_size)
     found = None if weights is None else weights.sha256
     if found != spec.weights_sha256:
         expected = spec.weights_sha256 or "none"

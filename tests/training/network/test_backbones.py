@@ -25,7 +25,7 @@ def test_blocks_hold_every_parameter_but_the_heads():
     network = build_network(MODEL, 3, 0, parse("none"))
     counts = {
         block: sum(p.numel() for module in modules for p in module.parameters())
-        for block, modules in block_modules(network, "resnet18").items()
+        for block, modules in block_modules(network, find_backbone("resnet18")).items()
     }
     assert counts == PARAMS
     assert count_parameters(network) == (sum(PARAMS.values()) + HEAD_3_CLASSES,) * 2 == (11_178_051,) * 2
@@ -34,7 +34,7 @@ def test_blocks_hold_every_parameter_but_the_heads():
 @pytest.mark.parametrize("backbone", BACKBONES.shipped)
 def test_every_backbone_has_its_blocks_and_a_head(backbone):
     network = build_network(ModelConfig(backbone=backbone, weights="none"), 4, 0, parse("stem"))
-    blocks = block_modules(network, backbone)
+    blocks = block_modules(network, find_backbone(backbone))
     assert list(blocks) == list(find_backbone(backbone).blocks)
     held = {id(p) for modules in blocks.values() for module in modules for p in module.parameters()}
     outside = {name for name, p in network.named_parameters() if id(p) not in held}
@@ -136,7 +136,7 @@ def checkpoint_of(**changes):
         (lambda: [1, 2], "is no checkpoint of a run"),
         (lambda: checkpoint_of(hyper_parameters=["resnet18", 3]), "is no checkpoint of a run"),
         (lambda: checkpoint_of(state_dict=[]), "is no checkpoint of a run"),
-        (lambda: checkpoint_of(hyper_parameters={}), "names the network None, not one of resnet18"),
+        (lambda: checkpoint_of(hyper_parameters={}), "names the network None: it must be a name"),
         (lambda: checkpoint_of(hyper_parameters={"backbone": ["resnet18"], "num_classes": 3}), "names the network"),
         (
             lambda: checkpoint_of(hyper_parameters={"backbone": "resnet18", "num_classes": 10**9}),

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
+from torch import nn
 
+from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import ModelConfig
 from orchestrator.training.network.backbones import block_modules, build_network
-from orchestrator.training.network.freezing import count_parameters, tune
+from orchestrator.training.network.freezing import count_parameters, hold, tune
 from orchestrator.training.network.saved import load_checkpoint_network
 from orchestrator.training.run import run
 from orchestrator.training.run.module import FreezingModule
@@ -121,10 +124,13 @@ def test_a_later_train_does_not_undo_it(batchnorm):
     module = FreezingModule(network, make_spec("layer1+layer2", model=model), ["a", "b", "c"], print)
     for _ in range(2):
         assert module.eval().train() is module
-        for block, modules in block_modules(network, "resnet18").items():
+        for block, modules in block_modules(network, find_backbone("resnet18")).items():
             frozen = block in ("layer1", "layer2")
-            training = {part.training for module_ in modules for part in module_.modules()}
-            assert training == {not frozen or batchnorm == "track"}
+            norms, others = set(), set()
+            for part in (part for module_ in modules for part in module_.modules()):
+                (norms if isinstance(part, nn.BatchNorm2d) else others).add(part.training)
+            assert norms == {not frozen or batchnorm == "track"}
+            assert others == {not frozen}
             assert {p.requires_grad for module_ in modules for p in module_.parameters()} == {not frozen}
         module.eval()
         assert not any(part.training for part in module.modules())
@@ -157,3 +163,35 @@ def test_freezing_alone_counts_what_is_left():
     tune({"first": [network[0], network[1]], "last": [network[2]]}, FrozenSet.parse("first"))
     # of 2*3 + 3 and 3 + 3 and 3 + 1 the last is left
     assert count_parameters(network) == (4, 19)
+
+
+NORMS = {
+    "batch": lambda: nn.BatchNorm2d(4),
+    "layer": lambda: nn.LayerNorm([4, 8, 8]),
+    "group": lambda: nn.GroupNorm(2, 4),
+    "frozen batch": lambda: torchvision.ops.FrozenBatchNorm2d(4),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_frozen_block_gives_the_same_in_each_step_whatever_normalises(norm):
+    """Its dropout and stochastic depth are off, and nothing in it moves; one that trains draws anew in each step."""
+    torch.manual_seed(0)
+    block = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), NORMS[norm](), nn.Dropout(0.5), torchvision.ops.StochasticDepth(0.5, "row")
+    )
+    images = torch.randn(6, 3, 8, 8)
+    for key, steady in (("stem", True), ("none", False)):
+        tune({"stem": [block]}, FrozenSet.parse(key))
+        block.train()
+        hold({"stem": [block]}, FrozenSet.parse(key), "eval")
+        before = {name: tensor.clone() for name, tensor in block.state_dict().items()}
+        assert torch.equal(block(images), block(images)) == steady
+        still = all(torch.equal(before[name], tensor) for name, tensor in block.state_dict().items())
+        assert still == (steady or norm != "batch")
+
+
+def test_statistics_that_follow_the_data_leave_dropout_off():
+    block = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5)).train()
+    hold({"stem": [block]}, FrozenSet.parse("stem"), "track")
+    assert [module.training for module in block] == [True, False]

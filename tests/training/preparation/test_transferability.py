@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
+from orchestrator.backbones import find_backbone
 from orchestrator.blocks import FrozenSet
 from orchestrator.config.models import DataConfig, Experiment, ModelConfig, SearchConfig, SyntheticConfig
 from orchestrator.records.place import CachePlace
@@ -140,7 +141,7 @@ def scored(images):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transferability, "BATCH", SIZES[0])
         patch.setattr(transferability, "GRADIENTS", 2)
-        scores = score_network(network, "resnet18", *images)
+        scores = score_network(network, find_backbone("resnet18"), *images)
     return network, before, {score.block: score for score in scores}
 
 
@@ -186,7 +187,7 @@ def test_a_network_that_gives_no_number_is_refused(images):
     broken = build_network(ModelConfig(weights="none"), 3, 0, FrozenSet())
     nn.init.constant_(broken.get_parameter("conv1.weight"), torch.nan)
     with pytest.raises(ValueError, match="not finite"):
-        score_network(broken, "resnet18", images[0][:6], images[1][:6])
+        score_network(broken, find_backbone("resnet18"), images[0][:6], images[1][:6])
 
 
 # An experiment

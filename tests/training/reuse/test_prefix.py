@@ -189,14 +189,14 @@ def test_the_parts_of_a_network_give_what_the_whole_gives():
     image = torch.rand(4, 3, 64, 64)
     value = image
     with torch.inference_mode():
-        for part in network_stages(network, "resnet18").values():
+        for part in network_stages(network, find_backbone("resnet18")).values():
             value = part(value)
         assert torch.equal(value, network(image))
 
 
 def test_a_block_that_moves_is_found():
     network = build_network(ModelConfig(weights="none"), 3, 0, parse("stem"))
-    prefix = Prefix(network, ("stem",), "resnet18")
+    prefix = Prefix(network, ("stem",), find_backbone("resnet18"))
     prefix.require_unmoved()
     network.get_submodule("bn1").running_mean[3] += 1e-7
     with pytest.raises(RunError, match="the frozen blocks stem changed"):
