@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -19,7 +18,7 @@ from orchestrator.masking import mask_credentials
 from orchestrator.records.document import add_version, read_document
 from orchestrator.records.scores import BlockScores
 from orchestrator.records.spec import Hyperparameters
-from orchestrator.records.trials import RunRecord, TrialRecord
+from orchestrator.records.trials import RunRecord, TrialRecord, mean_over_images
 from orchestrator.records.trials import TrialState as State
 from orchestrator.storage.databases import OPTUNA
 from orchestrator.storage.layout import Root
@@ -198,7 +197,7 @@ def read_trial(trial: FrozenTrial, scores: BlockScores | None = None, *, abandon
         hyperparameters=hyperparameters,
         state=state,
         runs=runs,
-        val_acc=fmean(result.val_acc for result in results) if results else None,
+        val_acc=mean_over_images(runs, names.VAL_ACC) if results else None,
         trainable_params=results[0].trainable_params if results else None,
         error=trial.user_attrs.get(names.ERROR) if state != "put_off" else None,
         repeats=trial.user_attrs.get(REPEATS),

@@ -43,14 +43,15 @@ def choose_expected(values: Floats, costs: Sequence[float]) -> int:
     draws would choose, and not the data.
 
     Args:
-        values: Draws of the true values, higher is better: [draws, trials].
+        values: Draws of the true values, higher is better, -inf of a trial that is no candidate: [draws, trials].
         costs: Of each trial.
     """
     expected = values.mean(axis=0)
-    behind = values[:, [int(expected.argmax())]] - values
+    known = np.flatnonzero(np.isfinite(expected))
+    behind = values[:, [int(expected.argmax())]] - values[:, known]
     errors = behind.std(axis=0) / math.sqrt(len(values))
-    tied = np.flatnonzero(behind.mean(axis=0) <= 2 * errors).tolist()
-    return min(tied, key=lambda place: (costs[place], -expected[place], place))
+    tied = known[behind.mean(axis=0) <= 2 * errors]
+    return int(min(tied, key=lambda place: (costs[place], -expected[place], place)))
 
 
 def within_probabilities(values: Floats, margin: float) -> Floats:

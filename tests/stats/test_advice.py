@@ -25,6 +25,11 @@ def test_what_the_draws_cannot_tell_apart_goes_to_the_lower_cost():
     assert choose_expected(level + apart + [0.002, 0.0], [2.0, 1.0]) == 0
 
 
+def test_what_is_no_candidate_is_not_chosen():
+    values = np.column_stack([VALUES[:, 0], np.full(len(VALUES), -np.inf)])
+    assert choose_expected(values, [2.0, 1.0]) == 0
+
+
 def test_a_loss_is_against_the_best_of_each_draw():
     # lost by the first: 0, 0.01, 0.05, 0; by the second: 0.01, 0, 0.09, 0; by the third: 0.10, 0.11, 0, 0.20
     assert within_probabilities(VALUES, 0.0099).tolist() == [0.5, 0.5, 0.25]

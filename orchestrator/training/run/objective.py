@@ -10,7 +10,7 @@ from orchestrator.config.class_weights import CLASS_WEIGHTS
 from orchestrator.config.models import TrainerConfig
 
 
-class Objective(nn.Module):
+class TrainingLoss(nn.Module):
     """The loss of training batches.
 
     Args:
@@ -54,7 +54,7 @@ class Objective(nn.Module):
         return cross_entropy(logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none")
 
 
-def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) -> Objective:
+def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) -> TrainingLoss:
     """Build the objective of a run.
 
     Args:
@@ -64,4 +64,4 @@ def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) 
     """
     weigh = CLASS_WEIGHTS.get(config.class_weights)
     counts = torch.bincount(torch.as_tensor(labels), minlength=classes).tolist()
-    return Objective(config.label_smoothing, None if weigh is None else weigh(counts))
+    return TrainingLoss(config.label_smoothing, None if weigh is None else weigh(counts))

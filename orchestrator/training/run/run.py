@@ -204,14 +204,8 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | _Trained:
     data = _load_data(spec, attempt.workplace.cache).with_views()
     weights = _load_weights(spec, attempt.workplace.weights_file)
     seed_libraries(derive_seed(spec.seed, "training"))
-    network = build_network(
-        spec.model,
-        len(data.info.class_names),
-        derive_seed(spec.seed, "head"),
-        spec.frozen,
-        weights,
-        spec.data.image_size,
-    )
+    classes, head_seed = len(data.info.class_names), derive_seed(spec.seed, "head")
+    network = build_network(spec.model, classes, head_seed, spec.frozen, weights, spec.data.image_size)
     counted = count_parameters(network)
     data, prefix = _compute_prefix(network, data, attempt, device)
     attempt.memory.start(device, data)
@@ -222,7 +216,7 @@ def _train(attempt: _Attempt, on_epoch: EpochSink) -> RungResult | _Trained:
         lambda metrics: attempt.add_epoch(metrics, module.eval_outcomes),
         computed=len(prefix.parts) if prefix else 0,
         batches=len(data.batches(TRAIN)),
-        objective=build_objective(spec.trainer, data.images[TRAIN].labels.tolist(), len(data.info.class_names)),
+        objective=build_objective(spec.trainer, data.images[TRAIN].labels.tolist(), classes),
     )
     share, until, files = attempt.workplace.checkpoint_share, attempt.workplace.until_epoch, CheckedIO()
     epochs = EpochCheckpoint(folder, attempt.history, attempt.progress, on_epoch, files, share, until)

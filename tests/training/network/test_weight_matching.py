@@ -312,7 +312,7 @@ def rename(state: dict, names: dict[str, str]) -> dict:
 def test_families_are_read_by_the_names_of_each_publisher(family, publisher, tmp_path, monkeypatch):
     build, head, modules, names, called = FAMILIES[family]
     known = Backbone(name="tiny", modules=modules, builder=build, head=head, pool=())
-    monkeypatch.setattr(BACKBONES, "_loaded", {"tiny": known})
+    monkeypatch.setitem(BACKBONES._shipped, "tiny", known)
     network = build(3)
     for tensor in network.parameters():
         nn.init.normal_(tensor)
