@@ -140,7 +140,6 @@ EVERYWHERE = {"numpy", "psutil", "pydantic", "pydantic_core"}
 SHARED = {
     "huggingface_hub": {"doctor", "training"},
     "matplotlib": {"lettering", "report", "tracking"},
-    "pynvml": {"machine", "tracking"},
     "sqlalchemy": {"search", "tracking"},
 }
 """Libraries that several rooms import. Every other one has one room, which a new adapter need not declare."""

@@ -229,7 +229,9 @@ def test_the_examples_of_a_search_in_the_comments_are_taken(tmp_path):
         text = "experiments:\n  a:\n    data: {source: synthetic}\n    search:\n"
         path.write_text(text + "".join(f"      {line}\n" for line in block))
         found = load_experiment("a", path).search
-        assert list(found.dimensions) == [line.partition(":")[0] for line in block if line[:2] != "n_" and "sampler" not in line]
+        assert list(found.dimensions) == [
+            line.partition(":")[0] for line in block if line[:2] != "n_" and "sampler" not in line
+        ]
 
 
 def test_the_schema_in_the_repository_is_current():

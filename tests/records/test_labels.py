@@ -152,12 +152,12 @@ def test_the_trials_of_other_rules_are_named_with_the_reason(tmp_path):
     # McNemar's exact test: 5 images are won (5 to 9) and 3 lost (0 to 2), of 8: 2 * P(X >= 5) = 2 * 93 / 256 = 0.727
     # Bonett and Price, with 135 images: centre 2 / 135 = 0.0148, half 1.96 * sqrt((10 / 135 - 0.0148 ** 2) / 135)
     # = 0.0458: -3.1 to 6.1 points
-    gap = (
-        "highest measured: trial 0 (none): val_acc 0.9624, 11,178,051 parameters, 1.5 points better (-3.1 to 6.1, p ="
-    )
+    gap = "highest measured: trial 0 (none): val_acc 0.9624, 11,178,051 parameters, 1.5 points better (-3.1 to 6.1, p ="
     recommended = sweep.recommend()
     assert (recommended.number, recommended.is_confident) == (0, True)
-    why = "recommended: trial 0 (none): the fewest parameters among those that lose at most 1 point with probability 0.8"
+    why = (
+        "recommended: trial 0 (none): the fewest parameters among those that lose at most 1 point with probability 0.8"
+    )
     assert sweep.explain(sweep.best(rule="supported")) == (
         f"trial 1 ({PREFIXES[4]}) is chosen by the rule `supported`: the highest val_acc on the supported front; "
         f"{gap} 0.73 alone), but not on the supported front: it is not shown to be better than trial 1 "
@@ -168,9 +168,8 @@ def test_the_trials_of_other_rules_are_named_with_the_reason(tmp_path):
     )
     bounded = sweep.best(max_trainable_params=9_000_000)
     expected = [100 * row["val_acc_corrected"] for row in sweep.trial_rows()]
-    assert (
-        f"0.73 alone); to expect are {expected[0]:.1f}% of it, and {expected[1]:.1f}% of the chosen one; {why}"
-        in (sweep.explain(bounded))
+    assert f"0.73 alone); to expect are {expected[0]:.1f}% of it, and {expected[1]:.1f}% of the chosen one; {why}" in (
+        sweep.explain(bounded)
     )
 
 
