@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -26,10 +27,10 @@ def run_recorded(spec: RunSpec, workplace: Workplace, on_epoch: EpochSink) -> Ru
         epochs.append([])
         start(module)
 
-    def keep(outcomes: Outcomes, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def keep(outcomes: Outcomes, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, *mixed: Any) -> None:
         if epochs and not logits.requires_grad:  # validation; after the last epoch that of the best weights too
             epochs[-1].append(logits.argmax(dim=1) == labels)
-        add(outcomes, losses, logits, labels)
+        add(outcomes, losses, logits, labels, *mixed)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(FreezingModule, "on_train_epoch_start", start_epoch))

@@ -32,9 +32,8 @@ def test_a_key_is_written_in_one_way_wherever_it_stands():
 
 def test_every_group_that_is_shown_is_among_them():
     listed = {id(each) for _, each in EVERY}
-    written = vars(names) | vars(catalogue)
-    groups = {name: value for name, value in written.items() if name.isupper() and isinstance(value, tuple)}
-    quantities = [each for value in groups.values() for each in value if isinstance(each, Quantity)]
+    groups = [value for module in (names, catalogue) for value in vars(module).values() if isinstance(value, tuple)]
+    quantities = [each for value in groups for each in value if isinstance(each, Quantity)]
     assert len(quantities) > len(EVERY)  # `OF_RUN` joins others
     assert [each.key for each in quantities if id(each) not in listed] == []
 

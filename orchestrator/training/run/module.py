@@ -24,7 +24,7 @@ from orchestrator.training.reuse.padding import compute_padded
 from orchestrator.training.reuse.plan import count_padded
 from orchestrator.training.run.averaging import WeightAverage
 from orchestrator.training.run.mixing import Mixing
-from orchestrator.training.run.objective import TrainingLoss
+from orchestrator.training.run.objective import TrainingObjective
 from orchestrator.training.run.optimizers import build_optimizer, set_lr
 from orchestrator.training.run.outcomes import Outcomes
 from orchestrator.training.run.scores import score
@@ -63,14 +63,14 @@ class FreezingModule(pl.LightningModule):
         on_epoch: EpochSink,
         computed: int = 0,
         batches: int = 1,
-        objective: TrainingLoss | None = None,
+        objective: TrainingObjective | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         data, model = spec.data, spec.model
         self.save_hyperparameters(_describe(spec, class_names))
         self.network, known = network, model.network
-        self._objective = objective or TrainingLoss()
+        self._objective = objective or TrainingObjective()
         self._mixing = Mixing(data, derive_seed(spec.seed, "mixing"))
         self._trainer_config = spec.trainer
         self._blocks = block_modules(network, known)

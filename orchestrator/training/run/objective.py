@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from orchestrator.config.class_weights import CLASS_WEIGHTS
 from orchestrator.config.models import TrainerConfig
 
 
-class TrainingLoss(nn.Module):
+class TrainingObjective(nn.Module):
     """The loss of training batches.
 
     Args:
@@ -51,10 +50,12 @@ class TrainingLoss(nn.Module):
         return losses.sum() / weights.sum(), losses
 
     def _compute(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none")
+        return nn.functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="none"
+        )
 
 
-def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) -> TrainingLoss:
+def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) -> TrainingObjective:
     """Build the objective of a run.
 
     Args:
@@ -64,4 +65,4 @@ def build_objective(config: TrainerConfig, labels: Sequence[int], classes: int) 
     """
     weigh = CLASS_WEIGHTS.get(config.class_weights)
     counts = torch.bincount(torch.as_tensor(labels), minlength=classes).tolist()
-    return TrainingLoss(config.label_smoothing, None if weigh is None else weigh(counts))
+    return TrainingObjective(config.label_smoothing, None if weigh is None else weigh(counts))

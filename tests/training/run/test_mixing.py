@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from orchestrator.config.models import DataConfig
 from orchestrator.training.run.mixing import Mixing, blend, paste
-from orchestrator.training.run.objective import TrainingLoss
+from orchestrator.training.run.objective import TrainingObjective
 from orchestrator.training.run.outcomes import Outcomes
 
 IMAGES = torch.randn(5, 3, 10, 8, generator=torch.Generator().manual_seed(0))
@@ -70,7 +70,7 @@ def test_what_is_drawn_follows_from_seed_epoch_and_batch():
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_loss_of_mixed_labels_is_that_of_soft_targets(smoothing):
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
-    loss, losses = TrainingLoss(smoothing)(logits, LABELS, LABELS.roll(1), 0.7)
+    loss, losses = TrainingObjective(smoothing)(logits, LABELS, LABELS.roll(1), 0.7)
     expected = cross_entropy(logits, soft(0.7), label_smoothing=smoothing)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(losses.mean(), expected)
@@ -79,7 +79,7 @@ def test_the_loss_of_mixed_labels_is_that_of_soft_targets(smoothing):
 def test_weights_are_mixed_with_their_labels():
     """Of two images, classes 0 and 1 with weights 1 and 3, each keeps 0.75: 0.75*1 + 0.25*3 = 1.5, and 2.5."""
     logits, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
-    loss, _ = TrainingLoss(class_weights=[1.0, 3.0])(logits, labels, labels.roll(1), 0.75)
+    loss, _ = TrainingObjective(class_weights=[1.0, 3.0])(logits, labels, labels.roll(1), 0.75)
     right, wrong = -torch.tensor([1.0, 0.0]).log_softmax(0)
     by_hand = (0.75 * right + 0.25 * 3 * wrong) + (0.75 * 3 * wrong + 0.25 * right)
     assert loss.item() == pytest.approx(by_hand.item() / (1.5 + 2.5))

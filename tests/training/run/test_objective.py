@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from orchestrator.config.models import TrainerConfig
-from orchestrator.training.run.objective import TrainingLoss, build_objective
+from orchestrator.training.run.objective import TrainingObjective, build_objective
 
 LOGITS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 2])
@@ -26,7 +26,7 @@ def test_the_loss_of_a_batch_is_torchs(smoothing, weights):
 
 def test_a_label_is_smoothed_by_hand():
     """Of a smoothing of 0.3 over three classes the label keeps 0.8, and the others have 0.1 each."""
-    _, losses = TrainingLoss(label_smoothing=0.3)(LOGITS[:1], LABELS[:1])
+    _, losses = TrainingObjective(label_smoothing=0.3)(LOGITS[:1], LABELS[:1])
     logs = LOGITS[0].log_softmax(0)
     assert losses.item() == pytest.approx(-(0.8 * logs[0] + 0.1 * logs[1] + 0.1 * logs[2]).item())
 
