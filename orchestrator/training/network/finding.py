@@ -53,7 +53,8 @@ def find_blocks(name: str, granularity: Granularity = "stage", blocks: Blocks | 
         if blocks is None:
             groups = [[unit.path for unit in group] for group in group_units(units, granularity, trace)]
             whole = attach_others(network, finder.trace, groups, head, head_begins)
-            modules: Mapping[str, Sequence[str]] = name_blocks(network, whole, finder.trace, head)
+            named = name_blocks(network, whole, finder.trace, head)
+            modules: Mapping[str, Sequence[str]] = _arrange(network, finder.trace, named, head)
         else:
             given = _arrange(network, finder.trace, dict(blocks), head)
             whole = attach_others(network, finder.trace, list(given.values()), head, head_begins)

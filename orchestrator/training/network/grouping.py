@@ -81,7 +81,8 @@ def _join_by_resolution(pieces: Sequence[Group], trace: Trace) -> list[list[Grou
         before = side
     total = _weigh([piece for group in groups for piece in group])
     if len(groups) > 1 and before is None and _weigh(groups[-1]) < _OF_VECTORS * total:
-        groups[-2] += groups.pop()
+        vectors = groups.pop()
+        groups[-1] += vectors
     return groups
 
 
@@ -163,8 +164,8 @@ def name_blocks(
         order = sorted(paths, key=lambda path: trace.order.get(path, len(trace.order)))
         whole = tuple(dict.fromkeys(_collapse(path, number, owner) for path in order))
         name = "stem" if number == 0 and len(blocks) > 1 else _name(whole, sizes)
-        if name in named:
-            name = whole[0]
+        if name in named:  # the whole path tells them apart, or a number
+            name = next(each for each in (whole[0], *(f"{name}_{n}" for n in range(2, 99))) if each not in named)
         named[f"{name}-block" if name in {HEAD, POOL} else name] = whole
     return named
 

@@ -78,6 +78,12 @@ def test_a_plain_row_is_cut_where_the_maps_get_smaller():
     assert found["head"] == "8"
 
 
+def test_small_linear_layers_behind_the_maps_belong_to_the_last_block():
+    """They have 8 * 4 + 4 = 36 of 43,372 parameters: less than 5 %, so they are no block of their own."""
+    found = find_blocks(f"{nets.__name__}:build_hidden")
+    assert list(found["modules"].values()) == [["0"], ["1"], ["2", "3", "4", "5"]]
+
+
 def test_a_block_that_something_passes_by_is_no_cut():
     found = find_blocks(BRIDGED)
     assert list(found["modules"].values()) == [["first", "offset"], ["second"], ["third"]]
