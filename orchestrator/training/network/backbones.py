@@ -86,7 +86,11 @@ def block_modules(network: nn.Module, known: Backbone) -> dict[str, list[nn.Modu
 def _find_part(network: nn.Module, path: str) -> nn.Module:
     parent, _, name = path.rpartition(".")
     found = getattr(network.get_submodule(parent), name)
-    return nn.ParameterList([found]) if isinstance(found, nn.Parameter) else network.get_submodule(path)
+    if not isinstance(found, nn.Parameter):
+        return network.get_submodule(path)
+    holder = nn.Module()  # the parameter keeps its name, which says whether it is a bias
+    holder.register_parameter(name, found)
+    return holder
 
 
 def network_stages(network: nn.Module, known: Backbone, image_size: int | None = None) -> dict[str, nn.Module]:
