@@ -107,6 +107,7 @@ class _CallApart:
         self._failure: Exception | None = None
         self._code: int | None = None
         self._answered = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._look_after, args=(sender, alive_receiver), daemon=True)
         self._thread.start()
 
@@ -122,8 +123,13 @@ class _CallApart:
     def close(self) -> None:
         """End the process, however far it is; one that has answered gives back what it holds, and ends by itself."""
         if not self._answered:
-            self._alive.close()
+            self._let_go()
         self._receiver.close()
+
+    def _let_go(self) -> None:
+        """Close what keeps the process alive, once: the process may end just when it is to be ended."""
+        with self._closing:
+            self._alive.close()
 
     def _look_after(self, sender: Connection, alive: Connection) -> None:
         leave_signals_to_the_main_thread()
@@ -138,7 +144,7 @@ class _CallApart:
         with STARTING:
             self._process.join(0)
             self._code = self._process.exitcode
-        self._alive.close()
+        self._let_go()
 
     def _receive(self) -> "_Said | _Answer":
         try:

@@ -235,7 +235,7 @@ def test_seeds_go_first_to_what_the_recommendation_does_not_know(probabilities):
 
 
 def test_what_finished_trials_show_is_that_of_their_draws(monkeypatch):
-    drawn = np.array([[0.8, 0.9, 0.85], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8], [0.7, 0.9, 0.95]])
+    drawn = np.tile([[0.8, 0.9, 0.85], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8], [0.7, 0.9, 0.95]], (1000, 1))
     monkeypatch.setattr(race, "draw_accuracies", lambda correct, frozen, **others: drawn)
     field = [replace(each, runs=each.runs * 2) for each in FINISHED]  # of one run the draws do not say all
     field[1] = replace(field[1], dropped_at=9)

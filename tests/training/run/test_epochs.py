@@ -61,9 +61,15 @@ def seen(monkeypatch):
     return numbers
 
 
-@pytest.mark.parametrize("loader", [{}, {"memory_mb": 0, "loader_workers": 1}], ids=["memory", "loader"])
-@pytest.mark.parametrize("more", [{}, MORE], ids=["plain", "all"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+LOADER = {"memory_mb": 0, "loader_workers": 1}
+"""Images that do not fit, and a process that decodes them; each one ends with seconds of waiting."""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "more", "loader"),
+    [("adam", {}, {}), ("adam", MORE, {}), ("sgd", {}, {}), ("sgd", MORE, {}), ("sgd", MORE, LOADER)],
+    ids=["adam-plain", "adam-all", "sgd-plain", "sgd-all", "sgd-all-loader"],
+)
 def test_both_loops_give_the_same_and_each_continues_the_other(train, seen, optimizer, more, loader):
     spec = make_spec("stem", 1, data=make_data(**loader), optimizer=optimizer, max_epochs=3, lr=0.01, **more)
     expected = train(spec, SHORT, "whole")
