@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from orchestrator.backbones import find_backbone
 from orchestrator.config.optimizers import OPTIMIZERS
 from orchestrator.training.network.backbones import block_modules, build_network
 from orchestrator.training.run.optimizers import build_optimizer, set_lr
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("narrow")
 def build(frozen: str, **trainer: object):
     spec = make_spec(frozen, **trainer)
     network = build_network(spec.model, 3, 0, parse(frozen))
-    return network, build_optimizer(network, block_modules(network, "resnet18"), spec.trainer)
+    return network, build_optimizer(network, block_modules(network, find_backbone("resnet18")), spec.trainer)
 
 
 def test_the_learning_rate_falls_block_by_block_from_the_head_towards_the_stem():
