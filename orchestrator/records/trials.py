@@ -127,16 +127,22 @@ def superseded(trials: Iterable[TrialRecord]) -> frozenset[int]:
     return frozenset(old)
 
 
-def mean_over_images(runs: Sequence[RunRecord], key: str) -> float:
+def mean_over_images(runs: Sequence[RunRecord], key: str) -> float | None:
     """Return the mean of a quantity over finished runs; of folds, over the images that they were validated on.
 
     Args:
         runs: Of one trial.
-        key: A quantity of `names.OF_RUN` that all of them have.
+        key: A quantity of `names.OF_RUN`.
+
+    Returns:
+        It; None where there is no finished run, or one has no such quantity.
     """
     results = [run.result for run in runs if run.result is not None]
+    values = [value for result in results if (value := result.read(key)) is not None]
+    if not results or len(values) < len(results):
+        return None
     weights = None if any(run.fold is None for run in runs) else [result.n_val for result in results]
-    return fmean((result.read(key) or 0.0 for result in results), weights)
+    return fmean(values, weights)
 
 
 def results_of(trial: TrialRecord) -> list[RunResult]:

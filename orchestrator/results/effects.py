@@ -138,7 +138,11 @@ def _build_cells(trials: Iterable[TrialRecord], predicted: PredictedTrials) -> l
             Cell(
                 frozen=frozenset(trial.frozen.parts),
                 setting=trial.hyperparameters,
-                accuracies={seed: mean_over_images(runs, names.VAL_ACC) for seed, runs in of_seeds.items()},
+                accuracies={
+                    seed: mean
+                    for seed, runs in of_seeds.items()
+                    if (mean := mean_over_images(runs, names.VAL_ACC)) is not None
+                },
                 correct=dict(zip(of_seeds, right, strict=True)) if right else {},
                 gflops_train=first.gflops_train_per_image,
                 trainable_params=first.trainable_params,

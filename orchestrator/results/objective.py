@@ -6,7 +6,7 @@ from typing import final
 
 from orchestrator import names
 from orchestrator.config.objective import ObjectiveConfig
-from orchestrator.records.trials import TrialRecord, mean_over_images, results_of
+from orchestrator.records.trials import TrialRecord, mean_over_images
 from orchestrator.results.costs import COSTS
 from orchestrator.results.predicted import PredictedTrials
 from orchestrator.stats.gains import GAINS
@@ -44,13 +44,11 @@ class Objective:
         """Return the gain in its own unit, the mean over seeds; NaN where it is not known."""
         if self.config.gain == names.VAL_ACC:
             return math.nan if trial.val_acc is None else trial.val_acc
-        results = results_of(trial)
-        if trial.state != "complete" or not results:
+        if trial.state != "complete":
             return math.nan
         if self.of_gain.in_result:
-            values = [result.read(self.config.gain) for result in results]
-            known = all(value is not None for value in values)
-            return mean_over_images(trial.runs, self.config.gain) if known else math.nan
+            value = mean_over_images(trial.runs, self.config.gain)
+            return math.nan if value is None else value
         found = self._predicted.find(trial, gain=self.of_gain)
         return math.nan if found is None else self.of_gain.orient(float(found.scores.mean()))
 
@@ -68,11 +66,6 @@ class Objective:
     def best_measured(self) -> str:
         """What the best measured trial has: `highest measured accuracy`."""
         return f"{self.of_gain.best} measured {self.of_gain.words}"
-
-    @property
-    def behind(self) -> str:
-        """How a trial stands to the best measured one: `below the highest measured`."""
-        return f"{'below' if self.of_gain.sign == 1 else 'above'} the {self.of_gain.best} measured"
 
     @property
     def unit(self) -> str:

@@ -19,8 +19,7 @@ def measure_gain(gain: Gain, runs: Sequence[RunRecord], root: Root) -> float | N
     if any(run.result is None for run in runs) or not runs:
         return None
     if gain.in_result:
-        known = all(run.result is not None and run.result.read(gain.key) is not None for run in runs)
-        return mean_over_images(runs, gain.key) if known else None
+        return mean_over_images(runs, gain.key)
     try:
         files = [read_predictions(predictions_path(root.path / run.checkpoint)) for run in runs if run.checkpoint]
         found = [file["validation"] for file in files]

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from orchestrator.errors import ConfigError
 from orchestrator.training.folders.walk import LARGEST_IMAGE, File, Listing, Parts, is_hidden, show
 
-SUFFIX = ".zip"
 _MOST_ENTRIES = 5_000_000
 _LARGEST_RATIO = 200
 """Bytes that an archive may hold for each of its own; images hardly shrink, and blank ones by less."""
